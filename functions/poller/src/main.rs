@@ -1,0 +1,3 @@
+//! Reads Auth0's logs by checkpoint.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Writes parked events from the retry queue.
+
+fn main() {}

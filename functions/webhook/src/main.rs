@@ -1,0 +1,3 @@
+//! Receives Auth0's custom webhook log stream.
+
+fn main() {}

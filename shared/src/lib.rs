@@ -1,0 +1,10 @@
+//! Auth0 log events as ECS documents in Elasticsearch or OpenSearch.
+//!
+//! Data flows one way: bytes → event → document → bulk request → verdict per document → report.
+
+pub mod config;
+mod deadline;
+mod ship;
+
+pub use deadline::Deadline;
+pub use ship::{Input, NotJson, Report, ShipFailure, Shipment, Shipper};

@@ -1,0 +1,1 @@
+//! Stand-ins and helpers for the end-to-end tests.
