@@ -4,6 +4,7 @@
 
 pub mod config;
 mod deadline;
+pub mod metrics;
 mod ship;
 
 pub use deadline::Deadline;

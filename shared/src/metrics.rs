@@ -1,0 +1,232 @@
+//! One invocation's numbers → one line on stdout, which CloudWatch turns into metrics.
+//!
+//! This is CloudWatch's embedded metric format: no call, no extra permission, and the numbers are
+//! written even where the invocation fails afterwards. The names are all here; `template.yaml` has
+//! the alarms on them and `docs/operations.md` says what to do about each. A number that is zero is
+//! left out (each name that ever appears is billed as a custom metric), except for the two whose
+//! standstill is itself news: [`Metrics::received`] and [`Metrics::poll_pages`].
+
+use std::io::{self, Write as _};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
+
+use crate::Report;
+
+/// The only dimension's values: whose numbers these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// Receives the log stream.
+    Webhook,
+    /// Reads the Management API.
+    Poller,
+    /// Writes what was parked.
+    Redrive,
+}
+
+impl Function {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Poller => "poller",
+            Self::Redrive => "redrive",
+        }
+    }
+}
+
+/// What one invocation counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// `EventsReceived`: events (and broken pieces) taken in; 0 is written too.
+    pub received: usize,
+    /// `EventsIndexed`: documents that the engine acknowledged as new.
+    pub indexed: usize,
+    /// `EventsDuplicate`: documents that the engine had already.
+    pub duplicates: usize,
+    /// `EventsRejected`: broken or refused events, kept as error documents.
+    pub rejected: usize,
+    /// `EventsDeadLettered`: events that the engine refused even so; they are in the dead-letter queue.
+    pub dead_lettered: usize,
+    /// `EventsParked`: events put into the retry queue.
+    pub parked: usize,
+    /// `UnknownTypes`: events of a type that the table does not know.
+    pub unknown_types: usize,
+    /// `DeliveryLag`, in seconds: how old the oldest event was when it was stored.
+    pub delivery_lag: Option<i64>,
+    /// `PollPages`: pages that Auth0 gave, the empty one at the end included. `None` outside the
+    /// poller; there, 0 is written too and means that nothing could be read.
+    pub poll_pages: Option<usize>,
+    /// `RateLimitRemaining`: calls that Auth0 still allows, as its last answer said.
+    pub rate_limit_remaining: Option<u64>,
+    /// `CheckpointExpired`: Auth0 no longer has the events behind the checkpoint, so some are lost.
+    pub checkpoint_expired: bool,
+    /// `Unauthorized`: at the webhook, requests with a wrong token; elsewhere, our own sign-in
+    /// refused by Auth0 or the engine.
+    pub unauthorized: usize,
+}
+
+impl Metrics {
+    /// Adds a body's outcome: an invocation may ship more than one.
+    pub fn add(&mut self, report: &Report) {
+        self.received += report.received;
+        self.indexed += report.stored;
+        self.duplicates += report.duplicates;
+        self.rejected += report.rejected;
+        self.dead_lettered += report.dead_lettered;
+        self.unknown_types += report.unknown_types;
+        self.delivery_lag = self.delivery_lag.max(report.lag_seconds);
+    }
+
+    /// Writes the line. Called once at the end of an invocation, failed or not.
+    pub fn emit(&self, function: Function, now: DateTime<Utc>) {
+        let line = self.render(function, now);
+        if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
+            tracing::warn!(%error, "metrics could not be written");
+        }
+    }
+
+    /// The format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+    fn render(&self, function: Function, now: DateTime<Utc>) -> String {
+        let mut definitions = Vec::new();
+        let mut line = Map::new();
+        for (name, unit, value) in self.values() {
+            if let Some(value) = value {
+                definitions.push(json!({ "Name": name, "Unit": unit }));
+                line.insert(name.to_owned(), value);
+            }
+        }
+        line.insert("Function".to_owned(), function.as_str().into());
+        let about = json!({
+            "Timestamp": now.timestamp_millis(),
+            "CloudWatchMetrics": [{
+                "Namespace": "Auth0LogStreams",
+                "Dimensions": [["Function"]],
+                "Metrics": definitions,
+            }],
+        });
+        line.insert("_aws".to_owned(), about);
+        Value::Object(line).to_string()
+    }
+
+    /// Every metric there is: name, unit and, where it is to be written, value.
+    fn values(&self) -> [(&'static str, &'static str, Option<Value>); 12] {
+        let some = |count: usize| (count > 0).then(|| count.into());
+        // An event's date may be ahead of our clock.
+        let lag = self.delivery_lag.map(|seconds| seconds.max(0).into());
+        [
+            ("EventsReceived", "Count", Some(self.received.into())),
+            ("EventsIndexed", "Count", some(self.indexed)),
+            ("EventsDuplicate", "Count", some(self.duplicates)),
+            ("EventsRejected", "Count", some(self.rejected)),
+            ("EventsDeadLettered", "Count", some(self.dead_lettered)),
+            ("EventsParked", "Count", some(self.parked)),
+            ("UnknownTypes", "Count", some(self.unknown_types)),
+            ("DeliveryLag", "Seconds", lag),
+            ("PollPages", "Count", self.poll_pages.map(Into::into)),
+            ("RateLimitRemaining", "Count", self.rate_limit_remaining.map(Into::into)),
+            ("CheckpointExpired", "Count", some(self.checkpoint_expired.into())),
+            ("Unauthorized", "Count", some(self.unauthorized)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(1_700_000_000_123).unwrap()
+    }
+
+    /// What the specification asks of a line, which CloudWatch drops in silence otherwise.
+    fn assert_is_embedded_metric_format(line: &str) {
+        assert!(!line.contains('\n'));
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(line["_aws"]["Timestamp"].is_i64());
+        let directives = line["_aws"]["CloudWatchMetrics"].as_array().unwrap();
+        for directive in directives {
+            assert!(directive["Namespace"].is_string());
+            for dimension in directive["Dimensions"][0].as_array().unwrap() {
+                assert!(line[dimension.as_str().unwrap()].is_string());
+            }
+            let metrics = directive["Metrics"].as_array().unwrap();
+            assert!((1..=100).contains(&metrics.len()));
+            for metric in metrics {
+                assert!(line[metric["Name"].as_str().unwrap()].is_number(), "{metric}");
+                assert!(["Count", "Seconds"].contains(&metric["Unit"].as_str().unwrap()));
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_are_left_out_but_for_received() {
+        let line = Metrics::default().render(Function::Webhook, now());
+        assert_is_embedded_metric_format(&line);
+        assert_eq!(
+            line,
+            r#"{"EventsReceived":0,"Function":"webhook","_aws":{"CloudWatchMetrics":[{"Dimensions":[["Function"]],"Metrics":[{"Name":"EventsReceived","Unit":"Count"}],"Namespace":"Auth0LogStreams"}],"Timestamp":1700000000123}}"#
+        );
+    }
+
+    #[test]
+    fn every_metric_has_its_name_unit_and_value() {
+        let all = Metrics {
+            received: 10,
+            indexed: 1,
+            duplicates: 2,
+            rejected: 3,
+            dead_lettered: 4,
+            parked: 5,
+            unknown_types: 6,
+            delivery_lag: Some(7),
+            poll_pages: Some(8),
+            rate_limit_remaining: Some(9),
+            checkpoint_expired: true,
+            unauthorized: 11,
+        };
+        let line = all.render(Function::Poller, now());
+        assert_is_embedded_metric_format(&line);
+        insta::assert_json_snapshot!(serde_json::from_str::<Value>(&line).unwrap());
+    }
+
+    #[test]
+    fn a_poller_that_reads_nothing_says_so() {
+        let nothing = Metrics { poll_pages: Some(0), ..Metrics::default() };
+        assert!(nothing.render(Function::Poller, now()).contains(r#""PollPages":0"#));
+    }
+
+    #[test]
+    fn reports_add_up_and_the_longest_lag_counts() {
+        let one = Report {
+            received: 7,
+            stored: 1,
+            duplicates: 2,
+            rejected: 3,
+            dead_lettered: 1,
+            unknown_types: 1,
+            lag_seconds: Some(40),
+        };
+        let late = Report { received: 1, stored: 1, lag_seconds: Some(90), ..Report::default() };
+        let mut metrics = Metrics::default();
+        for report in [&one, &late, &Report::default()] {
+            metrics.add(report);
+        }
+        let expected = Metrics {
+            received: 8,
+            indexed: 2,
+            duplicates: 2,
+            rejected: 3,
+            dead_lettered: 1,
+            unknown_types: 1,
+            delivery_lag: Some(90),
+            ..Metrics::default()
+        };
+        assert_eq!(metrics, expected);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_makes_no_negative_lag() {
+        let metrics = Metrics { delivery_lag: Some(-3), ..Metrics::default() };
+        assert!(metrics.render(Function::Redrive, now()).contains(r#""DeliveryLag":0"#));
+    }
+}
