@@ -4,8 +4,10 @@
 
 pub mod config;
 mod deadline;
+pub mod geoip;
 pub mod metrics;
 mod ship;
+pub mod user_agent;
 
 pub use deadline::Deadline;
 pub use ship::{Input, NotJson, Report, ShipFailure, Shipment, Shipper};

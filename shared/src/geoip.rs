@@ -1,0 +1,265 @@
+//! Address → place and network, from MaxMind-format files (City and ASN), both optional.
+//!
+//! The files are mapped into memory and opened once, so that a cold start reads only their metadata
+//! and a lookup only the few pages it needs. A file that cannot be used is an error at start.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use maxminddb::{MaxMindDbError, Mmap, Reader};
+use serde::Deserialize;
+
+/// Why a GeoIP file cannot be used; each message names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum GeoIpError {
+    /// The file is missing or cannot be read.
+    #[error("GeoIP file {} cannot be opened: {source}", path.display())]
+    Unreadable {
+        /// As configured.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is not in MaxMind's format, or not whole.
+    #[error("GeoIP file {} is broken or not in MaxMind's format: {source}", path.display())]
+    Broken {
+        /// As configured.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: MaxMindDbError,
+    },
+    /// The file is sound but holds something else, such as an ASN file given as City.
+    #[error("GeoIP file {} is of type {found:?}, but {wanted} is needed here", path.display())]
+    WrongType {
+        /// As configured.
+        path: PathBuf,
+        /// `database_type` of its metadata.
+        found: String,
+        /// What would do.
+        wanted: &'static str,
+    },
+}
+
+/// What is known about an address; at least one of the two is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place<'a> {
+    /// For `source.geo`.
+    pub geo: Option<Geo<'a>>,
+    /// For `source.as`.
+    pub network: Option<Network<'a>>,
+}
+
+/// The fields of ECS `geo`; names are English, as Elasticsearch's geoip processor gives them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Geo<'a> {
+    /// `continent_name`, such as `Europe`.
+    pub continent_name: Option<&'a str>,
+    /// `country_iso_code`, such as `GB`.
+    pub country_iso_code: Option<&'a str>,
+    /// `country_name`, such as `United Kingdom`.
+    pub country_name: Option<&'a str>,
+    /// `region_iso_code`: country and subdivision, such as `GB-ENG`.
+    pub region_iso_code: Option<String>,
+    /// `region_name`: the most specific subdivision, such as `England`.
+    pub region_name: Option<&'a str>,
+    /// `city_name`, such as `London`.
+    pub city_name: Option<&'a str>,
+    /// `postal_code`.
+    pub postal_code: Option<&'a str>,
+    /// `timezone`, such as `Europe/London`.
+    pub timezone: Option<&'a str>,
+    /// `location`.
+    pub location: Option<Location>,
+}
+
+/// A `geo_point` in degrees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Location {
+    /// North is positive.
+    pub lat: f64,
+    /// East is positive.
+    pub lon: f64,
+}
+
+/// The fields of ECS `as`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Network<'a> {
+    /// `number`.
+    pub number: Option<u32>,
+    /// `organization.name`.
+    pub organization_name: Option<&'a str>,
+}
+
+/// The opened files.
+#[derive(Debug)]
+pub struct GeoIp {
+    city: Option<Reader<Mmap>>,
+    asn: Option<Reader<Mmap>>,
+}
+
+impl GeoIp {
+    /// Opens the files that are given: `city` of a type City, Country or Enterprise, `asn` of a type
+    /// ASN or ISP.
+    ///
+    /// # Errors
+    /// A file that is missing, broken or of another type.
+    pub fn open(city: Option<&Path>, asn: Option<&Path>) -> Result<Self, GeoIpError> {
+        let city = city.map(|path| {
+            open(path, &["City", "Country", "Enterprise"], "a City, Country or Enterprise file")
+        });
+        let asn = asn.map(|path| open(path, &["ASN", "ISP"], "an ASN or ISP file"));
+        Ok(Self { city: city.transpose()?, asn: asn.transpose()? })
+    }
+
+    /// What the files say about an address. Private, local and otherwise reserved addresses yield
+    /// nothing, whatever a file may say; an IPv4 address mapped into IPv6 is looked up as IPv4.
+    #[must_use]
+    pub fn lookup(&self, ip: IpAddr) -> Option<Place<'_>> {
+        let ip = ip.to_canonical();
+        if is_reserved(ip) {
+            return None;
+        }
+        let geo = self.city.as_ref().and_then(|file| find::<CityRecord<'_>>(file, ip));
+        let network = self.asn.as_ref().and_then(|file| find::<AsnRecord<'_>>(file, ip));
+        let place = Place {
+            geo: geo.map(Geo::from).filter(|geo| *geo != Geo::default()),
+            network: network.map(Network::from).filter(|network| *network != Network::default()),
+        };
+        (place.geo.is_some() || place.network.is_some()).then_some(place)
+    }
+}
+
+fn open(path: &Path, types: &[&str], wanted: &'static str) -> Result<Reader<Mmap>, GeoIpError> {
+    #[expect(
+        unsafe_code,
+        reason = "a mapped file must not be changed or cut while it is open: these files are part of \
+                  a Lambda layer or package, which is read-only"
+    )]
+    // SAFETY: see the reason above.
+    let opened = unsafe { Reader::open_mmap(path) };
+    let reader = opened.map_err(|error| match error {
+        MaxMindDbError::Io(source) => GeoIpError::Unreadable { path: path.into(), source },
+        source => GeoIpError::Broken { path: path.into(), source },
+    })?;
+    let found = &reader.metadata().database_type;
+    if types.iter().any(|name| found.contains(name)) {
+        Ok(reader)
+    } else {
+        Err(GeoIpError::WrongType { path: path.into(), found: found.clone(), wanted })
+    }
+}
+
+/// A record that cannot be decoded counts as absent: an event must not fail for its enrichment.
+fn find<'a, T: Deserialize<'a>>(file: &'a Reader<Mmap>, ip: IpAddr) -> Option<T> {
+    file.lookup(ip).ok()?.decode().ok()?
+}
+
+/// The fields that are read of a City record; what is not named here is skipped, not decoded.
+#[derive(Deserialize)]
+struct CityRecord<'a> {
+    #[serde(borrow, default)]
+    continent: Named<'a>,
+    #[serde(borrow, default)]
+    country: Named<'a>,
+    #[serde(borrow, default)]
+    subdivisions: Vec<Named<'a>>,
+    #[serde(borrow, default)]
+    city: Named<'a>,
+    #[serde(borrow, default)]
+    postal: Postal<'a>,
+    #[serde(borrow, default)]
+    location: Coordinates<'a>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+struct Named<'a> {
+    iso_code: Option<&'a str>,
+    #[serde(borrow, default)]
+    names: Names<'a>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+struct Names<'a> {
+    en: Option<&'a str>,
+}
+
+#[derive(Default, Deserialize)]
+struct Postal<'a> {
+    code: Option<&'a str>,
+}
+
+#[derive(Default, Deserialize)]
+struct Coordinates<'a> {
+    latitude: Option<f64>,
+    longitude: Option<f64>,
+    time_zone: Option<&'a str>,
+}
+
+impl<'a> From<CityRecord<'a>> for Geo<'a> {
+    fn from(record: CityRecord<'a>) -> Self {
+        let CityRecord { continent, country, subdivisions, city, postal, location } = record;
+        // Ordered from the largest to the most specific.
+        let region = subdivisions.last().copied().unwrap_or_default();
+        Self {
+            continent_name: continent.names.en,
+            country_iso_code: country.iso_code,
+            country_name: country.names.en,
+            region_iso_code: country
+                .iso_code
+                .zip(region.iso_code)
+                .map(|(country, region)| format!("{country}-{region}")),
+            region_name: region.names.en,
+            city_name: city.names.en,
+            postal_code: postal.code,
+            timezone: location.time_zone,
+            location: location
+                .latitude
+                .zip(location.longitude)
+                .filter(|(lat, lon)| lat.abs() <= 90.0 && lon.abs() <= 180.0)
+                .map(|(lat, lon)| Location { lat, lon }),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct AsnRecord<'a> {
+    autonomous_system_number: Option<u32>,
+    autonomous_system_organization: Option<&'a str>,
+}
+
+impl<'a> From<AsnRecord<'a>> for Network<'a> {
+    fn from(record: AsnRecord<'a>) -> Self {
+        Self {
+            number: record.autonomous_system_number,
+            organization_name: record.autonomous_system_organization,
+        }
+    }
+}
+
+/// Not an address of the public internet, by IANA's special-purpose registries.
+fn is_reserved(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_reserved_v4(ip),
+        IpAddr::V6(ip) => is_reserved_v6(ip),
+    }
+}
+
+fn is_reserved_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    ip.is_private()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_documentation()
+        || a == 0
+        || (a == 100 && b & 0xc0 == 64) // shared between a carrier's customers
+        || (a == 192 && b == 0 && c == 0) // protocol assignments
+        || (a == 198 && b & 0xfe == 18) // benchmarks
+        || a >= 224 // multicast, reserved, broadcast
+}
+
+fn is_reserved_v6(ip: Ipv6Addr) -> bool {
+    let [a, b, ..] = ip.segments();
+    // All public addresses are in 2000::/3; documentation is taken out of it twice.
+    a & 0xe000 != 0x2000 || (a == 0x2001 && b == 0xdb8) || (a == 0x3fff && b < 0x1000)
+}
