@@ -4,10 +4,12 @@
 
 pub mod config;
 mod deadline;
+mod engine;
 pub mod geoip;
 pub mod metrics;
 mod ship;
 pub mod user_agent;
 
 pub use deadline::Deadline;
+pub use engine::{Answer, Credentials, Engine, EngineError, Method, Payload, Unusable};
 pub use ship::{Input, NotJson, Report, ShipFailure, Shipment, Shipper};
