@@ -7,6 +7,7 @@ mod deadline;
 mod engine;
 pub mod geoip;
 pub mod metrics;
+pub mod secrets;
 mod ship;
 pub mod user_agent;
 

@@ -1,0 +1,474 @@
+//! Secrets Manager → typed secrets, and the webhook's token check.
+//!
+//! A secret is one JSON object. Its values live in [`SecretString`], which does not print, and no
+//! error names a value: only the secret's id and the key that is wrong.
+//!
+//! Reads always name the version stage, `AWSCURRENT` or `AWSPREVIOUS`, so that a rotation that is
+//! under way is seen as Secrets Manager sees it.
+
+use std::error::Error;
+use std::iter::successors;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+use tokio::time::Instant;
+
+/// How long a token is used before it is read again.
+const TIME_TO_LIVE: Duration = Duration::from_secs(5 * 60);
+
+/// The least time between two reads that wrong tokens cause, so that they cannot hammer Secrets
+/// Manager.
+const REREAD_GAP: Duration = Duration::from_secs(60);
+
+const CURRENT: &str = "AWSCURRENT";
+const PREVIOUS: &str = "AWSPREVIOUS";
+
+/// Why a secret cannot be used. No variant holds any part of a value.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// Secrets Manager knows no such secret.
+    #[error("the secret {id} does not exist")]
+    Missing {
+        /// Name or ARN, as configured.
+        id: String,
+    },
+    /// The secret is as the deployment created it.
+    #[error("the secret {id} is not filled in yet: it needs a JSON object with {keys}")]
+    NotFilledIn {
+        /// Name or ARN, as configured.
+        id: String,
+        /// What to put into it.
+        keys: &'static str,
+    },
+    /// The value is no JSON object.
+    #[error("the secret {id} is no JSON object: it needs one with {keys}")]
+    NotJson {
+        /// Name or ARN, as configured.
+        id: String,
+        /// What to put into it.
+        keys: &'static str,
+    },
+    /// A key is absent, or its value is no text or empty.
+    #[error("the secret {id} has no text under {key}: it needs a JSON object with {keys}")]
+    LacksKey {
+        /// Name or ARN, as configured.
+        id: String,
+        /// The key that is wrong.
+        key: &'static str,
+        /// All that the secret needs.
+        keys: &'static str,
+    },
+    /// Secrets Manager could not be asked, or refused.
+    #[error("the secret {id} cannot be read: {reason}")]
+    Unavailable {
+        /// Name or ARN, as configured.
+        id: String,
+        /// What the SDK said.
+        reason: String,
+    },
+}
+
+/// The Auth0 application that the poller signs in as.
+#[derive(Clone, Debug)]
+pub struct Auth0Client {
+    /// `client_id`, which is no secret but stands beside it.
+    pub client_id: String,
+    /// `client_secret`.
+    pub client_secret: SecretString,
+}
+
+/// What the engine is signed in to with.
+#[derive(Clone, Debug)]
+pub enum SearchCredentials {
+    /// `username` and `password`.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: SecretString,
+    },
+    /// `api_key`, in the encoded form that Elasticsearch shows when it creates one.
+    ApiKey(SecretString),
+}
+
+/// A reader of typed secrets; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    client: Client,
+}
+
+impl Secrets {
+    /// A client that gives up after a few seconds: within a webhook's request there is no time for
+    /// the SDK's own patience.
+    #[must_use]
+    pub fn new(config: &SdkConfig) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(1))
+            .operation_attempt_timeout(Duration::from_secs(2))
+            .operation_timeout(Duration::from_secs(5))
+            .build();
+        let config =
+            aws_sdk_secretsmanager::config::Builder::from(config).timeout_config(timeouts).build();
+        Self { client: Client::from_conf(config) }
+    }
+
+    /// The secret `{"client_id":"…","client_secret":"…"}`.
+    ///
+    /// # Errors
+    /// The secret cannot be read, or is not of this form.
+    pub async fn auth0_client(&self, id: &str) -> Result<Auth0Client, SecretError> {
+        auth0_client(id, self.read(id, CURRENT).await?.as_ref())
+    }
+
+    /// The secret `{"username":"…","password":"…"}` or `{"api_key":"…"}`.
+    ///
+    /// # Errors
+    /// The secret cannot be read, or is not of this form.
+    pub async fn search_credentials(&self, id: &str) -> Result<SearchCredentials, SecretError> {
+        search_credentials(id, self.read(id, CURRENT).await?.as_ref())
+    }
+
+    /// The tokens `{"token":"…"}` of both stages: a sender may use the previous one until the next
+    /// rotation.
+    async fn tokens(&self, id: &str) -> Result<Tokens, SecretError> {
+        let (current, previous) = tokio::join!(self.read(id, CURRENT), self.read(id, PREVIOUS));
+        let current = token(id, current?.as_ref())?;
+        // A secret that was never rotated has no previous version, and what was there before a first
+        // filling in is of no use. But a read that failed must not pass for "none": it would take
+        // the previous token from a sender that may still use it.
+        let previous = match previous {
+            Ok(previous) => previous.and_then(|previous| token(id, Some(&previous)).ok()),
+            Err(SecretError::Missing { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Tokens { current, previous })
+    }
+
+    /// The value under a version stage; none where the secret has no such version.
+    async fn read(&self, id: &str, stage: &str) -> Result<Option<SecretString>, SecretError> {
+        let request = self.client.get_secret_value().secret_id(id).version_stage(stage);
+        match request.send().await {
+            Ok(answer) => Ok(answer.secret_string.map(SecretString::from)),
+            Err(error) => {
+                let service = error.as_service_error();
+                if !service.is_some_and(|e| e.is_resource_not_found_exception()) {
+                    let reason = reason(&error);
+                    return Err(SecretError::Unavailable { id: id.to_owned(), reason });
+                }
+                // One exception for two cases, told apart by the message alone: "can't find the
+                // specified secret value for staging label: …" is about the version.
+                match service.and_then(ProvideErrorMetadata::message) {
+                    Some(message) if message.contains("secret value") => Ok(None),
+                    _ => Err(SecretError::Missing { id: id.to_owned() }),
+                }
+            }
+        }
+    }
+}
+
+/// The error with its causes. The SDK's own `DisplayErrorContext` will not do: it prints an answer
+/// that could not be read, and that may be the secret.
+fn reason(error: &(dyn Error + 'static)) -> String {
+    successors(Some(error), |error| (*error).source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+/// The webhook's token check; built once per process.
+///
+/// Only digests are kept: they have one length, so that the comparison's time says nothing about
+/// the tokens, not even how long they are.
+#[derive(Debug)]
+pub struct WebhookToken {
+    secrets: Secrets,
+    id: String,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    tokens: Option<Tokens>,
+    /// The last attempt to read, whether it succeeded or not.
+    read_at: Option<Instant>,
+    /// The last attempt that a failed check caused.
+    reread_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tokens {
+    current: TokenDigest,
+    previous: Option<TokenDigest>,
+}
+
+type TokenDigest = [u8; 32];
+
+impl WebhookToken {
+    /// Nothing is read before the first check.
+    #[must_use]
+    pub fn new(secrets: Secrets, id: String) -> Self {
+        Self { secrets, id, cache: Mutex::default() }
+    }
+
+    /// Whether `authorization`, the header's whole value, is the current or the previous token.
+    ///
+    /// The tokens are kept for five minutes, and longer while Secrets Manager cannot be reached. A
+    /// value that does not match them has them read again, at most once a minute.
+    ///
+    /// # Errors
+    /// There has never been a token to compare with: the sender should try again (503), it may well
+    /// be right.
+    pub async fn verify(&self, authorization: &[u8]) -> Result<bool, SecretError> {
+        let digest: TokenDigest = Sha256::digest(authorization.trim_ascii()).into();
+        let cached = self.cache().fresh(Instant::now());
+        let tokens = match cached {
+            Some(tokens) => tokens,
+            None => self.refresh().await?,
+        };
+        if tokens.accept(&digest) {
+            return Ok(true);
+        }
+        if !self.cache().may_reread(Instant::now()) {
+            return Ok(false);
+        }
+        Ok(self.refresh().await?.accept(&digest))
+    }
+
+    async fn refresh(&self) -> Result<Tokens, SecretError> {
+        let read = self.secrets.tokens(&self.id).await;
+        self.cache().store(read, Instant::now())
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        // Nothing that runs under the lock leaves it half done.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cache {
+    /// The tokens, unless it is time to read them again.
+    fn fresh(&self, now: Instant) -> Option<Tokens> {
+        let due = self.read_at.is_none_or(|at| now.duration_since(at) >= TIME_TO_LIVE);
+        self.tokens.filter(|_| !due)
+    }
+
+    fn may_reread(&mut self, now: Instant) -> bool {
+        let may = self.reread_at.is_none_or(|at| now.duration_since(at) >= REREAD_GAP);
+        if may {
+            self.reread_at = Some(now);
+        }
+        may
+    }
+
+    /// Takes the outcome of a read; a failed one leaves the tokens in use, if there are any.
+    fn store(
+        &mut self,
+        read: Result<Tokens, SecretError>,
+        now: Instant,
+    ) -> Result<Tokens, SecretError> {
+        self.read_at = Some(now);
+        match (read, self.tokens) {
+            (Ok(tokens), _) => {
+                self.tokens = Some(tokens);
+                Ok(tokens)
+            }
+            (Err(error), Some(tokens)) => {
+                tracing::warn!(%error, "the tokens read last stay in use");
+                Ok(tokens)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+}
+
+impl Tokens {
+    /// Both are always compared: which one matched does not show in the time taken either.
+    fn accept(&self, digest: &TokenDigest) -> bool {
+        let previous = self.previous.map_or(Choice::from(0), |previous| previous.ct_eq(digest));
+        (self.current.ct_eq(digest) | previous).into()
+    }
+}
+
+const TOKEN_KEYS: &str = r#""token""#;
+const AUTH0_KEYS: &str = r#""client_id" and "client_secret""#;
+const SEARCH_KEYS: &str = r#""username" and "password", or "api_key""#;
+
+fn token(id: &str, value: Option<&SecretString>) -> Result<TokenDigest, SecretError> {
+    let mut fields = Fields::parse(id, TOKEN_KEYS, value)?;
+    // A line break behind a pasted token cannot be in a header.
+    Ok(Sha256::digest(fields.take("token")?.as_bytes().trim_ascii()).into())
+}
+
+fn auth0_client(id: &str, value: Option<&SecretString>) -> Result<Auth0Client, SecretError> {
+    let mut fields = Fields::parse(id, AUTH0_KEYS, value)?;
+    let client_id = fields.take("client_id")?;
+    Ok(Auth0Client { client_id, client_secret: fields.take("client_secret")?.into() })
+}
+
+fn search_credentials(
+    id: &str,
+    value: Option<&SecretString>,
+) -> Result<SearchCredentials, SecretError> {
+    let mut fields = Fields::parse(id, SEARCH_KEYS, value)?;
+    if fields.object.contains_key("api_key") {
+        return Ok(SearchCredentials::ApiKey(fields.take("api_key")?.into()));
+    }
+    let username = fields.take("username")?;
+    Ok(SearchCredentials::Basic { username, password: fields.take("password")?.into() })
+}
+
+/// A secret's JSON object, with what an error about it needs.
+struct Fields<'a> {
+    id: &'a str,
+    keys: &'static str,
+    object: Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    fn parse(
+        id: &'a str,
+        keys: &'static str,
+        value: Option<&SecretString>,
+    ) -> Result<Self, SecretError> {
+        let text = value.map_or("", |value| value.expose_secret().trim());
+        match serde_json::from_str(text) {
+            _ if text.is_empty() => Err(SecretError::NotFilledIn { id: id.to_owned(), keys }),
+            Ok(Value::Object(object)) if object.is_empty() => {
+                Err(SecretError::NotFilledIn { id: id.to_owned(), keys })
+            }
+            Ok(Value::Object(object)) => Ok(Self { id, keys, object }),
+            // The parser's own words could quote the value.
+            Ok(_) | Err(_) => Err(SecretError::NotJson { id: id.to_owned(), keys }),
+        }
+    }
+
+    fn take(&mut self, key: &'static str) -> Result<String, SecretError> {
+        match self.object.remove(key) {
+            Some(Value::String(text)) if !text.trim().is_empty() => Ok(text),
+            _ => Err(SecretError::LacksKey { id: self.id.to_owned(), key, keys: self.keys }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T>(
+        parse: fn(&str, Option<&SecretString>) -> Result<T, SecretError>,
+        text: &str,
+    ) -> Result<T, SecretError> {
+        parse("mine", Some(&SecretString::from(text)))
+    }
+
+    fn tokens(current: &str, previous: Option<&str>) -> Tokens {
+        let digest = |text: &str| Sha256::digest(text).into();
+        Tokens { current: digest(current), previous: previous.map(digest) }
+    }
+
+    fn accepts(tokens: &Tokens, authorization: &str) -> bool {
+        tokens.accept(&Sha256::digest(authorization).into())
+    }
+
+    fn outage() -> SecretError {
+        SecretError::Unavailable { id: "webhook".into(), reason: "timed out".into() }
+    }
+
+    #[test]
+    fn current_and_previous_token_are_accepted_and_no_other() {
+        let both = tokens("Bearer new", Some("Bearer old"));
+        assert!(accepts(&both, "Bearer new"));
+        assert!(accepts(&both, "Bearer old"));
+        for wrong in ["", "Bearer", "new", "Bearer new2", "bearer new"] {
+            assert!(!accepts(&both, wrong), "{wrong}");
+        }
+        assert!(!accepts(&tokens("Bearer new", None), ""));
+    }
+
+    #[test]
+    fn a_line_break_behind_the_token_is_no_part_of_it() {
+        let pasted = read(token, "{\"token\":\"Bearer x\\n\"}").unwrap();
+        assert_eq!(pasted, read(token, r#"{"token":"Bearer x"}"#).unwrap());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_id_and_key_and_never_by_value() {
+        let error = |text| read(token, text).unwrap_err().to_string();
+        insta::assert_snapshot!(
+            ["", " \n", "{}", "hunter2", r#"["hunter2"]"#, r#"{"token":["hunter2"]}"#, r#"{"token":" "}"#]
+                .map(error).join("\n"),
+            @r#"
+        the secret mine is not filled in yet: it needs a JSON object with "token"
+        the secret mine is not filled in yet: it needs a JSON object with "token"
+        the secret mine is not filled in yet: it needs a JSON object with "token"
+        the secret mine is no JSON object: it needs one with "token"
+        the secret mine is no JSON object: it needs one with "token"
+        the secret mine has no text under token: it needs a JSON object with "token"
+        the secret mine has no text under token: it needs a JSON object with "token"
+        "#
+        );
+        let half = read(auth0_client, r#"{"client_id":"me"}"#).unwrap_err();
+        assert_eq!(
+            half.to_string(),
+            "the secret mine has no text under client_secret: \
+             it needs a JSON object with \"client_id\" and \"client_secret\""
+        );
+    }
+
+    #[test]
+    fn a_secret_without_a_version_is_not_filled_in() {
+        let error = search_credentials("search", None).unwrap_err();
+        assert!(matches!(error, SecretError::NotFilledIn { .. }), "{error}");
+    }
+
+    #[test]
+    fn credentials_do_not_print() {
+        let basic = r#"{"username":"elastic","password":"hunter2"}"#;
+        let basic = read(search_credentials, basic).unwrap();
+        assert!(!format!("{basic:?}").contains("hunter2"));
+        assert!(
+            matches!(basic, SearchCredentials::Basic { username, .. } if username == "elastic")
+        );
+        let key = read(search_credentials, r#"{"api_key":"hunter2"}"#).unwrap();
+        assert!(matches!(&key, SearchCredentials::ApiKey(key) if key.expose_secret() == "hunter2"));
+        assert!(!format!("{key:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn tokens_are_read_again_when_their_time_is_over() {
+        let mut cache = Cache::default();
+        let start = Instant::now();
+        assert!(cache.fresh(start).is_none());
+        cache.store(Ok(tokens("a", None)), start).unwrap();
+        assert!(cache.fresh(start + TIME_TO_LIVE / 2).is_some());
+        assert!(cache.fresh(start + TIME_TO_LIVE).is_none());
+    }
+
+    #[test]
+    fn an_outage_keeps_the_tokens_in_use() {
+        let mut cache = Cache::default();
+        let start = Instant::now();
+        assert_eq!(cache.store(Err(outage()), start).unwrap_err(), outage());
+        cache.store(Ok(tokens("a", None)), start).unwrap();
+        let later = start + TIME_TO_LIVE;
+        assert!(accepts(&cache.store(Err(outage()), later).unwrap(), "a"));
+        assert!(cache.fresh(later + TIME_TO_LIVE / 2).is_some(), "not asked for at each request");
+    }
+
+    #[test]
+    fn wrong_tokens_cause_one_read_a_minute() {
+        let mut cache = Cache::default();
+        let start = Instant::now();
+        assert!(cache.may_reread(start));
+        assert!(!cache.may_reread(start + REREAD_GAP / 2));
+        assert!(cache.may_reread(start + REREAD_GAP));
+    }
+}
