@@ -10,5 +10,10 @@
     reason = "support for tests: a panic is how a test fails, and it says where"
 )]
 
+pub mod aws;
+pub mod engine;
 pub mod events;
+pub mod proxy;
+pub mod runtime;
+pub mod stack;
 pub mod tenant;

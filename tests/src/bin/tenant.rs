@@ -3,6 +3,8 @@
 //! `tenant --port 9300 --client-id ID --client-secret SECRET --events 250`: the events are of the
 //! last hour; `POST /_stand-in/events` adds more. It runs until it is stopped.
 
+#![expect(clippy::indexing_slicing, reason = "the options asked for are those of the table")]
+
 use std::collections::HashMap;
 
 use anyhow::{Context, bail};

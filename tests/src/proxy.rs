@@ -1,0 +1,594 @@
+//! A proxy that fails on demand, between the functions and a real server.
+//!
+//! It speaks HTTP/1.1 by hand on the side of the functions, because the faults are about connections
+//! (reset, cut, hang), and uses an ordinary client on the other side. The faults for single items of
+//! a `_bulk` request are real: those items are taken out before the engine sees the request, and
+//! their refusals are woven into its answer at their places.
+
+use std::io::Read as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use fastrand::Rng;
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// What the proxy does to each request that it is asked to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The port is closed, and open connections are reset.
+    Refuse,
+    /// The connection is reset when a request has arrived.
+    Reset,
+    /// The request is read and never answered.
+    Hang,
+    /// The right answer, so much later.
+    Slow(Duration),
+    /// This status for the whole request; the server never sees it.
+    Status(u16),
+    /// This status for about half of the items of a `_bulk` request, and those are not written.
+    Items(u16),
+    /// A page of HTML with status 200; the server never sees the request.
+    Html,
+    /// The server gets the request; the connection ends in the middle of its answer.
+    CutAnswer,
+    /// The server gets the request; the connection ends without an answer.
+    CutAfterWrite,
+    /// For each request one of the others (without `Refuse`) or none, drawn from this seed.
+    Mixed(u64),
+}
+
+/// Which requests a fault is for, by the request's head (in lower case).
+type Filter = fn(&str) -> bool;
+
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    fault: Option<Fault>,
+    applies: Filter,
+}
+
+/// A running proxy; it stops when dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    url: String,
+    plan: watch::Sender<Plan>,
+    shared: Arc<Shared>,
+    accepting: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: String,
+    client: reqwest::Client,
+    plan: watch::Receiver<Plan>,
+    rng: Mutex<Rng>,
+    requests: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Proxy {
+    /// Starts a proxy for `upstream` that passes all on.
+    ///
+    /// # Panics
+    /// Where no port can be had.
+    pub async fn start(upstream: &str) -> Self {
+        let (listener, port) = bind_outside_the_ephemeral_range().await;
+        let (plan, seen) = watch::channel(Plan { fault: None, applies: |_| true });
+        let shared = Arc::new(Shared {
+            upstream: upstream.trim_end_matches('/').to_owned(),
+            client: reqwest::Client::builder().no_gzip().build().expect("a plain client"),
+            plan: seen,
+            rng: Mutex::new(Rng::with_seed(0)),
+            requests: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        });
+        let accepting = tokio::spawn(accept(listener, port, Arc::clone(&shared)));
+        let url = format!("http://127.0.0.1:{port}");
+        Self { url, plan, shared, accepting: accepting.abort_handle() }
+    }
+
+    /// The base URL, in place of the server's.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// From now on each request fails like this.
+    pub async fn fail(&self, fault: Fault) {
+        self.fail_only(fault, |_| true).await;
+    }
+
+    /// From now on each request fails like this whose head (request line and headers, in lower
+    /// case) passes the filter.
+    pub async fn fail_only(&self, fault: Fault, applies: Filter) {
+        if let Fault::Mixed(seed) = fault {
+            *self.shared.rng.lock().unwrap() = Rng::with_seed(seed);
+        }
+        self.switch(Plan { fault: Some(fault), applies }).await;
+    }
+
+    /// From now on all is passed on.
+    pub async fn heal(&self) {
+        self.switch(Plan { fault: None, applies: |_| true }).await;
+    }
+
+    async fn switch(&self, plan: Plan) {
+        self.plan.send_replace(plan);
+        // The port is opened and closed in another task.
+        let open = plan.fault != Some(Fault::Refuse);
+        let address = self.url.trim_start_matches("http://");
+        while TcpStream::connect(address).await.is_ok() != open {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// How many requests have arrived.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// How many requests were failed; a test whose fault never struck proves nothing.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.shared.failed.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// A port that is given up for a while must not be handed to an outgoing connection meanwhile.
+async fn bind_outside_the_ephemeral_range() -> (TcpListener, u16) {
+    for _ in 0..100 {
+        let port = fastrand::u16(20_000..32_000);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return (listener, port);
+        }
+    }
+    panic!("no free port between 20000 and 32000");
+}
+
+async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
+    let mut listener = Some(listener);
+    let mut plan = shared.plan.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        if plan.borrow_and_update().fault == Some(Fault::Refuse) {
+            listener = None;
+            connections.shutdown().await;
+            if plan.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let open = match listener.take() {
+            Some(open) => open,
+            None => match TcpListener::bind(("127.0.0.1", port)).await {
+                Ok(open) => open,
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    continue;
+                }
+            },
+        };
+        tokio::select! {
+            accepted = open.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    connections.spawn(serve(stream, Arc::clone(&shared)));
+                }
+            }
+            changed = plan.changed() => if changed.is_err() { return },
+        }
+        listener = Some(open);
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Works on a connection until one side ends it.
+async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
+    stream.set_nodelay(true).expect("a live socket");
+    let mut buffer = BytesMut::new();
+    while let Some(request) = read_request(&mut stream, &mut buffer).await {
+        shared.requests.fetch_add(1, Ordering::Relaxed);
+        let plan = *shared.plan.borrow();
+        let fault = plan.fault.filter(|_| (plan.applies)(&request.head.to_lowercase()));
+        let fault = match fault {
+            Some(Fault::Mixed(_)) => draw(&mut shared.rng.lock().unwrap()),
+            other => other,
+        };
+        if fault.is_some() {
+            shared.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        match answer(&shared, &request, fault).await {
+            Answer::Whole(bytes) => {
+                if stream.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            Answer::Cut(bytes) => {
+                stream.write_all(&bytes).await.ok();
+                stream.shutdown().await.ok();
+                return;
+            }
+            Answer::Reset => {
+                stream.set_zero_linger().ok();
+                return;
+            }
+            Answer::Never => {
+                // Until the other side gives up.
+                stream.read_u8().await.ok();
+                return;
+            }
+        }
+    }
+}
+
+enum Answer {
+    Whole(Vec<u8>),
+    Cut(Vec<u8>),
+    Reset,
+    Never,
+}
+
+fn draw(rng: &mut Rng) -> Option<Fault> {
+    match rng.u8(..16) {
+        0 => Some(Fault::Reset),
+        1 => Some(Fault::Slow(Duration::from_millis(rng.u64(50..400)))),
+        2 => Some(Fault::Status(503)),
+        3 => Some(Fault::Status(429)),
+        4 | 5 => Some(Fault::Items(429)),
+        6 => Some(Fault::Items(500)),
+        7 => Some(Fault::Html),
+        8 => Some(Fault::CutAnswer),
+        9 => Some(Fault::CutAfterWrite),
+        10 => Some(Fault::Hang),
+        _ => None,
+    }
+}
+
+async fn answer(shared: &Shared, request: &Request, fault: Option<Fault>) -> Answer {
+    match fault {
+        None | Some(Fault::Mixed(_)) => Answer::Whole(forward(shared, request, None).await),
+        Some(Fault::Refuse | Fault::Reset) => Answer::Reset,
+        Some(Fault::Hang) => Answer::Never,
+        Some(Fault::Slow(delay)) => {
+            tokio::time::sleep(delay).await;
+            Answer::Whole(forward(shared, request, None).await)
+        }
+        Some(Fault::Status(status)) => {
+            let body = json!({
+                "error": { "type": "unavailable", "reason": "the proxy says so" },
+                "status": status,
+            });
+            Answer::Whole(render(status, "application/json", body.to_string().as_bytes()))
+        }
+        Some(Fault::Items(status)) if request.is_bulk() => {
+            Answer::Whole(forward_some_items(shared, request, status).await)
+        }
+        Some(Fault::Items(_)) => Answer::Whole(forward(shared, request, None).await),
+        Some(Fault::Html) => {
+            let page = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>";
+            Answer::Whole(render(200, "text/html", page))
+        }
+        Some(Fault::CutAnswer) => {
+            let mut whole = forward(shared, request, None).await;
+            whole.truncate(whole.len() / 2);
+            Answer::Cut(whole)
+        }
+        Some(Fault::CutAfterWrite) => {
+            forward(shared, request, None).await;
+            Answer::Cut(Vec::new())
+        }
+    }
+}
+
+/// A request as it came.
+struct Request {
+    /// The request line and the headers, without the empty line.
+    head: String,
+    body: Bytes,
+}
+
+impl Request {
+    fn method(&self) -> &str {
+        self.head.split(' ').next().unwrap_or_default()
+    }
+
+    fn target(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
+    fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines = self.head.lines().skip(1);
+        lines.filter_map(|line| line.split_once(':').map(|(name, value)| (name, value.trim())))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let named = |(header, _): &(&str, &str)| header.eq_ignore_ascii_case(name);
+        self.headers().find(named).map(|(_, value)| value)
+    }
+
+    fn is_bulk(&self) -> bool {
+        self.target().split('?').next().is_some_and(|path| path.ends_with("/_bulk"))
+    }
+
+    fn plain_body(&self) -> Bytes {
+        if self.header("content-encoding") == Some("gzip") {
+            let mut plain = Vec::new();
+            let whole = GzDecoder::new(self.body.as_ref()).read_to_end(&mut plain);
+            whole.expect("a body that says gzip is gzip");
+            plain.into()
+        } else {
+            self.body.clone()
+        }
+    }
+}
+
+/// The next request of a connection, or none at its end.
+async fn read_request(stream: &mut TcpStream, buffer: &mut BytesMut) -> Option<Request> {
+    let end = loop {
+        if let Some(end) = find(buffer, b"\r\n\r\n") {
+            break end;
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head = String::from_utf8_lossy(&buffer.split_to(end + 4)[..end]).into_owned();
+    let mut request = Request { head, body: Bytes::new() };
+    assert!(request.header("transfer-encoding").is_none(), "no client here sends chunks");
+    if request.header("expect").is_some() {
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.ok()?;
+    }
+    let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
+    while buffer.len() < length {
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+    request.body = buffer.split_to(length).freeze();
+    Some(request)
+}
+
+fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
+    text.windows(pattern.len()).position(|window| window == pattern)
+}
+
+/// The server's answer as bytes, to this request or to the same one with another plain body.
+async fn forward(shared: &Shared, request: &Request, body: Option<Bytes>) -> Vec<u8> {
+    let (status, content_type, body) = exchange(shared, request, body).await;
+    render(status, &content_type, &body)
+}
+
+async fn exchange(shared: &Shared, request: &Request, body: Option<Bytes>) -> (u16, String, Bytes) {
+    let method = request.method().parse().expect("a method");
+    let url = format!("{}{}", shared.upstream, request.target());
+    let mut outgoing = shared.client.request(method, url);
+    for (name, value) in request.headers() {
+        let unwanted = ["content-length", "connection", "accept-encoding", "expect"];
+        let replaced = body.is_some() && name.eq_ignore_ascii_case("content-encoding");
+        // `host` stays: AWS's signatures cover it.
+        if !replaced && !unwanted.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+            outgoing = outgoing.header(name, value);
+        }
+    }
+    let answer = match outgoing.body(body.unwrap_or_else(|| request.body.clone())).send().await {
+        Ok(answer) => answer,
+        Err(error) => return (502, "text/plain".to_owned(), error.to_string().into()),
+    };
+    let status = answer.status().as_u16();
+    let header = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
+    let content_type = header.unwrap_or("application/octet-stream").to_owned();
+    match answer.bytes().await {
+        Ok(body) => (status, content_type, body),
+        Err(error) => (502, "text/plain".to_owned(), error.to_string().into()),
+    }
+}
+
+fn render(status: u16, content_type: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 {status} Status\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// Passes on the items that the draw spares and refuses the others at their places.
+async fn forward_some_items(shared: &Shared, request: &Request, status: u16) -> Vec<u8> {
+    let body = request.plain_body();
+    let items = bulk_items(&body);
+    let refused: Vec<bool> = {
+        let mut rng = shared.rng.lock().unwrap();
+        items.iter().map(|_| rng.bool()).collect()
+    };
+    let spared: Vec<u8> = items
+        .iter()
+        .zip(&refused)
+        .filter(|(_, refused)| !**refused)
+        .flat_map(|(item, _)| item.bytes.iter().copied())
+        .collect();
+    let mut answer = json!({ "took": 1, "errors": true, "items": [] });
+    if !spared.is_empty() {
+        let (code, content_type, body) = exchange(shared, request, Some(spared.into())).await;
+        match serde_json::from_slice::<Value>(&body) {
+            Ok(parsed) if parsed["items"].is_array() => answer = parsed,
+            _ => return render(code, &content_type, &body),
+        }
+    }
+    let mut written = match answer["items"].take() {
+        Value::Array(items) => items.into_iter(),
+        _ => Vec::new().into_iter(),
+    };
+    let woven: Vec<Value> = items
+        .iter()
+        .zip(&refused)
+        .filter_map(
+            |(item, refused)| {
+                if *refused { Some(item.refusal(status)) } else { written.next() }
+            },
+        )
+        .collect();
+    answer["items"] = woven.into();
+    answer["errors"] = true.into();
+    render(200, "application/json", answer.to_string().as_bytes())
+}
+
+/// One action of a `_bulk` body with its source, both with their line ends.
+struct BulkItem<'a> {
+    action: Value,
+    bytes: &'a [u8],
+}
+
+impl BulkItem<'_> {
+    fn refusal(&self, status: u16) -> Value {
+        let (name, target) = self.action.as_object().unwrap().iter().next().unwrap();
+        let kind = if status == 429 { "rejected_execution_exception" } else { "exception" };
+        json!({ name: {
+            "_index": target["_index"],
+            "_id": target["_id"],
+            "status": status,
+            "error": { "type": kind, "reason": "the proxy says so" },
+        } })
+    }
+}
+
+fn bulk_items(body: &[u8]) -> Vec<BulkItem<'_>> {
+    let mut rest = body;
+    let mut items = Vec::new();
+    while !rest.is_empty() {
+        let line = line_length(rest);
+        let action: Value = serde_json::from_slice(&rest[..line]).expect("an action is JSON");
+        let source = if action.get("delete").is_some() { 0 } else { line_length(&rest[line..]) };
+        let (bytes, after) = rest.split_at(line + source);
+        items.push(BulkItem { action, bytes });
+        rest = after;
+    }
+    items
+}
+
+/// Up to and with the line's end.
+fn line_length(text: &[u8]) -> usize {
+    text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::gzip;
+    use axum::Router;
+    use axum::routing::{get, post};
+
+    /// A server that knows which bulk items it was sent.
+    async fn upstream() -> (String, Arc<Mutex<Vec<String>>>) {
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let sink = Arc::clone(&seen);
+        let bulk = move |body: Bytes| async move {
+            let ids: Vec<String> = bulk_items(&body)
+                .iter()
+                .map(|item| item.action["create"]["_id"].as_str().unwrap().to_owned())
+                .collect();
+            let result = |id: &String| json!({ "create": { "_id": id, "status": 201 } });
+            let items: Vec<Value> = ids.iter().map(result).collect();
+            sink.lock().unwrap().extend(ids);
+            axum::Json(json!({ "took": 1, "errors": false, "items": items }))
+        };
+        let router = Router::new()
+            .route("/", get(|| async { "hello".repeat(100) }))
+            .route("/stream/_bulk", post(bulk));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (url, seen)
+    }
+
+    fn client() -> reqwest::Client {
+        reqwest::Client::builder().timeout(Duration::from_secs(1)).build().unwrap()
+    }
+
+    async fn get_text(url: &str) -> Result<(u16, String), reqwest::Error> {
+        let answer = client().get(url).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    #[tokio::test]
+    async fn each_fault_looks_like_what_it_is_called() {
+        let (url, _) = upstream().await;
+        let proxy = Proxy::start(&url).await;
+        let right = (200, "hello".repeat(100));
+        assert_eq!(get_text(proxy.url()).await.unwrap(), right);
+
+        proxy.fail(Fault::Refuse).await;
+        assert!(get_text(proxy.url()).await.unwrap_err().is_connect());
+        proxy.fail(Fault::Reset).await;
+        assert!(get_text(proxy.url()).await.unwrap_err().is_request());
+        proxy.fail(Fault::Hang).await;
+        assert!(get_text(proxy.url()).await.unwrap_err().is_timeout());
+        proxy.fail(Fault::Status(503)).await;
+        assert_eq!(get_text(proxy.url()).await.unwrap().0, 503);
+        proxy.fail(Fault::Html).await;
+        assert!(get_text(proxy.url()).await.unwrap().1.contains("<html>"));
+        proxy.fail(Fault::CutAnswer).await;
+        assert!(get_text(proxy.url()).await.is_err());
+        proxy.fail(Fault::CutAfterWrite).await;
+        assert!(get_text(proxy.url()).await.unwrap_err().is_request());
+        proxy.fail(Fault::Slow(Duration::from_millis(100))).await;
+        assert_eq!(get_text(proxy.url()).await.unwrap(), right);
+        assert_eq!(proxy.failed(), 8 - 1, "a refused connection brings no request");
+
+        proxy.fail_only(Fault::Status(503), |head| head.contains("post /")).await;
+        assert_eq!(get_text(proxy.url()).await.unwrap(), right);
+        proxy.heal().await;
+        assert_eq!(get_text(proxy.url()).await.unwrap(), right);
+    }
+
+    #[tokio::test]
+    async fn open_connections_are_refused_too() {
+        let (url, _) = upstream().await;
+        let proxy = Proxy::start(&url).await;
+        let client = client();
+        client.get(proxy.url()).send().await.unwrap().text().await.unwrap();
+        proxy.fail(Fault::Refuse).await;
+        assert!(client.get(proxy.url()).send().await.is_err(), "the connection was kept alive");
+        proxy.heal().await;
+        assert!(client.get(proxy.url()).send().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn items_that_fail_are_withheld_and_answered_at_their_places() {
+        let (url, seen) = upstream().await;
+        let proxy = Proxy::start(&url).await;
+        proxy.fail(Fault::Items(429)).await;
+        let lines: String = (0..40)
+            .map(|n| format!("{{\"create\":{{\"_id\":\"{n}\"}}}}\n{{\"n\":{n}}}\n"))
+            .collect();
+        let answer: Value = client()
+            .post(format!("{}/stream/_bulk", proxy.url()))
+            .header("content-encoding", "gzip")
+            .body(gzip(lines.as_bytes()))
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let seen = seen.lock().unwrap().clone();
+        assert!(!seen.is_empty() && seen.len() < 40, "some, not all: {}", seen.len());
+        let items = answer["items"].as_array().unwrap();
+        assert_eq!(items.len(), 40);
+        for (n, item) in items.iter().enumerate() {
+            assert_eq!(item["create"]["_id"], n.to_string());
+            let status = if seen.contains(&n.to_string()) { 201 } else { 429 };
+            assert_eq!(item["create"]["status"], status);
+        }
+    }
+}
