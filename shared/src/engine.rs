@@ -14,11 +14,15 @@ use opensearch::http::headers::{
 };
 use opensearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 pub use opensearch::http::Method;
 
 use crate::Deadline;
-use crate::config::SearchConfig;
+use crate::config::{SearchConfig, SignIn};
+use crate::secrets::{SearchCredentials, SecretError, Secrets};
 
 /// How a request is signed in.
 #[derive(Clone, Debug)]
@@ -41,6 +45,31 @@ pub enum Credentials {
         /// Gives the role's credentials and the region.
         aws: Box<SdkConfig>,
     },
+}
+
+impl Credentials {
+    /// What `sign_in` names, as it is now: a secret is read each time.
+    ///
+    /// # Errors
+    /// The secret cannot be read, or is not of the form it should have.
+    pub async fn load(
+        sign_in: &SignIn,
+        secrets: &Secrets,
+        aws: &SdkConfig,
+    ) -> Result<Self, SecretError> {
+        Ok(match sign_in {
+            SignIn::None => Self::None,
+            SignIn::Secret(id) => match secrets.search_credentials(id).await? {
+                SearchCredentials::Basic { username, password } => {
+                    Self::Basic { username, password }
+                }
+                SearchCredentials::ApiKey(key) => Self::ApiKey(key),
+            },
+            SignIn::SigV4(service) => {
+                Self::SigV4 { service: service.clone(), aws: Box::new(aws.clone()) }
+            }
+        })
+    }
 }
 
 /// Why there is no answer to go on.
@@ -98,6 +127,123 @@ impl Answer {
     pub const fn is_success(&self) -> bool {
         self.status >= 200 && self.status < 300
     }
+
+    /// What the engine says is wrong, for a human: its own words where it has some, else the status.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        // The innermost cause says most. The gateway of Amazon's domains has a form of its own.
+        let mut error = body.get("error").unwrap_or(&Value::Null);
+        while let Some(cause) = error.get("caused_by") {
+            error = cause;
+        }
+        let words = [error.get("reason"), Some(error), body.get("message"), body.get("Message")];
+        match words.into_iter().flatten().find_map(Value::as_str) {
+            Some(words) => words.chars().take(MAX_REASON).collect(),
+            None => format!("HTTP status {}", self.status),
+        }
+    }
+}
+
+/// Characters of the engine's words; it may repeat the request in them.
+const MAX_REASON: usize = 500;
+
+/// What the engine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// OpenSearch, self-managed or an Amazon `OpenSearch` Service domain.
+    OpenSearch,
+    /// A collection of Amazon OpenSearch Serverless.
+    OpenSearchServerless,
+    /// Elasticsearch, self-managed or Elastic Cloud Hosted.
+    Elasticsearch,
+    /// A project of Elastic Cloud Serverless.
+    ElasticsearchServerless,
+}
+
+impl Product {
+    /// Whether it speaks Elasticsearch's dialect.
+    #[must_use]
+    pub const fn is_elasticsearch(self) -> bool {
+        matches!(self, Self::Elasticsearch | Self::ElasticsearchServerless)
+    }
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OpenSearch => "OpenSearch",
+            Self::OpenSearchServerless => "OpenSearch Serverless",
+            Self::Elasticsearch => "Elasticsearch",
+            Self::ElasticsearchServerless => "Elasticsearch Serverless",
+        })
+    }
+}
+
+/// An engine's version, as far as features depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// The first number.
+    pub major: u32,
+    /// The second number.
+    pub minor: u32,
+}
+
+impl Version {
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split('.').map(str::parse);
+        match (numbers.next()?, numbers.next()?) {
+            (Ok(major), Ok(minor)) => Some(Self { major, minor }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// What [`Engine::detect`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detected {
+    /// What it is.
+    pub product: Product,
+    /// Its version, where it has one that means something.
+    pub version: Option<Version>,
+}
+
+/// Why it is not known what the engine is.
+#[derive(Debug, thiserror::Error)]
+pub enum DetectError {
+    /// There is no answer to go on.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// 403: the user may not ask.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Something else answers there.
+    #[error("{host} answers, but is neither OpenSearch nor Elasticsearch: {reason}")]
+    NotAnEngine {
+        /// Host and port.
+        host: String,
+        /// What it answered.
+        reason: String,
+    },
+}
+
+/// The part of the answer at `/` that tells the product.
+#[derive(Deserialize)]
+struct Root {
+    version: RootVersion,
+}
+
+#[derive(Deserialize)]
+struct RootVersion {
+    number: String,
+    distribution: Option<String>,
+    build_flavor: Option<String>,
 }
 
 /// A client for one engine; cheap to clone, keeps its connections open.
@@ -105,6 +251,7 @@ impl Answer {
 pub struct Engine {
     transport: Transport,
     host: String,
+    is_aoss: bool,
 }
 
 impl fmt::Debug for Engine {
@@ -122,6 +269,8 @@ impl Engine {
     /// Where the certificate is unusable, the API key cannot be a header, or the AWS configuration
     /// has no region.
     pub fn new(config: &SearchConfig, credentials: Credentials) -> Result<Self, Unusable> {
+        let is_aoss =
+            matches!(&credentials, Credentials::SigV4 { service, .. } if service == "aoss");
         let pool = SingleNodeConnectionPool::new(config.endpoint.clone());
         let mut builder = TransportBuilder::new(pool);
         if let Some(pem) = &config.ca_certificate {
@@ -156,7 +305,7 @@ impl Engine {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        Ok(Self { transport, host })
+        Ok(Self { transport, host, is_aoss })
     }
 
     /// Sends one request to `path` (which may have a query) and waits for the whole answer until
@@ -172,6 +321,59 @@ impl Engine {
         deadline: Deadline,
     ) -> Result<Answer, EngineError> {
         self.exchange(method, path, payload, deadline).await.map(|(answer, _)| answer)
+    }
+
+    /// What the engine is, as it says itself at `/`.
+    ///
+    /// # Errors
+    /// [`DetectError`]: no answer, not allowed, or something else answered.
+    pub async fn detect(&self, deadline: Deadline) -> Result<Detected, DetectError> {
+        if self.is_aoss {
+            // A collection has no `/`; that it is one follows from the way to sign in.
+            return Ok(Detected { product: Product::OpenSearchServerless, version: None });
+        }
+        let (answer, headers) = self.exchange(Method::Get, "", Payload::None, deadline).await?;
+        if answer.status == 405 && headers.contains_key("x-elastic-product") {
+            return self.detect_by_nodes(deadline).await;
+        }
+        let root: Root = self.known(&answer)?;
+        let version = Version::parse(&root.version.number);
+        Ok(match (root.version.distribution.as_deref(), root.version.build_flavor.as_deref()) {
+            // 7.10 is no version of OpenSearch: it says so when told to, for old clients' sake.
+            (Some("opensearch"), _) => Detected {
+                product: Product::OpenSearch,
+                version: version.filter(|version| version.major < 7),
+            },
+            // The version there is a constant.
+            (_, Some("serverless")) => {
+                Detected { product: Product::ElasticsearchServerless, version: None }
+            }
+            _ => Detected { product: Product::Elasticsearch, version },
+        })
+    }
+
+    /// Elasticsearch's minimal distribution knows no GET at `/`.
+    async fn detect_by_nodes(&self, deadline: Deadline) -> Result<Detected, DetectError> {
+        const NODES: &str = "_nodes/_local?filter_path=nodes.*.version";
+        let answer = self.send(Method::Get, NODES, Payload::None, deadline).await?;
+        let nodes: Value = self.known(&answer)?;
+        let version = nodes
+            .get("nodes")
+            .and_then(Value::as_object)
+            .and_then(|nodes| nodes.values().next())
+            .and_then(|node| Version::parse(node.get("version")?.as_str()?));
+        Ok(Detected { product: Product::Elasticsearch, version })
+    }
+
+    /// The answer as JSON of the wanted form.
+    fn known<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, DetectError> {
+        if answer.status == 403 {
+            return Err(DetectError::Forbidden(answer.reason()));
+        }
+        match serde_json::from_slice(&answer.body) {
+            Ok(known) if answer.is_success() => Ok(known),
+            _ => Err(DetectError::NotAnEngine { host: self.host.clone(), reason: answer.reason() }),
+        }
     }
 
     async fn exchange(
@@ -235,11 +437,11 @@ mod tests {
     use axum::extract::Request;
     use axum::routing::any;
     use opensearch::http::StatusCode;
+    use serde_json::json;
     use tokio::net::TcpListener;
     use url::Url;
 
     use super::*;
-    use crate::config::SignIn;
 
     /// An engine that answers 200 with the request's method, target and headers, one a line.
     async fn echo() -> Url {
@@ -323,6 +525,42 @@ mod tests {
         assert!(matches!(error, EngineError::Unauthorized { .. }), "{error}");
         let url = serve(refuse(StatusCode::FORBIDDEN)).await;
         assert_eq!(get(&engine(url, Credentials::None), Payload::None).await.unwrap(), "why");
+    }
+
+    /// What is detected where `/` answers `body`.
+    async fn detected(body: Value) -> Result<String, DetectError> {
+        let url = serve(any(move || async move { body.to_string() })).await;
+        let engine = engine(url, Credentials::None);
+        let found = engine.detect(Deadline::after(Duration::from_secs(10))).await?;
+        let version = found.version.map_or("?".to_owned(), |version| version.to_string());
+        Ok(format!("{} {version}", found.product))
+    }
+
+    #[tokio::test]
+    async fn products_are_told_apart_by_what_they_say() {
+        let opensearch =
+            |number| json!({"version": {"number": number, "distribution": "opensearch"}});
+        assert_eq!(detected(opensearch("3.8.0")).await.unwrap(), "OpenSearch 3.8");
+        assert_eq!(detected(opensearch("7.10.2")).await.unwrap(), "OpenSearch ?");
+        let elastic = |flavor| json!({"version": {"number": "8.11.0", "build_flavor": flavor}});
+        assert_eq!(detected(elastic("default")).await.unwrap(), "Elasticsearch 8.11");
+        assert_eq!(detected(elastic("serverless")).await.unwrap(), "Elasticsearch Serverless ?");
+        let error = detected(json!({"hello": "world"})).await.unwrap_err();
+        assert!(matches!(error, DetectError::NotAnEngine { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_innermost_cause_is_the_reason() {
+        let reason = |body: Value| Answer { status: 400, body: body.to_string().into() }.reason();
+        let nested =
+            json!({"error": {"reason": "invalid", "caused_by": {"reason": "no such type"}}});
+        assert_eq!(reason(nested), "no such type");
+        assert_eq!(reason(json!({"error": "no handler found"})), "no handler found");
+        assert_eq!(
+            reason(json!({"Message": "User: x is not authorized"})),
+            "User: x is not authorized"
+        );
+        assert_eq!(reason(json!([])), "HTTP status 400");
     }
 
     #[tokio::test]

@@ -9,8 +9,12 @@ pub mod geoip;
 pub mod metrics;
 pub mod secrets;
 mod ship;
+pub mod template;
 pub mod user_agent;
 
 pub use deadline::Deadline;
-pub use engine::{Answer, Credentials, Engine, EngineError, Method, Payload, Unusable};
+pub use engine::{
+    Answer, Credentials, DetectError, Detected, Engine, EngineError, Method, Payload, Product,
+    Unusable, Version,
+};
 pub use ship::{Input, NotJson, Report, ShipFailure, Shipment, Shipper};
