@@ -1,0 +1,44 @@
+# The only list of commands; .ci/run and the README call these.
+# Variables go behind the target: make up ENGINE=elasticsearch ENGINE_PORT=9201
+
+PYTHON ?= python3
+STACK = $(PYTHON) tests/local/stack.py
+
+.DEFAULT_GOAL := help
+.PHONY: help run up down poll redrive logs setup-tools test lint unit e2e
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## demo: start the local stack, send sample events in, show the documents, stay until Ctrl-C
+	@$(STACK) run
+
+up: ## start the local stack in the background (ENGINE=elasticsearch, SEARCH_ENDPOINT=…, AUTH0_URL=…, …)
+	@$(STACK) up
+
+down: ## stop the local stack
+	@$(STACK) down
+
+poll: ## invoke the poller of the local stack once and print its answer
+	@$(STACK) poll
+
+redrive: ## write the parked events of the local stack now; dead letters are tried once more
+	@$(STACK) redrive
+
+logs: ## show the logs of the local stack's functions
+	@$(STACK) logs
+
+setup-tools: ## install into .tools/ what the local stack and the tests need
+	@$(STACK) setup
+
+test: lint unit e2e ## all that CI runs: lint, unit tests, end-to-end tests
+
+lint: ## check formatting and lints
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit: ## run the unit tests
+	cargo test --workspace --exclude e2e --locked
+
+e2e: ## run the end-to-end tests on real engines (one of them: ARGS='name of the test')
+	@$(STACK) e2e

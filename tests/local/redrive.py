@@ -1,0 +1,152 @@
+"""Stands in for the event source mapping between the retry queue and the redrive function.
+
+As a process of the stack it calls the function whenever the queue holds messages; `make redrive`
+uses it once, and moves the dead letters back first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from typing import Any
+
+from aws import REGION, Aws
+from services import http
+from tools import StackError, say
+
+# As in template.yaml.
+BATCH_SIZE = 10
+MAX_RECEIVE_COUNT = 5
+VISIBILITY_TIMEOUT = 360
+
+# AWS waits for the visibility timeout before it tries a message again. On a developer's machine the
+# engine is back sooner than that.
+RETRY_SECONDS = 10
+
+
+class Redrive:
+    """Moves messages from the retry queue to the function, and off the queue once written."""
+
+    def __init__(self, moto_url: str, functions_url: str) -> None:
+        self.sqs = Aws("sqs", moto_url)
+        self.retry = self._url("retry")
+        self.dead = self._url("dead-letter")
+        self._function = f"{functions_url}/2015-03-31/functions/redrive/invocations"
+
+    def _url(self, name: str) -> str:
+        return self.sqs("GetQueueUrl", QueueName=name)["QueueUrl"]
+
+    def waiting(self, queue: str) -> int:
+        """Messages in the queue, with those that somebody has received and not deleted."""
+        counts = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        answer = self.sqs("GetQueueAttributes", QueueUrl=queue, AttributeNames=[*counts])
+        return sum(int(answer["Attributes"][name]) for name in counts)
+
+    def receive(self, queue: str) -> list[dict[str, Any]]:
+        answer = self.sqs(
+            "ReceiveMessage",
+            QueueUrl=queue,
+            MaxNumberOfMessages=BATCH_SIZE,
+            AttributeNames=["All"],
+        )
+        return answer.get("Messages", [])
+
+    def delete(self, queue: str, messages: list[dict[str, Any]]) -> None:
+        for message in messages:
+            self.sqs("DeleteMessage", QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+
+    def once(self) -> tuple[int, int]:
+        """Hands one batch to the function; how many messages it wrote, and how many it did not."""
+        messages = self.receive(self.retry)
+        if not messages:
+            return 0, 0
+        failed = self._invoke(messages)
+        written = [m for m in messages if m["MessageId"] not in failed]
+        self.delete(self.retry, written)
+        for message in messages:
+            if message["MessageId"] in failed:
+                self.sqs(
+                    "ChangeMessageVisibility",
+                    QueueUrl=self.retry,
+                    ReceiptHandle=message["ReceiptHandle"],
+                    VisibilityTimeout=RETRY_SECONDS,
+                )
+        return len(written), len(messages) - len(written)
+
+    def _invoke(self, messages: list[dict[str, Any]]) -> set[str]:
+        """Ids of the messages that are not written: all of them if the function fails."""
+        every = {message["MessageId"] for message in messages}
+        payload = json.dumps({"Records": [_record(message) for message in messages]}).encode()
+        try:
+            status, answer = http("POST", self._function, payload, timeout=900)
+            failures = json.loads(answer)["batchItemFailures"] if status == 200 else None
+            failed = {failure["itemIdentifier"] for failure in failures or []}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            say(f"redrive did not answer as it should: {error!r}")
+            return every
+        if failures is None or not failed <= every:
+            say(f"redrive failed: {status} {answer.decode(errors='replace')}")
+            return every
+        return failed
+
+    def bring_back_dead_letters(self) -> int:
+        """Moves the dead letters to the retry queue, as `aws sqs start-message-move-task` does."""
+        moved = 0
+        while messages := self.receive(self.dead):
+            for message in messages:
+                self.sqs("SendMessage", QueueUrl=self.retry, MessageBody=message["Body"])
+            self.delete(self.dead, messages)
+            moved += len(messages)
+        return moved
+
+
+def _record(message: dict[str, Any]) -> dict[str, Any]:
+    """A received message in the form in which Lambda gets it."""
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message.get("Attributes", {}),
+        "messageAttributes": {},
+        "md5OfBody": hashlib.md5(message["Body"].encode()).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:{REGION}:123456789012:retry",
+        "awsRegion": REGION,
+    }
+
+
+def redrive_all(moto_url: str, functions_url: str) -> None:
+    """`make redrive`: dead letters back to the retry queue, then all that is due is written."""
+    redrive = Redrive(moto_url, functions_url)
+    moved = redrive.bring_back_dead_letters()
+    written = failed = 0
+    while True:
+        done, left = redrive.once()
+        written, failed = written + done, failed + left
+        if done + left == 0:
+            break
+    parked, dead = redrive.waiting(redrive.retry), redrive.waiting(redrive.dead)
+    say(f"dead letters moved back: {moved}, messages written: {written}, not written: {failed}")
+    say(f"still parked: {parked}, dead letters: {dead}")
+
+
+def main() -> None:
+    moto_url, functions_url = sys.argv[1:]
+    redrive = Redrive(moto_url, functions_url)
+    say("watching the retry queue")
+    while True:
+        try:
+            written, failed = redrive.once()
+        except (OSError, StackError) as error:
+            say(f"the retry queue cannot be read: {error}")
+            written = failed = 0
+        if written or failed:
+            say(f"messages written: {written}, not written: {failed}")
+        else:
+            time.sleep(1)
+
+
+if __name__ == "__main__":
+    main()

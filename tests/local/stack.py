@@ -1,0 +1,651 @@
+"""The local stack: `make run`, `make up`, `make down` and their kin (see the Makefile).
+
+Real OpenSearch or Elasticsearch, DynamoDB Local, moto for SQS and Secrets Manager, a stand-in Auth0
+tenant, the functions under `cargo lambda watch`, and the trigger of the redrive function. Nothing
+that a stack stores outlives it. Settings come from the environment, which `make VAR=…` fills.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import demo
+import tools
+from aws import CREDENTIALS, Aws
+from redrive import MAX_RECEIVE_COUNT, VISIBILITY_TIMEOUT, redrive_all
+from services import (
+    INTERRUPTS,
+    Group,
+    Interrupted,
+    Service,
+    answers,
+    check_ports,
+    free_ports,
+    http,
+)
+from tools import ROOT, TOOLS, StackError, say
+
+LOCAL = Path(__file__).resolve().parent
+RUN = TOOLS / "run"
+ENGINES = ("opensearch", "elasticsearch")
+
+CHECKPOINT_TABLE = "checkpoints"
+WEBHOOK_SECRET = "auth0-log-streams/webhook"
+AUTH0_SECRET = "auth0-log-streams/auth0"
+SEARCH_SECRET = "auth0-log-streams/search"
+DEFAULT_TOKEN = "local-webhook-token"
+
+# Enough for one page of a poll and for a table that fits on a screen.
+TENANT_EVENTS = 12
+
+# Settings of the functions that are handed on as they are.
+PASSED_ON = (
+    "SEARCH_SIGV4_SERVICE",
+    "SEARCH_CA_CERTIFICATE",
+    "SEARCH_GZIP",
+    "DATA_STREAM_NAMESPACE",
+    "EXTRA_TAGS",
+    "PRESERVE_ORIGINAL_EVENT",
+    "INITIAL_INTERVAL",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `make up VAR=…` can change."""
+
+    engine: str
+    engine_port: int
+    dynamodb_port: int
+    moto_port: int
+    tenant_port: int
+    functions_port: int
+    # Where the functions write; the stack's own engine if not given.
+    search_endpoint: str
+    auth0_url: str
+    webhook_token: str
+    auth0_client_id: str
+    auth0_client_secret: str
+    # Content of the search secret; empty where the engine asks for no sign-in.
+    search_secret: dict[str, str]
+    geoip_city_file: str
+    geoip_asn_file: str
+    passed_on: dict[str, str]
+
+    @property
+    def engine_url(self) -> str:
+        return f"http://127.0.0.1:{self.engine_port}"
+
+    @property
+    def dynamodb_url(self) -> str:
+        return f"http://127.0.0.1:{self.dynamodb_port}"
+
+    @property
+    def moto_url(self) -> str:
+        return f"http://127.0.0.1:{self.moto_port}"
+
+    @property
+    def functions_url(self) -> str:
+        return f"http://127.0.0.1:{self.functions_port}"
+
+    @property
+    def webhook_url(self) -> str:
+        return f"{self.functions_url}/auth0/logs"
+
+    @property
+    def data_stream(self) -> str:
+        return f"logs-auth0.logs-{self.passed_on.get('DATA_STREAM_NAMESPACE', 'default')}"
+
+    @property
+    def search_headers(self) -> dict[str, str]:
+        """Signs in to the engine that the functions write to, for the demo's own search."""
+        if api_key := self.search_secret.get("api_key"):
+            return {"Authorization": f"ApiKey {api_key}"}
+        if username := self.search_secret.get("username"):
+            pair = f"{username}:{self.search_secret['password']}".encode()
+            return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        return {}
+
+    def save(self, folder: Path) -> None:
+        """Keeps what `make poll` and `make redrive` need to find this stack."""
+        folder.mkdir(parents=True, exist_ok=True)
+        ports = {"FUNCTIONS_PORT": str(self.functions_port), "MOTO_PORT": str(self.moto_port)}
+        (folder / "ports.json").write_text(json.dumps(ports))
+
+    @staticmethod
+    def saved(folder: Path) -> dict[str, str]:
+        try:
+            return json.loads((folder / "ports.json").read_text())
+        except FileNotFoundError:
+            return {}
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> Settings:
+        def text(name: str, default: str = "") -> str:
+            return env.get(name, "").strip() or default
+
+        def port(name: str, default: int) -> int:
+            value = text(name, str(default))
+            if not value.isdigit() or not 0 < int(value) < 65536:
+                raise StackError(f"{name} is {value!r}, but has to be a port number")
+            return int(value)
+
+        engine = text("ENGINE", "opensearch")
+        if engine not in ENGINES:
+            raise StackError(f"ENGINE is {engine!r}, but has to be opensearch or elasticsearch")
+        engine_port = port("ENGINE_PORT", 9200)
+        tenant_port = port("TENANT_PORT", 9300)
+        if api_key := text("SEARCH_API_KEY"):
+            search_secret = {"api_key": api_key}
+        elif username := text("SEARCH_USERNAME"):
+            search_secret = {"username": username, "password": text("SEARCH_PASSWORD")}
+        else:
+            search_secret = {}
+        return cls(
+            engine=engine,
+            engine_port=engine_port,
+            dynamodb_port=port("DYNAMODB_PORT", 8000),
+            moto_port=port("MOTO_PORT", 9400),
+            tenant_port=tenant_port,
+            functions_port=port("FUNCTIONS_PORT", 9000),
+            search_endpoint=text("SEARCH_ENDPOINT", f"http://127.0.0.1:{engine_port}"),
+            auth0_url=text("AUTH0_URL", f"http://127.0.0.1:{tenant_port}"),
+            webhook_token=text("WEBHOOK_TOKEN", DEFAULT_TOKEN),
+            auth0_client_id=text("AUTH0_CLIENT_ID", "local-client"),
+            auth0_client_secret=text("AUTH0_CLIENT_SECRET", "local-client-secret"),
+            search_secret=search_secret,
+            geoip_city_file=text("GEOIP_CITY_FILE"),
+            geoip_asn_file=text("GEOIP_ASN_FILE"),
+            passed_on={name: text(name) for name in PASSED_ON if text(name)},
+        )
+
+
+# --- the services ----------------------------------------------------------------------------
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment without what would lead a service away from this machine."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    # A proxy of the environment is for Auth0 and the like, not for the stack's own parts.
+    direct = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"]))
+    return kept | CREDENTIALS | {"NO_PROXY": direct, "no_proxy": direct}
+
+
+def as_ordinary_user(home: Path, data: Path) -> list[str]:
+    """What to put before an engine's command: the engines refuse to run as root."""
+    if os.geteuid() != 0:
+        return []
+    # Inside such a namespace root is user 1000, and nothing else changes.
+    unshare = ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
+    if shutil.which("unshare") and _works([*unshare, "true"]):
+        return unshare
+    setpriv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if not shutil.which("setpriv") or not _works([*setpriv, "test", "-x", str(home)]):
+        raise StackError(
+            f"the engine refuses to run as root, user namespaces are not to be had here, and "
+            f"an ordinary user cannot enter {home}: run make as an ordinary user"
+        )
+    for folder in (home, data):
+        subprocess.run(["chown", "-R", "65534:65534", str(folder)], check=True)
+    return setpriv
+
+
+def _works(argv: list[str]) -> bool:
+    return subprocess.run(argv, capture_output=True).returncode == 0
+
+
+def engine_service(engine: str, port: int, folder: Path) -> Service:
+    home = tools.engine_home(engine)
+    data = folder / f"{engine}-data"
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    (transport_port,) = free_ports(1)
+    options = {
+        "discovery.type": "single-node",
+        "http.host": "127.0.0.1",
+        "http.port": port,
+        "transport.host": "127.0.0.1",
+        "transport.port": transport_port,
+        "path.data": data / "data",
+        "path.logs": data / "logs",
+        # A full disk is the developer's to see to; an engine that turns read-only only confuses.
+        "cluster.routing.allocation.disk.threshold_enabled": "false",
+    }
+    prefix = "OPENSEARCH" if engine == "opensearch" else "ES"
+    if engine == "elasticsearch":
+        options["xpack.security.enabled"] = "false"
+    env = plain_environment() | {
+        f"{prefix}_JAVA_HOME": str(tools.java_home()),
+        f"{prefix}_JAVA_OPTS": "-Xms256m -Xmx256m",
+    }
+    return Service(
+        name=engine,
+        argv=[
+            *as_ordinary_user(home, data),
+            str(home / "bin" / engine),
+            *(f"-E{name}={value}" for name, value in options.items()),
+        ],
+        port=port,
+        port_variable="ENGINE_PORT",
+        # Elasticsearch's minimal distribution has nothing at `/`.
+        ready=lambda: answers(f"http://127.0.0.1:{port}/_cluster/health", 200),
+        env=env,
+        timeout_seconds=240,
+    )
+
+
+def dynamodb_service(port: int) -> Service:
+    lib = tools.dynamodb_lib()
+    return Service(
+        name="dynamodb",
+        argv=[
+            str(tools.java_home() / "bin/java"),
+            "-Xmx128m",
+            "-XX:+UseSerialGC",
+            f"-Djava.library.path={lib}",
+            "-cp",
+            f"{lib}/*",
+            "software.amazon.dynamodb.services.local.main.ServerRunner",
+            *("-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)),
+        ],
+        port=port,
+        port_variable="DYNAMODB_PORT",
+        ready=lambda: answers(f"http://127.0.0.1:{port}/", 400),
+        env=plain_environment(),
+        timeout_seconds=120,
+    )
+
+
+def moto_service(port: int) -> Service:
+    return Service(
+        name="moto",
+        argv=[str(tools.moto_server()), "-H", "127.0.0.1", "-p", str(port)],
+        port=port,
+        port_variable="MOTO_PORT",
+        ready=lambda: answers(f"http://127.0.0.1:{port}/moto-api/", 200),
+        env=plain_environment(),
+        timeout_seconds=120,
+    )
+
+
+def tenant_service(settings: Settings, binaries: Path) -> Service:
+    port = settings.tenant_port
+    return Service(
+        name="tenant",
+        argv=[
+            str(binaries / "tenant"),
+            *("--port", str(port)),
+            *("--client-id", settings.auth0_client_id),
+            *("--client-secret", settings.auth0_client_secret),
+            *("--events", str(TENANT_EVENTS)),
+        ],
+        port=port,
+        port_variable="TENANT_PORT",
+        ready=lambda: answers(f"http://127.0.0.1:{port}/api/v2/logs"),
+        env=plain_environment(),
+    )
+
+
+def functions_service(settings: Settings, env: dict[str, str]) -> Service:
+    port = settings.functions_port
+    path = f"{tools.cargo_lambda()}{os.pathsep}{os.environ['PATH']}"
+    return Service(
+        name="functions",
+        argv=["cargo", "lambda", "watch", "-A", "127.0.0.1", "-P", str(port), "--color", "never"],
+        port=port,
+        port_variable="FUNCTIONS_PORT",
+        ready=lambda: answers(f"{settings.functions_url}/"),
+        env=env | {"PATH": path},
+        timeout_seconds=60,
+    )
+
+
+def redrive_service(settings: Settings) -> Service:
+    return Service(
+        name="redrive-trigger",
+        argv=[
+            *(sys.executable, str(LOCAL / "redrive.py")),
+            *(settings.moto_url, settings.functions_url),
+        ],
+        # It listens on none.
+        port=0,
+        port_variable="",
+        ready=lambda: True,
+        env=plain_environment(),
+    )
+
+
+# --- building and preparing ------------------------------------------------------------------
+
+
+def target_folder() -> Path:
+    """Where cargo puts binaries; CARGO_TARGET_DIR and cargo's own settings may move it."""
+    ask = ["cargo", "metadata", "--format-version=1", "--no-deps", "--offline"]
+    done = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise StackError(f"cargo metadata failed:\n{done.stderr}")
+    return Path(json.loads(done.stdout)["target_directory"]) / "debug"
+
+
+def build(what: str, *arguments: str) -> None:
+    """Runs `cargo build`, which shows its own progress."""
+    say(f"building {what}")
+    if subprocess.run(["cargo", "build", *arguments], cwd=ROOT).returncode != 0:
+        raise StackError(f"building {what} failed")
+
+
+def create_queues(moto_url: str) -> tuple[str, str]:
+    """The retry queue and its dead-letter queue, as `template.yaml` has them."""
+    sqs = Aws("sqs", moto_url)
+    dead = sqs("CreateQueue", QueueName="dead-letter")["QueueUrl"]
+    attributes = sqs("GetQueueAttributes", QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]
+    policy = {"deadLetterTargetArn": attributes["QueueArn"], "maxReceiveCount": MAX_RECEIVE_COUNT}
+    retry = sqs(
+        "CreateQueue",
+        QueueName="retry",
+        Attributes={
+            "VisibilityTimeout": str(VISIBILITY_TIMEOUT),
+            "RedrivePolicy": json.dumps(policy),
+        },
+    )["QueueUrl"]
+    return retry, dead
+
+
+def create_secrets(settings: Settings) -> None:
+    client = {"client_id": settings.auth0_client_id, "client_secret": settings.auth0_client_secret}
+    secrets = {WEBHOOK_SECRET: {"token": settings.webhook_token}, AUTH0_SECRET: client}
+    if settings.search_secret:
+        secrets[SEARCH_SECRET] = settings.search_secret
+    manager = Aws("secretsmanager", settings.moto_url)
+    for name, content in secrets.items():
+        manager("CreateSecret", Name=name, SecretString=json.dumps(content))
+
+
+def create_table(dynamodb_url: str) -> None:
+    Aws("dynamodb", dynamodb_url)(
+        "CreateTable",
+        TableName=CHECKPOINT_TABLE,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+def geoip_files(settings: Settings) -> dict[str, str]:
+    """The user's files, else the GeoLite2 files that OpenSearch's distribution brings."""
+    shipped = tools.engine_home("opensearch") / "modules/ingest-geoip"
+    return {
+        "GEOIP_CITY_FILE": settings.geoip_city_file or str(shipped / "GeoLite2-City.mmdb"),
+        "GEOIP_ASN_FILE": settings.geoip_asn_file or str(shipped / "GeoLite2-ASN.mmdb"),
+    }
+
+
+def functions_environment(settings: Settings, retry: str, dead: str) -> dict[str, str]:
+    """The settings that `template.yaml` gives the functions in AWS."""
+    env = plain_environment() | geoip_files(settings) | settings.passed_on
+    env |= {
+        "SEARCH_ENDPOINT": settings.search_endpoint,
+        "WEBHOOK_SECRET_ID": WEBHOOK_SECRET,
+        "AUTH0_URL": settings.auth0_url,
+        "AUTH0_SECRET_ID": AUTH0_SECRET,
+        "CHECKPOINT_TABLE": CHECKPOINT_TABLE,
+        "RETRY_QUEUE_URL": retry,
+        "DEAD_LETTER_QUEUE_URL": dead,
+        "AWS_ENDPOINT_URL_SQS": settings.moto_url,
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER": settings.moto_url,
+        "AWS_ENDPOINT_URL_DYNAMODB": settings.dynamodb_url,
+    }
+    # What the function may read is in Secrets Manager alone, as in AWS.
+    for secret in ("WEBHOOK_TOKEN", "AUTH0_CLIENT_ID", "AUTH0_CLIENT_SECRET"):
+        env.pop(secret, None)
+    for secret in ("SEARCH_USERNAME", "SEARCH_PASSWORD", "SEARCH_API_KEY"):
+        env.pop(secret, None)
+    if settings.search_secret:
+        env["SEARCH_SECRET_ID"] = SEARCH_SECRET
+    return env
+
+
+def install_template(settings: Settings, binaries: Path) -> None:
+    """Installs the index template into the stack's own engine, wherever the functions write."""
+    env = plain_environment() | settings.passed_on | {"SEARCH_ENDPOINT": settings.engine_url}
+    for name in ("SEARCH_SECRET_ID", "SEARCH_SIGV4_SERVICE", "SEARCH_CA_CERTIFICATE"):
+        env.pop(name, None)
+    argv = [str(binaries / "setup"), "install"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
+    if done.returncode != 0:
+        raise StackError(f"the index template was not installed:\n{done.stdout}{done.stderr}")
+
+
+def warm_up(settings: Settings, group: Group) -> None:
+    """The first call of a function starts its process. The poller is left out: it would poll."""
+    invoke = f"{settings.functions_url}/2015-03-31/functions/redrive/invocations"
+    calls = [("webhook", "GET", settings.webhook_url, None)]
+    calls.append(("redrive", "POST", invoke, b'{"Records":[]}'))
+    for name, method, url, body in calls:
+        try:
+            status, answer = http(method, url, body, timeout=90)
+        except OSError as error:
+            raise StackError(f"{name} does not answer: {error}\n{group.tail('functions')}") from error
+        if status >= 500:
+            raise StackError(f"{name} fails: {status} {answer!r}\n{group.tail('functions')}")
+
+
+# --- commands --------------------------------------------------------------------------------
+
+
+def bring_up(settings: Settings, group: Group) -> None:
+    """Starts everything and returns when an event can be posted."""
+    started = time.monotonic()
+    # A stack that an earlier `make up` left, or a killed `make run`, makes room for this one.
+    if group.stop():
+        say("stopped the stack that was up")
+    check_ports(
+        [
+            (settings.engine, settings.engine_port, "ENGINE_PORT"),
+            ("DynamoDB Local", settings.dynamodb_port, "DYNAMODB_PORT"),
+            ("SQS and Secrets Manager", settings.moto_port, "MOTO_PORT"),
+            ("the stand-in Auth0 tenant", settings.tenant_port, "TENANT_PORT"),
+            ("the functions", settings.functions_port, "FUNCTIONS_PORT"),
+        ]
+    )
+    # The GeoLite2 files are in OpenSearch's distribution, whichever engine runs.
+    tools.set_up(sorted({"opensearch", settings.engine}))
+    settings.save(group.folder)
+
+    binaries = target_folder()
+    say(f"starting {settings.engine}, DynamoDB Local, SQS and Secrets Manager")
+    parts = [
+        engine_service(settings.engine, settings.engine_port, group.folder),
+        dynamodb_service(settings.dynamodb_port),
+        moto_service(settings.moto_port),
+    ]
+    for part in parts:
+        group.start(part)
+    # Compiling is the longest step: the engine starts meanwhile.
+    build("the functions", "--bins")
+    build("the stand-in Auth0 tenant", "--workspace", "--bin", "tenant")
+    parts.append(tenant_service(settings, binaries))
+    group.start(parts[-1])
+    for part in parts:
+        group.wait(part)
+
+    say("creating queues, secrets, table and index template")
+    retry, dead = create_queues(settings.moto_url)
+    create_secrets(settings)
+    create_table(settings.dynamodb_url)
+    install_template(settings, binaries)
+
+    say("starting the functions")
+    functions = functions_service(settings, functions_environment(settings, retry, dead))
+    group.start(functions)
+    group.wait(functions)
+    warm_up(settings, group)
+    group.start(redrive_service(settings))
+    say(f"up after {time.monotonic() - started:.0f} s")
+
+
+def describe(settings: Settings) -> str:
+    """The addresses to play with. Secrets that the user gave are not repeated."""
+    search = f"{settings.search_endpoint}/{settings.data_stream}/_search?pretty"
+    token = settings.webhook_token if settings.webhook_token == DEFAULT_TOKEN else "<WEBHOOK_TOKEN>"
+    return f"""
+webhook    {settings.webhook_url}
+documents  {search}
+tenant     {settings.auth0_url}
+DynamoDB   {settings.dynamodb_url}
+SQS        {settings.moto_url}
+
+post  curl -H 'Authorization: {token}' --data-binary @events/auth0/batch.jsonl {settings.webhook_url}
+find  curl '{search}'
+poll  make poll        park and write again  make redrive        logs  make logs
+"""
+
+
+@contextlib.contextmanager
+def stopped_on_failure(group: Group) -> Iterator[None]:
+    """Nothing stays behind when the block fails or is interrupted."""
+    try:
+        yield
+    except BaseException:
+        INTERRUPTS.ignore()
+        if group.running():
+            say("stopping")
+        group.stop()
+        raise
+
+
+def up(settings: Settings, group: Group) -> None:
+    tools.check_prerequisites()
+    with tools.exclusive("stack", wait=False), stopped_on_failure(group):
+        bring_up(settings, group)
+    say(f"{describe(settings)}\n`make down` stops it.")
+
+
+def down(_: Settings, group: Group) -> None:
+    INTERRUPTS.ignore()
+    stopped = group.stop()
+    say(f"stopped {', '.join(stopped)}" if stopped else "nothing was up")
+
+
+def run(settings: Settings, group: Group) -> None:
+    """The demo: stack, sample batches, one poll, a table; then stays until Ctrl-C."""
+    tools.check_prerequisites()
+    with tools.exclusive("stack", wait=False), stopped_on_failure(group):
+        bring_up(settings, group)
+        demo.show(settings)
+        say(f"{describe(settings)}\nCtrl-C stops all of it.")
+        while names := group.names():
+            if ended := [name for name in names if not group.alive(name)]:
+                raise StackError(f"{ended[0]} ended:\n{group.tail(ended[0])}")
+            time.sleep(1)
+        say("stopped by `make down`")
+
+
+def poll(settings: Settings, group: Group) -> None:
+    demo.poll(settings)
+
+
+def redrive(settings: Settings, group: Group) -> None:
+    redrive_all(settings.moto_url, settings.functions_url)
+
+
+def logs(_: Settings, group: Group) -> None:
+    for name in ("functions", "redrive-trigger"):
+        if group.log(name).exists():
+            say(f"==> {name} (to follow: tail -f {group.log(name).relative_to(ROOT)})")
+            say(group.log(name).read_text(errors="replace"))
+
+
+def set_up(settings: Settings, group: Group) -> None:
+    tools.check_prerequisites()
+    tools.set_up(list(ENGINES))
+
+
+def e2e(_: Settings, group: Group) -> None:
+    """Runs the end-to-end tests against services of their own, on free ports."""
+    tools.check_prerequisites()
+    tools.set_up(list(ENGINES))
+    group = Group(RUN / "e2e")
+    with tools.exclusive("e2e", wait=True), stopped_on_failure(group):
+        group.stop()
+        ports = free_ports(4)
+        parts = [
+            engine_service("opensearch", ports[0], group.folder),
+            engine_service("elasticsearch", ports[1], group.folder),
+            dynamodb_service(ports[2]),
+            moto_service(ports[3]),
+        ]
+        for part in parts:
+            group.start(part)
+        build("everything", "--workspace", "--all-targets")
+        for part in parts:
+            group.wait(part)
+        opensearch, elasticsearch, dynamodb, moto = (f"http://127.0.0.1:{p}" for p in ports)
+        env = plain_environment() | {
+            "E2E_OPENSEARCH_URL": opensearch,
+            "E2E_ELASTICSEARCH_URL": elasticsearch,
+            "E2E_DYNAMODB_URL": dynamodb,
+            "E2E_MOTO_URL": moto,
+            "E2E_BIN_DIR": str(target_folder()),
+            "E2E_TOOLS_DIR": str(TOOLS),
+        }
+        # More of cargo's or the test harness's arguments, as in `make e2e ARGS='redrive'`.
+        arguments = shlex.split(os.environ.get("ARGS", ""))
+        process = subprocess.Popen(["cargo", "test", "-p", "e2e", *arguments], cwd=ROOT, env=env)
+        try:
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        if status != 0:
+            raise StackError("the end-to-end tests failed")
+    group.stop()
+
+
+COMMANDS: dict[str, Callable[[Settings, Group], None]] = {
+    "up": up,
+    "down": down,
+    "run": run,
+    "poll": poll,
+    "redrive": redrive,
+    "logs": logs,
+    "setup": set_up,
+    "e2e": e2e,
+}
+
+
+def main() -> int:
+    if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:
+        say(f"usage: stack.py {'|'.join(COMMANDS)}")
+        return 2
+    INTERRUPTS.install()
+    group = Group(RUN / "dev")
+    try:
+        env = dict(os.environ)
+        if sys.argv[1] in ("poll", "redrive"):
+            # They meet a running stack, whose ports are known.
+            env = Settings.saved(group.folder) | env
+        COMMANDS[sys.argv[1]](Settings.read(env), group)
+    except Interrupted:
+        # Ctrl-C is how `make run` ends well, and how anything else does not.
+        return 0 if sys.argv[1] == "run" else 130
+    except StackError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
