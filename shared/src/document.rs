@@ -1,0 +1,796 @@
+//! Event → ECS document: the only file that spells the names of ECS fields.
+//!
+//! The document is written straight into the body of the `_bulk` request, member by member; the
+//! mapper never reads a clock and never touches the network, so that the same bytes give the same
+//! document. Field names and values follow ECS 8.11 and Elastic's Auth0 integration (`docs/fields.md`).
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+
+use crate::Input;
+use crate::changes::Change;
+use crate::codes::{self, LogType};
+use crate::event::{self, Event};
+use crate::geoip::{Geo, GeoIp, Location, Network};
+use crate::json::{self, Copier, Member, decode, member, write_str};
+use crate::user_agent::{UserAgent, UserAgents};
+
+/// Makes documents of events; built once per process.
+#[derive(Debug)]
+pub struct Mapper {
+    geoip: GeoIp,
+    /// Without a City file, a pulled event's own `location_info` says where it came from.
+    has_city_file: bool,
+    user_agents: UserAgents,
+    preserve_original_event: bool,
+    /// `"agent":{…},"data_stream":{…},"ecs":{…}`: the same in each document.
+    constant: String,
+    /// The tags that each document has, each with a comma behind it.
+    tags: String,
+}
+
+/// Who writes the documents, and with which settings.
+#[derive(Clone, Debug)]
+pub struct MapperSettings<'a> {
+    /// `data_stream.namespace`.
+    pub namespace: &'a str,
+    /// The operator's own tags.
+    pub tags: &'a [String],
+    /// Keep the bytes as received in `event.original`.
+    pub preserve_original_event: bool,
+    /// `agent.name`: the function.
+    pub agent_name: &'a str,
+    /// `agent.ephemeral_id`: one for each process.
+    pub ephemeral_id: &'a str,
+}
+
+/// One document, and what delivery needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// `_id`: the event's `log_id`, or derived from its content.
+    pub id: String,
+    /// Where the document's JSON is in the output.
+    pub source: Range<usize>,
+    /// Auth0's date of the event; `None` where it has none that can be used.
+    pub date: Option<DateTime<Utc>>,
+    /// What the piece was found to be.
+    pub kind: Kind,
+}
+
+/// What a piece of a body was found to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An event of a known type.
+    Event,
+    /// An event whose type is not in the table.
+    UnknownType,
+    /// No event; the document says why, and holds the text as received.
+    Broken,
+    /// No event, nor JSON at all.
+    NotJson,
+}
+
+impl Mapper {
+    /// A mapper with `geoip`'s files.
+    #[must_use]
+    pub fn new(settings: &MapperSettings<'_>, geoip: GeoIp) -> Self {
+        let MapperSettings { namespace, tags, preserve_original_event, agent_name, ephemeral_id } =
+            settings;
+        let agent = serde_json::json!({
+            "agent": {"type": "auth0-log-streams", "version": env!("CARGO_PKG_VERSION"),
+                "name": agent_name, "ephemeral_id": ephemeral_id},
+            "data_stream": {"type": "logs", "dataset": "auth0.logs", "namespace": namespace},
+            "ecs": {"version": "8.11.0"},
+        })
+        .to_string();
+        let constant = agent.trim_start_matches('{').trim_end_matches('}').to_owned() + "}";
+        let own = if *preserve_original_event { &["preserve_original_event"][..] } else { &[] };
+        let all = own.iter().chain(&["forwarded", "auth0-logstream"]).copied();
+        let tags: Vec<String> = all
+            .chain(tags.iter().map(String::as_str))
+            .map(|tag| serde_json::Value::from(tag).to_string())
+            .collect();
+        Self {
+            has_city_file: geoip.has_city(),
+            geoip,
+            user_agents: UserAgents::new(),
+            preserve_original_event: *preserve_original_event,
+            constant,
+            tags: tags.join(","),
+        }
+    }
+
+    /// Appends the document of one piece of a body to `out`. A piece that is no event gives an error
+    /// document, never nothing.
+    pub fn document(
+        &self,
+        raw: &[u8],
+        input: Input,
+        received: DateTime<Utc>,
+        out: &mut Vec<u8>,
+    ) -> Document {
+        let start = out.len();
+        let mut copier = Copier::default();
+        let problem = match self.event_document(raw, raw, input, received, &mut copier, out) {
+            Ok(document) => return document,
+            Err(problem) => problem,
+        };
+        // The common case pays nothing for what follows: the event is read again, put right.
+        out.truncate(start);
+        let repaired = json::repair(raw);
+        if repaired.as_bytes() != raw {
+            copier = Copier::default();
+            copier.changes.note(Change::Repaired);
+            let repaired = repaired.as_bytes();
+            if let Ok(document) =
+                self.event_document(repaired, raw, input, received, &mut copier, out)
+            {
+                return document;
+            }
+            out.truncate(start);
+        }
+        let mut document = self.error_document(raw, &problem.to_string(), input, received, out);
+        document.kind = match problem {
+            event::Broken::NotJson(_) => Kind::NotJson,
+            event::Broken::NotAnObject | event::Broken::NotALogEvent => Kind::Broken,
+        };
+        document
+    }
+
+    /// Appends a document that keeps `raw` as text, with the reason why it is no ordinary one. Its
+    /// `_id` is the event's `log_id` where that can be read, else derived from the content.
+    pub fn error_document(
+        &self,
+        raw: &[u8],
+        reason: &str,
+        input: Input,
+        received: DateTime<Utc>,
+        out: &mut Vec<u8>,
+    ) -> Document {
+        let mut scratch = Vec::new();
+        let event = event::read(raw, &mut Copier::default(), &mut scratch).unwrap_or_default();
+        let (id, _) = document_id(event.log_id, raw);
+        let start = out.len();
+        out.push(b'{');
+        out.extend_from_slice(self.constant.as_bytes());
+        out.extend_from_slice(b",\"error\":{\"message\":");
+        write_str(out, reason);
+        out.extend_from_slice(b"},\"event\":{\"kind\":\"pipeline_error\",\"dataset\":\"auth0.logs\",\"id\":");
+        write_str(out, &id);
+        write_original(out, raw);
+        write_ingested(out, received);
+        out.push(b'}');
+        self.write_input_tags(out, input, false, false);
+        write_timestamp(out, event.date.unwrap_or(received));
+        out.push(b'}');
+        Document { id, source: start..out.len(), date: event.date, kind: Kind::Broken }
+    }
+
+    /// `event` is what is read, `raw` what was received: the same bytes but for a repaired event.
+    fn event_document(
+        &self,
+        event: &[u8],
+        raw: &[u8],
+        input: Input,
+        received: DateTime<Utc>,
+        copier: &mut Copier,
+        out: &mut Vec<u8>,
+    ) -> Result<Document, event::Broken> {
+        let start = out.len();
+        out.extend_from_slice(b"{\"auth0\":{\"logs\":{\"data\":{");
+        let event = event::read(event, copier, out)?;
+        let code = event.code.as_deref();
+        let log_type = code.and_then(codes::find);
+        let details = Details { members: &event.details };
+
+        write_type(out, code, log_type);
+        if let Some(date) = event.date {
+            out.extend_from_slice(b"\"date\":");
+            write_date(out, date);
+            out.push(b',');
+        } else {
+            copier.changes.note(Change::BadDate);
+        }
+        if code == Some("s") {
+            write_login(out, &details);
+        }
+        let (id, derived) = document_id(event.log_id, raw);
+        if derived {
+            copier.changes.note(Change::IdDerived);
+            if let Some(log_id) = event.log_id {
+                out.extend_from_slice(b"\"log_id\":");
+                write_str(out, &decode(log_id));
+            }
+        }
+        close(out);
+        write_analyst_fields(out, &event, &details);
+        close(out);
+        close(out);
+        out.push(b',');
+
+        out.extend_from_slice(self.constant.as_bytes());
+        let user_agent = event.user_agent.map(decode);
+        let parsed_agent = user_agent.as_deref().map(|text| self.user_agents.parse(text));
+        let has_error = details.find(out, "error").is_some();
+
+        write_http(out, &details);
+        write_addresses(self, out, &event, copier);
+        write_user(out, &event);
+        write_organization(out, &event);
+        write_traces(out, &event);
+        if let (Some(text), Some(parsed)) = (&user_agent, &parsed_agent) {
+            write_user_agent(out, text, parsed);
+        }
+        out.extend_from_slice(b",\"log\":{\"level\":");
+        out.extend_from_slice(if has_error { b"\"error\"}" } else { b"\"info\"}" });
+
+        let changes = copier.changes;
+        if !changes.is_empty() {
+            // error.type belongs to the event, error.message to what was done to it.
+            write_error(out, &details, Some(&changes.message()));
+        } else {
+            write_error(out, &details, None);
+        }
+        write_event(out, code, log_type, &id);
+        if self.preserve_original_event || !changes.is_empty() {
+            write_original(out, raw);
+        }
+        write_ingested(out, received);
+        out.push(b'}');
+        let crawler = parsed_agent.is_some_and(|agent| agent.crawler);
+        self.write_input_tags(out, input, crawler, !changes.is_empty());
+        write_timestamp(out, event.date.unwrap_or(received));
+        out.push(b'}');
+        let kind = if log_type.is_some() { Kind::Event } else { Kind::UnknownType };
+        Ok(Document { id, source: start..out.len(), date: event.date, kind })
+    }
+
+    fn write_input_tags(&self, out: &mut Vec<u8>, input: Input, crawler: bool, adjusted: bool) {
+        out.extend_from_slice(b",\"input\":{\"type\":\"");
+        out.extend_from_slice(input.as_str().as_bytes());
+        out.extend_from_slice(b"\"},\"tags\":[");
+        out.extend_from_slice(self.tags.as_bytes());
+        if crawler {
+            out.extend_from_slice(b",\"crawler\"");
+        }
+        if adjusted {
+            out.extend_from_slice(b",\"mapping_adjusted\"");
+        }
+        out.push(b']');
+    }
+}
+
+/// The members of `details`, as they stand in the output.
+struct Details<'a> {
+    members: &'a [Member],
+}
+
+impl Details<'_> {
+    fn find(&self, out: &[u8], name: &str) -> Option<Range<usize>> {
+        let is_it = |m: &&Member| out.get(m.name.clone()) == Some(name.as_bytes());
+        self.members.iter().find(is_it).map(|member| member.value.clone())
+    }
+
+    /// The value at `path`: a member, or a member of a member.
+    fn get(&self, out: &[u8], path: &[&str]) -> Option<Vec<u8>> {
+        let (first, rest) = path.split_first()?;
+        let mut value = out.get(self.find(out, first)?)?;
+        for name in rest {
+            value = member(value, name)?;
+        }
+        Some(value.to_owned())
+    }
+}
+
+/// The longest `_id` that engines take, in bytes.
+const MAX_ID: usize = 512;
+
+/// The `_id`, and whether it had to be derived. From an unusable `log_id` or, without one, from the
+/// content: the same event gives the same id each time it is delivered.
+fn document_id(log_id: Option<&[u8]>, raw: &[u8]) -> (String, bool) {
+    let content = match log_id {
+        Some(token) if !matches!(token.first(), Some(b'{' | b'[')) => {
+            let id = decode(token);
+            if id.len() <= MAX_ID && !id.trim().is_empty() {
+                return (id.into_owned(), false);
+            }
+            id
+        }
+        _ => String::from_utf8_lossy(raw),
+    };
+    let digest = Sha256::digest(content.as_bytes());
+    let mut id = String::with_capacity(40);
+    id.push_str("sha256-");
+    for byte in digest.iter().take(16) {
+        // Writing to a String cannot fail.
+        let _infallible = write!(id, "{byte:02x}");
+    }
+    (id, true)
+}
+
+/// `auth0.logs.data.{type,type_id,classification}`.
+fn write_type(out: &mut Vec<u8>, code: Option<&str>, log_type: Option<&LogType>) {
+    let Some(code) = code else { return };
+    out.extend_from_slice(b"\"type_id\":");
+    write_str(out, code);
+    out.extend_from_slice(b",\"type\":");
+    write_str(out, log_type.map_or(code, |t| t.name));
+    if let Some(log_type) = log_type {
+        out.extend_from_slice(b",\"classification\":");
+        write_str(out, log_type.classification);
+    }
+    out.push(b',');
+}
+
+/// `auth0.logs.data.login`, from the details of a successful login.
+fn write_login(out: &mut Vec<u8>, details: &Details<'_>) {
+    let number = |out: &[u8], path: &[&str]| details.get(out, path).and_then(|t| whole_number(&t));
+    let date = |number: Option<i64>| number.and_then(DateTime::from_timestamp_millis);
+    let initiated = date(number(out, &["initiatedAt"]));
+    let completed = date(number(out, &["completedAt"]));
+    let elapsed = number(out, &["elapsedTime"]);
+    let logins = number(out, &["stats", "loginsCount"]);
+    let before = out.len();
+    out.extend_from_slice(b"\"login\":{");
+    for (name, date) in [("initiatedAt", initiated), ("completedAt", completed)] {
+        if let Some(date) = date {
+            write_str(out, name);
+            out.push(b':');
+            write_date(out, date);
+            out.push(b',');
+        }
+    }
+    if let Some(elapsed) = elapsed {
+        out.extend_from_slice(format!("\"elapsedTime\":{elapsed},").as_bytes());
+    }
+    if let Some(logins) = logins {
+        out.extend_from_slice(format!("\"stats\":{{\"loginsCount\":{logins}}},").as_bytes());
+    }
+    if out.ends_with(b"{") {
+        out.truncate(before);
+        return;
+    }
+    close(out);
+    out.push(b',');
+}
+
+/// A JSON number, or a string of one, as a whole number; 1.6359e12 and 1635908765696.4 are numbers too.
+fn whole_number(token: &[u8]) -> Option<i64> {
+    let text = decode(token);
+    if let Ok(number) = text.parse::<i64>() {
+        return Some(number);
+    }
+    let number: f64 = text.parse().ok()?;
+    // Dates in milliseconds and counts are far below 2^53, where a double is still exact.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_possible_truncation, reason = "the bound is checked")]
+    (number.abs() < EXACT).then_some(number as i64)
+}
+
+/// What analysts group by, copied out of `details` to keyword fields: `flat_object` cannot be
+/// aggregated on.
+fn write_analyst_fields(out: &mut Vec<u8>, event: &Event<'_>, details: &Details<'_>) {
+    const COPIES: &[(&str, &[&[&str]])] = &[
+        ("family_id", &[&["familyId"]]),
+        ("session_id", &[&["session_id"]]),
+        ("device_id", &[&["device_id"]]),
+        ("grant_type", &[&["grantType"], &["grant_type"], &["body", "grant_type"]]),
+    ];
+    for (name, paths) in COPIES {
+        let value = paths.iter().find_map(|path| details.get(out, path));
+        write_scalar_member(out, name, value.as_deref());
+    }
+    let ja4 = event.security_context.and_then(|context| member(context, "ja4"));
+    write_scalar_member(out, "ja4", ja4);
+    let transaction = match event.transaction_linking_id {
+        Some(id) => Some(id.to_owned()),
+        None => details.get(out, &["transaction", "id"]),
+    };
+    write_scalar_member(out, "transaction_id", transaction.as_deref());
+}
+
+/// `,"name":value` for a scalar that holds something; nothing otherwise.
+fn write_scalar_member(out: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
+    let Some(value) = value.filter(|value| is_scalar(value)) else { return };
+    out.push(b',');
+    write_str(out, name);
+    out.push(b':');
+    out.extend_from_slice(value);
+}
+
+fn is_scalar(token: &[u8]) -> bool {
+    !matches!(token, b"null" | b"\"\"" | [b'{' | b'[', ..] | [])
+}
+
+/// `http.*` and `url.path`, from the API calls that some types log.
+fn write_http(out: &mut Vec<u8>, details: &Details<'_>) {
+    let method = details.get(out, &["request", "method"]).filter(|v| is_scalar(v));
+    let path = details.get(out, &["request", "path"]).filter(|v| is_scalar(v));
+    let status = details.get(out, &["response", "statusCode"]).and_then(|t| whole_number(&t));
+    if method.is_some() || status.is_some() {
+        out.extend_from_slice(b",\"http\":{");
+        if let Some(method) = method {
+            out.extend_from_slice(b"\"request\":{\"method\":");
+            out.extend_from_slice(&method);
+            out.extend_from_slice(b"},");
+        }
+        if let Some(status) = status {
+            out.extend_from_slice(format!("\"response\":{{\"status_code\":{status}}},").as_bytes());
+        }
+        close(out);
+    }
+    if let Some(path) = path {
+        out.extend_from_slice(b",\"url\":{\"path\":");
+        out.extend_from_slice(&path);
+        out.push(b'}');
+    }
+}
+
+/// `source`, `client`, `network` and `related.ip`.
+fn write_addresses(mapper: &Mapper, out: &mut Vec<u8>, event: &Event<'_>, copier: &mut Copier) {
+    let ip = event.ip.map(decode);
+    let source = ip.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
+    let client = event.client_ip.and_then(|token| decode(token).parse::<IpAddr>().ok());
+    let place = source.and_then(|ip| mapper.geoip.lookup(ip));
+    let mut geo = place.as_ref().and_then(|place| place.geo.clone());
+    let location_info = event.location_info.filter(|_| !mapper.has_city_file);
+    let located = location_info.map(LocationInfo::read);
+    if let Some(located) = &located {
+        geo = located.geo();
+    }
+    let network = place.and_then(|place| place.network);
+
+    if ip.is_some() || geo.is_some() {
+        out.extend_from_slice(b",\"source\":{");
+        match (&ip, source) {
+            (Some(_), Some(ip)) => {
+                out.extend_from_slice(format!("\"ip\":\"{ip}\",").as_bytes());
+            }
+            (Some(text), None) => {
+                copier.changes.note(Change::BadAddress);
+                out.extend_from_slice(b"\"address\":");
+                write_str(out, text);
+                out.push(b',');
+            }
+            (None, _) => {}
+        }
+        if let Some(geo) = geo {
+            write_geo(out, &geo);
+        }
+        if let Some(network) = network {
+            write_network(out, &network);
+        }
+        close(out);
+    }
+    if let Some(client) = client {
+        out.extend_from_slice(format!(",\"client\":{{\"ip\":\"{client}\"}}").as_bytes());
+    } else if event.client_ip.is_some() {
+        // The text itself stays in auth0.logs.data.client_ip.
+        copier.changes.note(Change::BadAddress);
+    }
+    if let Some(source) = source {
+        let kind = if source.is_ipv4() { "ipv4" } else { "ipv6" };
+        out.extend_from_slice(format!(",\"network\":{{\"type\":\"{kind}\"}}").as_bytes());
+    }
+    let user = event.user_name.map(decode).or_else(|| event.user_id.map(decode));
+    write_related(out, user.is_some().then_some(event), source, client);
+}
+
+/// `related.user` and `related.ip`: every name and address of the event in one field to search.
+fn write_related(
+    out: &mut Vec<u8>,
+    event: Option<&Event<'_>>,
+    source: Option<IpAddr>,
+    client: Option<IpAddr>,
+) {
+    let mut users: Vec<Cow<'_, str>> = Vec::new();
+    for token in event.into_iter().flat_map(|e| [e.user_name, e.user_id]).flatten() {
+        let user = decode(token);
+        if !users.contains(&user) {
+            users.push(user);
+        }
+    }
+    let mut ips: Vec<String> = Vec::new();
+    for ip in [source, client].into_iter().flatten().map(|ip| ip.to_string()) {
+        if !ips.contains(&ip) {
+            ips.push(ip);
+        }
+    }
+    if users.is_empty() && ips.is_empty() {
+        return;
+    }
+    out.extend_from_slice(b",\"related\":{");
+    for (name, values) in [("ip", ips.iter().map(String::as_str).collect::<Vec<_>>()), ("user", users.iter().map(AsRef::as_ref).collect())] {
+        if values.is_empty() {
+            continue;
+        }
+        write_str(out, name);
+        out.extend_from_slice(b":[");
+        for value in values {
+            write_str(out, value);
+            out.push(b',');
+        }
+        out.pop();
+        out.extend_from_slice(b"],");
+    }
+    close(out);
+}
+
+/// A pulled event's `location_info`.
+struct LocationInfo<'a> {
+    token: &'a [u8],
+    texts: [Option<Cow<'a, str>>; 5],
+}
+
+impl<'a> LocationInfo<'a> {
+    fn read(token: &'a [u8]) -> Self {
+        let text = |name| member(token, name).filter(|value| is_scalar(value)).map(decode);
+        let texts = ["city_name", "continent_code", "country_code", "country_name", "time_zone"];
+        Self { token, texts: texts.map(text) }
+    }
+
+    fn geo(&self) -> Option<Geo<'_>> {
+        let [city, continent, country_code, country, zone] = self.texts.each_ref().map(Option::as_deref);
+        let degrees = |name, limit: f64| {
+            let number: f64 = decode(member(self.token, name)?).parse().ok()?;
+            (number.abs() <= limit).then_some(number)
+        };
+        let location = degrees("latitude", 90.0)
+            .zip(degrees("longitude", 180.0))
+            .map(|(lat, lon)| Location { lat, lon });
+        let geo = Geo {
+            continent_name: continent.and_then(continent_name),
+            country_iso_code: country_code,
+            country_name: country,
+            city_name: city,
+            timezone: zone,
+            location,
+            ..Geo::default()
+        };
+        (geo != Geo::default()).then_some(geo)
+    }
+}
+
+/// The English names that MaxMind's files have for the continents' codes.
+fn continent_name(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "AF" => "Africa",
+        "AN" => "Antarctica",
+        "AS" => "Asia",
+        "EU" => "Europe",
+        "NA" => "North America",
+        "OC" => "Oceania",
+        "SA" => "South America",
+        _ => return None,
+    })
+}
+
+fn write_geo(out: &mut Vec<u8>, geo: &Geo<'_>) {
+    let texts = [
+        ("city_name", geo.city_name),
+        ("continent_name", geo.continent_name),
+        ("country_iso_code", geo.country_iso_code),
+        ("country_name", geo.country_name),
+        ("postal_code", geo.postal_code),
+        ("region_iso_code", geo.region_iso_code.as_deref()),
+        ("region_name", geo.region_name),
+        ("timezone", geo.timezone),
+    ];
+    out.extend_from_slice(b"\"geo\":{");
+    for (name, value) in texts {
+        if let Some(value) = value {
+            write_str(out, name);
+            out.push(b':');
+            write_str(out, value);
+            out.push(b',');
+        }
+    }
+    if let Some(Location { lat, lon }) = geo.location {
+        out.extend_from_slice(format!("\"location\":{{\"lat\":{lat},\"lon\":{lon}}},").as_bytes());
+    }
+    close(out);
+    out.push(b',');
+}
+
+fn write_network(out: &mut Vec<u8>, network: &Network<'_>) {
+    out.extend_from_slice(b"\"as\":{");
+    if let Some(number) = network.number {
+        out.extend_from_slice(format!("\"number\":{number},").as_bytes());
+    }
+    if let Some(name) = network.organization_name {
+        out.extend_from_slice(b"\"organization\":{\"name\":");
+        write_str(out, name);
+        out.extend_from_slice(b"},");
+    }
+    close(out);
+    out.push(b',');
+}
+
+/// `user.*`: the whole user name, and its parts where it is an address.
+fn write_user(out: &mut Vec<u8>, event: &Event<'_>) {
+    if event.user_id.is_none() && event.user_name.is_none() {
+        return;
+    }
+    out.extend_from_slice(b",\"user\":{");
+    if let Some(id) = event.user_id {
+        out.extend_from_slice(b"\"id\":");
+        write_str(out, &decode(id));
+        out.push(b',');
+    }
+    if let Some(token) = event.user_name {
+        let name = decode(token);
+        out.extend_from_slice(b"\"name\":");
+        write_str(out, &name);
+        out.push(b',');
+        if let Some(domain) = email_domain(&name) {
+            out.extend_from_slice(b"\"email\":");
+            write_str(out, &name);
+            out.extend_from_slice(b",\"domain\":");
+            write_str(out, domain);
+            out.push(b',');
+        }
+    }
+    close(out);
+}
+
+/// The domain of an e-mail address; `None` for what is no address.
+fn email_domain(name: &str) -> Option<&str> {
+    let (local, domain) = name.rsplit_once('@')?;
+    let is_plain = |text: &str| {
+        !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '@')
+    };
+    let labels = domain.split('.');
+    (is_plain(local) && is_plain(domain) && labels.clone().count() > 1 && labels.clone().all(|l| !l.is_empty()))
+        .then_some(domain)
+}
+
+fn write_organization(out: &mut Vec<u8>, event: &Event<'_>) {
+    let members = [("id", event.organization_id), ("name", event.organization_name)];
+    if members.iter().all(|(_, value)| value.is_none()) {
+        return;
+    }
+    out.extend_from_slice(b",\"organization\":{");
+    for (name, value) in members {
+        if let Some(value) = value {
+            write_str(out, name);
+            out.push(b':');
+            out.extend_from_slice(value);
+            out.push(b',');
+        }
+    }
+    close(out);
+}
+
+/// `tls.client.ja3` and `trace.id`.
+fn write_traces(out: &mut Vec<u8>, event: &Event<'_>) {
+    let scalar = |object: Option<&'_ [u8]>, name| {
+        object.and_then(|o| member(o, name)).filter(|v| is_scalar(v)).map(<[u8]>::to_owned)
+    };
+    if let Some(ja3) = scalar(event.security_context, "ja3") {
+        out.extend_from_slice(b",\"tls\":{\"client\":{\"ja3\":");
+        out.extend_from_slice(&ja3);
+        out.extend_from_slice(b"}}");
+    }
+    if let Some(trace) = scalar(event.references, "trace_id") {
+        out.extend_from_slice(b",\"trace\":{\"id\":");
+        out.extend_from_slice(&trace);
+        out.push(b'}');
+    }
+}
+
+fn write_user_agent(out: &mut Vec<u8>, original: &str, parsed: &UserAgent) {
+    out.extend_from_slice(b",\"user_agent\":{\"original\":");
+    write_str(out, original);
+    out.extend_from_slice(b",\"name\":");
+    write_str(out, &parsed.name);
+    if let Some(version) = &parsed.version {
+        out.extend_from_slice(b",\"version\":");
+        write_str(out, version);
+    }
+    out.extend_from_slice(b",\"device\":{\"name\":");
+    write_str(out, &parsed.device);
+    out.push(b'}');
+    if let Some(os) = &parsed.os {
+        out.extend_from_slice(b",\"os\":{\"name\":");
+        write_str(out, &os.name);
+        for (name, value) in [("version", &os.version), ("full", &os.full)] {
+            if let Some(value) = value {
+                out.push(b',');
+                write_str(out, name);
+                out.push(b':');
+                write_str(out, value);
+            }
+        }
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
+/// `error.type`, from the event, and `error.message`, about the mapping.
+fn write_error(out: &mut Vec<u8>, details: &Details<'_>, message: Option<&str>) {
+    let kind = details.get(out, &["error", "type"]).filter(|value| is_scalar(value));
+    if kind.is_none() && message.is_none() {
+        return;
+    }
+    out.extend_from_slice(b",\"error\":{");
+    if let Some(kind) = kind {
+        out.extend_from_slice(b"\"type\":");
+        out.extend_from_slice(&kind);
+        out.push(b',');
+    }
+    if let Some(message) = message {
+        out.extend_from_slice(b"\"message\":");
+        write_str(out, message);
+        out.push(b',');
+    }
+    close(out);
+}
+
+/// `event.*`, left open for what follows.
+fn write_event(out: &mut Vec<u8>, code: Option<&str>, log_type: Option<&LogType>, id: &str) {
+    out.extend_from_slice(b",\"event\":{\"kind\":\"event\",\"dataset\":\"auth0.logs\",\"id\":");
+    write_str(out, id);
+    out.extend_from_slice(b",\"action\":");
+    match log_type {
+        Some(log_type) => {
+            write_str(out, log_type.action);
+            write_list(out, "category", log_type.category);
+            write_list(out, "type", log_type.kind);
+            out.extend_from_slice(b",\"outcome\":");
+            write_str(out, log_type.outcome.as_str());
+        }
+        None => {
+            write_str(out, &format!("unknown-{}", code.unwrap_or("type")));
+            write_list(out, "type", &["info"]);
+            out.extend_from_slice(b",\"outcome\":\"unknown\"");
+        }
+    }
+}
+
+fn write_list(out: &mut Vec<u8>, name: &str, values: &[&str]) {
+    out.push(b',');
+    write_str(out, name);
+    out.extend_from_slice(b":[");
+    for value in values {
+        write_str(out, value);
+        out.push(b',');
+    }
+    out.pop();
+    out.push(b']');
+}
+
+fn write_original(out: &mut Vec<u8>, raw: &[u8]) {
+    out.extend_from_slice(b",\"original\":");
+    write_str(out, &String::from_utf8_lossy(raw));
+}
+
+fn write_ingested(out: &mut Vec<u8>, received: DateTime<Utc>) {
+    out.extend_from_slice(b",\"ingested\":");
+    write_date(out, received);
+}
+
+fn write_timestamp(out: &mut Vec<u8>, date: DateTime<Utc>) {
+    out.extend_from_slice(b",\"@timestamp\":");
+    write_date(out, date);
+}
+
+fn write_date(out: &mut Vec<u8>, date: DateTime<Utc>) {
+    let mut text = String::with_capacity(26);
+    event::write_date(&mut text, date);
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+/// Ends an object whose members were written with a comma behind each.
+fn close(out: &mut Vec<u8>) {
+    if out.last() == Some(&b',') {
+        out.pop();
+    }
+    out.push(b'}');
+}

@@ -1,0 +1,449 @@
+//! A piece of the body → the event's own fields, with `auth0.logs.data` written on the way.
+//!
+//! One reader takes both forms: stream events are `{"log_id": …, "data": {…}}`, pulled events
+//! (`GET /api/v2/logs`) are the bare data object. The members of `data` go to the output as they
+//! are read; what the document needs elsewhere is kept as a reference into the input.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use jiter::{Jiter, JiterError, Peek};
+
+use crate::changes::Change;
+use crate::json::{self, Copier, MAX_DEPTH, Member};
+
+/// What a member of `data` may hold so that every engine accepts it in its field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Text, keyword: a scalar or an array of scalars; anything else becomes JSON text.
+    Text,
+    /// A boolean.
+    Boolean,
+    /// An object whose members are scalars.
+    Record,
+    /// An object of any kind: `flat_object`, `flattened`.
+    Flat,
+    /// Not in the index template: anything.
+    Unmapped,
+}
+
+/// The members that are mapped by their own name below `auth0.logs.data`.
+#[rustfmt::skip]
+pub(crate) const MEMBERS: &[(&str, Shape)] = &[
+    ("agent_id", Shape::Text),
+    ("audience", Shape::Text),
+    ("auth0_client", Shape::Flat),
+    ("body", Shape::Flat),
+    ("client_id", Shape::Text),
+    ("client_ip", Shape::Text),
+    ("client_name", Shape::Text),
+    ("connection", Shape::Text),
+    ("connection_id", Shape::Text),
+    ("description", Shape::Text),
+    ("details", Shape::Flat),
+    ("email", Shape::Text),
+    ("environment_name", Shape::Text),
+    ("external_agent_id", Shape::Text),
+    ("hostname", Shape::Text),
+    ("identity_user_id", Shape::Text),
+    ("is_mobile", Shape::Boolean),
+    ("location_info", Shape::Record),
+    ("mtls_thumbprint_sha256", Shape::Text),
+    ("organization_id", Shape::Text),
+    ("organization_name", Shape::Text),
+    ("query", Shape::Flat),
+    ("references", Shape::Record),
+    ("scope", Shape::Text),
+    ("security_context", Shape::Record),
+    ("session_connection", Shape::Text),
+    ("strategy", Shape::Text),
+    ("strategy_type", Shape::Text),
+    ("tenant_name", Shape::Text),
+    ("title", Shape::Text),
+    ("tracking_id", Shape::Text),
+    ("transaction_linking_id", Shape::Text),
+];
+
+/// Names below `auth0.logs.data` that the mapper writes itself.
+const OWN_NAMES: &[&str] = &["classification", "date", "log_id", "login", "type", "type_id"];
+
+/// The fields of an event that the document needs beyond `auth0.logs.data`. A token is the text of a
+/// JSON value as received, never one that holds nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Event<'a> {
+    pub(crate) log_id: Option<&'a [u8]>,
+    pub(crate) date: Option<DateTime<Utc>>,
+    pub(crate) code: Option<Cow<'a, str>>,
+    pub(crate) ip: Option<&'a [u8]>,
+    pub(crate) client_ip: Option<&'a [u8]>,
+    pub(crate) user_id: Option<&'a [u8]>,
+    pub(crate) user_name: Option<&'a [u8]>,
+    pub(crate) user_agent: Option<&'a [u8]>,
+    pub(crate) organization_id: Option<&'a [u8]>,
+    pub(crate) organization_name: Option<&'a [u8]>,
+    pub(crate) location_info: Option<&'a [u8]>,
+    pub(crate) security_context: Option<&'a [u8]>,
+    pub(crate) references: Option<&'a [u8]>,
+    pub(crate) transaction_linking_id: Option<&'a [u8]>,
+    /// The members of `details` that are in the output.
+    pub(crate) details: Vec<Member>,
+    /// Whether anything in it is a log event's.
+    is_log_event: bool,
+}
+
+/// Why a piece is no event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("not valid JSON: {0}")]
+    NotJson(String),
+    #[error("not a JSON object")]
+    NotAnObject,
+    #[error("a JSON object without any field of an Auth0 log event")]
+    NotALogEvent,
+}
+
+impl From<JiterError> for Broken {
+    fn from(error: JiterError) -> Self {
+        Self::NotJson(format!("{} at byte {}", error.error_type, error.index))
+    }
+}
+
+/// Reads an event and writes the members of its data, each with a comma behind it, to `out`.
+pub(crate) fn read<'a>(
+    raw: &'a [u8],
+    copier: &mut Copier,
+    out: &mut Vec<u8>,
+) -> Result<Event<'a>, Broken> {
+    let mut json = Jiter::new(raw);
+    if json.peek()? != Peek::Object {
+        json.next_skip()?;
+        json.finish()?;
+        return Err(Broken::NotAnObject);
+    }
+    let mut reader = Reader { event: Event::default(), copier, out, written: HashSet::with_capacity(64) };
+    reader.members(&mut json, Level::Envelope)?;
+    json.finish()?;
+    if reader.event.is_log_event { Ok(reader.event) } else { Err(Broken::NotALogEvent) }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    /// The outermost object: a stream event's envelope, or a pulled event itself.
+    Envelope,
+    Data,
+}
+
+/// What to do with a member, by its name.
+enum Name {
+    Data,
+    LogId,
+    PulledId,
+    Schema,
+    Date,
+    Type,
+    Ip,
+    UserId,
+    UserName,
+    UserAgent,
+    Mapped(&'static str, Shape),
+    Other(String),
+}
+
+impl Name {
+    fn of(raw: &[u8]) -> Self {
+        match raw {
+            b"data" => Self::Data,
+            b"log_id" => Self::LogId,
+            b"_id" => Self::PulledId,
+            b"$event_schema" => Self::Schema,
+            b"date" => Self::Date,
+            b"type" => Self::Type,
+            b"ip" => Self::Ip,
+            b"user_id" => Self::UserId,
+            b"user_name" => Self::UserName,
+            b"user_agent" => Self::UserAgent,
+            b"isMobile" => Self::Mapped("is_mobile", Shape::Boolean),
+            _ => match MEMBERS.binary_search_by(|(name, _)| name.as_bytes().cmp(raw)) {
+                Ok(index) => {
+                    MEMBERS.get(index).map_or(Self::Schema, |(name, shape)| Self::Mapped(name, *shape))
+                }
+                Err(_) => {
+                    let mut token = Vec::with_capacity(raw.len() + 2);
+                    token.push(b'"');
+                    token.extend_from_slice(raw);
+                    token.push(b'"');
+                    Self::Other(json::decode(&token).into_owned())
+                }
+            },
+        }
+    }
+}
+
+struct Reader<'a, 'r> {
+    event: Event<'a>,
+    copier: &'r mut Copier,
+    out: &'r mut Vec<u8>,
+    /// The names written so far: an engine refuses a second member of one name.
+    written: HashSet<Cow<'static, str>>,
+}
+
+impl<'a> Reader<'a, '_> {
+    fn members(&mut self, json: &mut Jiter<'a>, level: Level) -> Result<(), Broken> {
+        let mut next = json.next_object_bytes()?.map(Name::of);
+        while let Some(name) = next {
+            let peek = json.peek()?;
+            self.member(json, peek, name, level)?;
+            next = json.next_key_bytes()?.map(Name::of);
+        }
+        Ok(())
+    }
+
+    fn member(
+        &mut self,
+        json: &mut Jiter<'a>,
+        peek: Peek,
+        name: Name,
+        level: Level,
+    ) -> Result<(), Broken> {
+        if !matches!(name, Name::Other(_)) {
+            self.event.is_log_event = true;
+        }
+        match name {
+            Name::Data if level == Level::Envelope && peek == Peek::Object => {
+                return self.members(json, Level::Data);
+            }
+            Name::Data => return self.unmapped(json, peek, "data"),
+            Name::Schema => {
+                json.known_skip(peek)?;
+            }
+            Name::LogId => {
+                let token = token(json, peek)?;
+                self.event.log_id = token.or(self.event.log_id);
+            }
+            Name::PulledId => {
+                let token = token(json, peek)?;
+                self.event.log_id = self.event.log_id.or(token);
+            }
+            Name::Date => {
+                if let Some(token) = token(json, peek)? {
+                    self.date(token);
+                }
+            }
+            Name::Type => {
+                let token = token(json, peek)?;
+                self.event.code = token.map(json::decode).or(self.event.code.take());
+            }
+            Name::Ip => self.event.ip = token(json, peek)?.or(self.event.ip),
+            Name::UserId => self.event.user_id = token(json, peek)?.or(self.event.user_id),
+            Name::UserName => self.event.user_name = token(json, peek)?.or(self.event.user_name),
+            Name::UserAgent => self.event.user_agent = token(json, peek)?.or(self.event.user_agent),
+            Name::Mapped(name, shape) => return self.mapped(json, peek, name, shape),
+            Name::Other(name) => return self.unmapped(json, peek, &name),
+        }
+        Ok(())
+    }
+
+    fn date(&mut self, token: &'a [u8]) {
+        self.event.date = parse_date(&json::decode(token));
+        if self.event.date.is_none() {
+            self.copier.changes.note(Change::BadDate);
+            self.beside("date", token);
+        }
+    }
+
+    /// A member that the index template knows.
+    fn mapped(
+        &mut self,
+        json: &mut Jiter<'a>,
+        peek: Peek,
+        name: &'static str,
+        shape: Shape,
+    ) -> Result<(), Broken> {
+        match (shape, peek) {
+            (Shape::Text, Peek::String) | (Shape::Boolean, Peek::True | Peek::False) => {
+                if let Some(token) = token(json, peek)? {
+                    self.keep(name, token);
+                    self.put(name, |_, out| {
+                        out.extend_from_slice(token);
+                        Ok(true)
+                    })?;
+                }
+                Ok(())
+            }
+            (Shape::Text, _) => {
+                let level = if peek == Peek::Object { MAX_DEPTH + 1 } else { MAX_DEPTH };
+                self.put(name, |copier, out| copier.copy(json, peek, out, level))
+            }
+            (Shape::Record, Peek::Object) => {
+                let start = json.current_index();
+                self.put(name, |copier, out| copier.copy(json, peek, out, MAX_DEPTH))?;
+                self.keep(name, json.slice_to_current(start));
+                Ok(())
+            }
+            (Shape::Flat, Peek::Object) if name == "details" && self.event.details.is_empty() => {
+                let mut members = Vec::new();
+                self.put(name, |copier, out| {
+                    let before = out.len();
+                    members = copier.copy_object(json, out, 1)?;
+                    Ok(out.len() > before)
+                })?;
+                self.event.details = members;
+                Ok(())
+            }
+            (Shape::Flat, Peek::Object) => {
+                self.put(name, |copier, out| copier.copy(json, peek, out, 1))
+            }
+            (Shape::Flat, _) => {
+                self.put(name, |copier, out| {
+                    let before = out.len();
+                    out.extend_from_slice(b"{\"value\":");
+                    if copier.copy(json, peek, out, 2)? {
+                        copier.changes.note(Change::DetailsWrapped);
+                        out.push(b'}');
+                        return Ok(true);
+                    }
+                    out.truncate(before);
+                    Ok(false)
+                })
+            }
+            (Shape::Boolean | Shape::Record | Shape::Unmapped, _) => {
+                if let Some(token) = token(json, peek)? {
+                    self.copier.changes.note(Change::TypeMismatch);
+                    self.beside(name, token);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A member that the index template does not know. Its name must not be read as a path.
+    fn unmapped(&mut self, json: &mut Jiter<'a>, peek: Peek, name: &str) -> Result<(), Broken> {
+        let mut safe: String = name
+            .chars()
+            .map(|c| if c == '.' || c.is_control() { '_' } else { c })
+            .take(256)
+            .collect();
+        if safe.trim().is_empty() {
+            safe = "_".to_owned();
+        }
+        if OWN_NAMES.contains(&name) || MEMBERS.iter().any(|(member, _)| *member == safe) {
+            safe.push_str("_text");
+        }
+        if safe != name {
+            self.copier.changes.note(Change::NameAdjusted);
+        }
+        self.put(safe, |copier, out| copier.copy(json, peek, out, 1))
+    }
+
+    /// Keeps a value that does not fit its field as text in a field beside it.
+    fn beside(&mut self, name: &str, token: &[u8]) {
+        let text = json::decode(token);
+        // The closure cannot fail, so neither can this.
+        let _infallible = self.put(format!("{name}_text"), |_, out| {
+            json::write_str(out, &text);
+            Ok(true)
+        });
+    }
+
+    /// Writes a member of `data` with a comma behind it, unless `write` finds that it holds nothing
+    /// or there is one of this name already.
+    fn put(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        write: impl FnOnce(&mut Copier, &mut Vec<u8>) -> Result<bool, JiterError>,
+    ) -> Result<(), Broken> {
+        let name = name.into();
+        let before = self.out.len();
+        json::write_str(self.out, &name);
+        self.out.push(b':');
+        if !write(self.copier, self.out)? {
+            self.out.truncate(before);
+        } else if self.written.insert(name) {
+            self.out.push(b',');
+        } else {
+            self.copier.changes.note(Change::DuplicateName);
+            self.out.truncate(before);
+        }
+        Ok(())
+    }
+
+    /// Remembers a mapped member that the document needs in another place too.
+    fn keep(&mut self, name: &str, token: &'a [u8]) {
+        let slot = match name {
+            "client_ip" => &mut self.event.client_ip,
+            "location_info" => &mut self.event.location_info,
+            "organization_id" => &mut self.event.organization_id,
+            "organization_name" => &mut self.event.organization_name,
+            "references" => &mut self.event.references,
+            "security_context" => &mut self.event.security_context,
+            "transaction_linking_id" => &mut self.event.transaction_linking_id,
+            _ => return,
+        };
+        slot.get_or_insert(token);
+    }
+}
+
+/// Reads a value as text; `None` where it holds nothing.
+fn token<'a>(json: &mut Jiter<'a>, peek: Peek) -> Result<Option<&'a [u8]>, JiterError> {
+    let token = json::skip(json, peek)?;
+    let holds_nothing = match token {
+        b"null" | b"\"\"" => true,
+        [b'{', inner @ .., b'}'] | [b'[', inner @ .., b']'] => inner.trim_ascii().is_empty(),
+        _ => false,
+    };
+    Ok((!holds_nothing).then_some(token))
+}
+
+/// An ISO 8601 date and time; without a zone it is UTC, as Auth0's dates are.
+fn parse_date(text: &str) -> Option<DateTime<Utc>> {
+    let date = match DateTime::parse_from_rfc3339(text) {
+        Ok(date) => date.to_utc(),
+        Err(_) => NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok()?.and_utc(),
+    };
+    // From here on in whole milliseconds: the engines know neither finer times nor leap seconds.
+    let date = DateTime::from_timestamp_millis(date.timestamp_millis())?;
+    (DATES.0..=DATES.1).contains(&date.timestamp()).then_some(date)
+}
+
+/// The years 1 to 9999: the engines' `strict_date_optional_time` takes four digits.
+const DATES: (i64, i64) = (-62_135_596_800, 253_402_300_799);
+
+/// The form in which dates are written: UTC, milliseconds.
+pub(crate) fn write_date(out: &mut String, date: DateTime<Utc>) {
+    // Writing to a String cannot fail.
+    let _infallible = write!(out, "{}", date.format("%Y-%m-%dT%H:%M:%S%.3fZ"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_sorted_for_the_search() {
+        assert!(MEMBERS.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn dates_are_whole_milliseconds_in_utc() {
+        let written = |text| {
+            let mut out = String::new();
+            write_date(&mut out, parse_date(text)?);
+            Some(out)
+        };
+        for (given, expected) in [
+            ("2021-11-03T03:06:05.696Z", "2021-11-03T03:06:05.696Z"),
+            ("2021-11-03T05:06:05+02:00", "2021-11-03T03:06:05.000Z"),
+            ("2021-11-03T03:06:05.696789", "2021-11-03T03:06:05.696Z"),
+            ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00.000Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(written(given).as_deref(), Some(expected), "{given}");
+        }
+        for wrong in ["", "yesterday", "2021-13-01T00:00:00Z", "1635908765696", "0000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-01:00", "2021-11-03"] {
+            assert_eq!(written(wrong), None, "{wrong}");
+        }
+    }
+}
