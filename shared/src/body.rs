@@ -5,11 +5,25 @@
 //! it; whether a piece is an event is found when it is mapped. The scan keeps no stack, so nesting
 //! costs nothing here.
 
+use jiter::Jiter;
+
+use crate::json::repair;
+
 /// Cuts a body into its pieces: the bytes of each event, without white space around them.
 #[must_use]
 pub fn split(body: &[u8]) -> Pieces<'_> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     Pieces { rest: body, elements: None, may_span_lines: true }
+}
+
+/// Whether these bytes are JSON, or would be but for their encoding or nesting.
+#[must_use]
+pub fn is_json(bytes: &[u8]) -> bool {
+    let is_valid = |bytes: &[u8]| {
+        let mut json = Jiter::new(bytes);
+        json.next_skip().is_ok() && json.finish().is_ok()
+    };
+    is_valid(bytes) || is_valid(repair(bytes).as_bytes())
 }
 
 /// The pieces of a body, in order.
@@ -178,14 +192,18 @@ mod tests {
 
     #[test]
     fn a_broken_line_does_not_take_the_next_one() {
-        assert_eq!(pieces("{\"a\":\"cut\n{\"b\":1}\n{{{\n{\"c\":2}"), [
-            "{\"a\":\"cut", "{\"b\":1}", "{{{", "{\"c\":2}"
-        ]);
+        assert_eq!(
+            pieces("{\"a\":\"cut\n{\"b\":1}\n{{{\n{\"c\":2}"),
+            ["{\"a\":\"cut", "{\"b\":1}", "{{{", "{\"c\":2}"]
+        );
     }
 
     #[test]
     fn a_broken_element_does_not_take_the_next_one() {
-        assert_eq!(pieces(r#"[{"a":1}, nonsense, {"b":2},]"#), [r#"{"a":1}"#, "nonsense", r#"{"b":2}"#]);
+        assert_eq!(
+            pieces(r#"[{"a":1}, nonsense, {"b":2},]"#),
+            [r#"{"a":1}"#, "nonsense", r#"{"b":2}"#]
+        );
         assert_eq!(pieces(r#"[{"a":1},{"b":"#), [r#"{"a":1}"#, r#"{"b":"#]);
         assert_eq!(pieces("[{\"a\":\"cut\n,{\"b\":1}]"), ["{\"a\":\"cut", "{\"b\":1}"]);
     }

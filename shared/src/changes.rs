@@ -21,12 +21,18 @@ pub(crate) enum Change {
 const TEXTS: [(Change, &str); 11] = [
     (Change::StringCut, "a string was longer than an index term and is cut"),
     (Change::NumberAsText, "a number had too many digits and is kept as text"),
-    (Change::ContainerAsText, "a value was nested too deep, or where text belongs, and is kept as JSON text"),
+    (
+        Change::ContainerAsText,
+        "a value was nested too deep, or where text belongs, and is kept as JSON text",
+    ),
     (Change::DuplicateName, "an object had two members of one name and the first is kept"),
     (Change::NameAdjusted, "a name could not be indexed and was changed"),
     (Change::Repaired, "the event was no valid JSON (encoding or nesting) and was repaired"),
     (Change::DetailsWrapped, "details was no object and is kept in details.value"),
-    (Change::TypeMismatch, "a value did not fit its field and is kept in a field of the same name with _text"),
+    (
+        Change::TypeMismatch,
+        "a value did not fit its field and is kept in a field of the same name with _text",
+    ),
     (Change::BadDate, "date was missing or no date; @timestamp is the time of receipt"),
     (Change::BadAddress, "an address was no IP address and is kept as text"),
     (Change::IdDerived, "log_id was missing or unusable and the id was derived"),

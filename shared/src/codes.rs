@@ -297,12 +297,19 @@ mod tests {
             let allowed: Vec<&str> = row
                 .category
                 .iter()
-                .flat_map(|c| allowed_by(c).unwrap_or_else(|| panic!("{}: no category {c}", row.code)))
+                .flat_map(|c| {
+                    allowed_by(c).unwrap_or_else(|| panic!("{}: no category {c}", row.code))
+                })
                 .copied()
                 .collect();
             assert!(!row.category.is_empty() && !row.kind.is_empty(), "{}", row.code);
             for kind in row.kind {
-                assert!(allowed.contains(kind), "{}: {kind} is no type of {:?}", row.code, row.category);
+                assert!(
+                    allowed.contains(kind),
+                    "{}: {kind} is no type of {:?}",
+                    row.code,
+                    row.category
+                );
             }
         }
     }

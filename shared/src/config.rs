@@ -76,6 +76,8 @@ pub struct PipelineConfig {
     pub preserve_original_event: bool,
     /// `GEOIP_CITY_FILE` and `GEOIP_ASN_FILE`.
     pub geoip: GeoIpConfig,
+    /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets: `agent.name` of the documents.
+    pub function_name: String,
     /// `DEAD_LETTER_QUEUE_URL`: takes what the engine refuses even as an error document.
     pub dead_letter_queue_url: String,
 }
@@ -233,6 +235,7 @@ impl PipelineConfig {
             city: env.optional("GEOIP_CITY_FILE").map(PathBuf::from),
             asn: env.optional("GEOIP_ASN_FILE").map(PathBuf::from),
         };
+        let function_name = env.optional("AWS_LAMBDA_FUNCTION_NAME");
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL", QUEUE_EXAMPLE);
         Some(Self {
             search: search?,
@@ -240,6 +243,7 @@ impl PipelineConfig {
             tags: tags?,
             preserve_original_event: preserve_original_event?,
             geoip,
+            function_name: function_name.unwrap_or_else(|| "auth0-log-streams".to_owned()),
             dead_letter_queue_url: dead_letter_queue_url?,
         })
     }
@@ -324,9 +328,11 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
+
 /// The environment, with the problems found so far.
 struct Env<'a> {
-    lookup: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    lookup: Lookup<'a>,
     problems: Vec<Problem>,
 }
 

@@ -54,16 +54,22 @@ pub struct MapperSettings<'a> {
 pub struct Document {
     /// `_id`: the event's `log_id`, or derived from its content.
     pub id: String,
-    /// Where the document's JSON is in the output.
-    pub source: Range<usize>,
     /// Auth0's date of the event; `None` where it has none that can be used.
     pub date: Option<DateTime<Utc>>,
     /// What the piece was found to be.
     pub kind: Kind,
 }
 
+/// What an error document needs beyond the text that it keeps.
+struct ErrorDocument<'a> {
+    id: String,
+    date: Option<DateTime<Utc>>,
+    kind: Kind,
+    reason: &'a str,
+}
+
 /// What a piece of a body was found to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An event of a known type.
     Event,
@@ -134,41 +140,59 @@ impl Mapper {
             }
             out.truncate(start);
         }
-        let mut document = self.error_document(raw, &problem.to_string(), input, received, out);
-        document.kind = match problem {
-            event::Broken::NotJson(_) => Kind::NotJson,
-            event::Broken::NotAnObject | event::Broken::NotALogEvent => Kind::Broken,
+        let kind = match problem {
+            event::Broken::Syntax(_) => Kind::NotJson,
+            event::Broken::Shape | event::Broken::Content => Kind::Broken,
         };
-        document
+        // Not under its log_id, if it has one: the event may yet come whole.
+        let (id, _) = document_id(None, raw);
+        let error = ErrorDocument { id, date: None, kind, reason: &problem.to_string() };
+        self.error_document(raw, error, input, received, out)
     }
 
-    /// Appends a document that keeps `raw` as text, with the reason why it is no ordinary one. Its
-    /// `_id` is the event's `log_id` where that can be read, else derived from the content.
-    pub fn error_document(
+    /// Appends a document that keeps an event which the engine refused, as text, with the reason.
+    pub fn refused_document(
         &self,
         raw: &[u8],
+        refused: &Document,
         reason: &str,
         input: Input,
         received: DateTime<Utc>,
         out: &mut Vec<u8>,
     ) -> Document {
-        let mut scratch = Vec::new();
-        let event = event::read(raw, &mut Copier::default(), &mut scratch).unwrap_or_default();
-        let (id, _) = document_id(event.log_id, raw);
-        let start = out.len();
+        let Document { id, date, kind, .. } = refused.clone();
+        self.error_document(raw, ErrorDocument { id, date, kind, reason }, input, received, out)
+    }
+
+    fn error_document(
+        &self,
+        raw: &[u8],
+        error: ErrorDocument<'_>,
+        input: Input,
+        received: DateTime<Utc>,
+        out: &mut Vec<u8>,
+    ) -> Document {
+        let ErrorDocument { id, date, kind, reason } = error;
         out.push(b'{');
         out.extend_from_slice(self.constant.as_bytes());
+        if let Some(log_id) = visible_log_id(raw) {
+            out.extend_from_slice(b",\"auth0\":{\"logs\":{\"data\":{\"log_id\":");
+            write_str(out, &log_id);
+            out.extend_from_slice(b"}}}");
+        }
         out.extend_from_slice(b",\"error\":{\"message\":");
         write_str(out, reason);
-        out.extend_from_slice(b"},\"event\":{\"kind\":\"pipeline_error\",\"dataset\":\"auth0.logs\",\"id\":");
+        out.extend_from_slice(
+            b"},\"event\":{\"kind\":\"pipeline_error\",\"dataset\":\"auth0.logs\",\"id\":",
+        );
         write_str(out, &id);
         write_original(out, raw);
         write_ingested(out, received);
         out.push(b'}');
         self.write_input_tags(out, input, false, false);
-        write_timestamp(out, event.date.unwrap_or(received));
+        write_timestamp(out, date.unwrap_or(received));
         out.push(b'}');
-        Document { id, source: start..out.len(), date: event.date, kind: Kind::Broken }
+        Document { id, date, kind }
     }
 
     /// `event` is what is read, `raw` what was received: the same bytes but for a repaired event.
@@ -181,7 +205,6 @@ impl Mapper {
         copier: &mut Copier,
         out: &mut Vec<u8>,
     ) -> Result<Document, event::Broken> {
-        let start = out.len();
         out.extend_from_slice(b"{\"auth0\":{\"logs\":{\"data\":{");
         let event = event::read(event, copier, out)?;
         let code = event.code.as_deref();
@@ -247,7 +270,7 @@ impl Mapper {
         write_timestamp(out, event.date.unwrap_or(received));
         out.push(b'}');
         let kind = if log_type.is_some() { Kind::Event } else { Kind::UnknownType };
-        Ok(Document { id, source: start..out.len(), date: event.date, kind })
+        Ok(Document { id, date: event.date, kind })
     }
 
     fn write_input_tags(&self, out: &mut Vec<u8>, input: Input, crawler: bool, adjusted: bool) {
@@ -311,6 +334,16 @@ fn document_id(log_id: Option<&[u8]>, raw: &[u8]) -> (String, bool) {
         let _infallible = write!(id, "{byte:02x}");
     }
     (id, true)
+}
+
+/// The `log_id` that can be seen in a piece, be the piece JSON or not.
+fn visible_log_id(raw: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(raw);
+    let (_, after) = text.split_once("\"log_id\"")?;
+    let value = after.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    let (id, _) = value.split_once('"')?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (!id.is_empty() && id.len() <= MAX_ID && id.chars().all(is_plain)).then(|| id.to_owned())
 }
 
 /// `auth0.logs.data.{type,type_id,classification}`.
@@ -505,7 +538,10 @@ fn write_related(
         return;
     }
     out.extend_from_slice(b",\"related\":{");
-    for (name, values) in [("ip", ips.iter().map(String::as_str).collect::<Vec<_>>()), ("user", users.iter().map(AsRef::as_ref).collect())] {
+    for (name, values) in [
+        ("ip", ips.iter().map(String::as_str).collect::<Vec<_>>()),
+        ("user", users.iter().map(AsRef::as_ref).collect()),
+    ] {
         if values.is_empty() {
             continue;
         }
@@ -535,7 +571,8 @@ impl<'a> LocationInfo<'a> {
     }
 
     fn geo(&self) -> Option<Geo<'_>> {
-        let [city, continent, country_code, country, zone] = self.texts.each_ref().map(Option::as_deref);
+        let [city, continent, country_code, country, zone] =
+            self.texts.each_ref().map(Option::as_deref);
         let degrees = |name, limit: f64| {
             let number: f64 = decode(member(self.token, name)?).parse().ok()?;
             (number.abs() <= limit).then_some(number)
@@ -642,11 +679,15 @@ fn write_user(out: &mut Vec<u8>, event: &Event<'_>) {
 fn email_domain(name: &str) -> Option<&str> {
     let (local, domain) = name.rsplit_once('@')?;
     let is_plain = |text: &str| {
-        !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '@')
+        !text.is_empty()
+            && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '@')
     };
     let labels = domain.split('.');
-    (is_plain(local) && is_plain(domain) && labels.clone().count() > 1 && labels.clone().all(|l| !l.is_empty()))
-        .then_some(domain)
+    (is_plain(local)
+        && is_plain(domain)
+        && labels.clone().count() > 1
+        && labels.clone().all(|l| !l.is_empty()))
+    .then_some(domain)
 }
 
 fn write_organization(out: &mut Vec<u8>, event: &Event<'_>) {

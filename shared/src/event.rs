@@ -25,8 +25,6 @@ pub(crate) enum Shape {
     Record,
     /// An object of any kind: `flat_object`, `flattened`.
     Flat,
-    /// Not in the index template: anything.
-    Unmapped,
 }
 
 /// The members that are mapped by their own name below `auth0.logs.data`.
@@ -97,16 +95,16 @@ pub(crate) struct Event<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Broken {
     #[error("not valid JSON: {0}")]
-    NotJson(String),
+    Syntax(String),
     #[error("not a JSON object")]
-    NotAnObject,
+    Shape,
     #[error("a JSON object without any field of an Auth0 log event")]
-    NotALogEvent,
+    Content,
 }
 
 impl From<JiterError> for Broken {
     fn from(error: JiterError) -> Self {
-        Self::NotJson(format!("{} at byte {}", error.error_type, error.index))
+        Self::Syntax(format!("{} at byte {}", error.error_type, error.index))
     }
 }
 
@@ -120,12 +118,13 @@ pub(crate) fn read<'a>(
     if json.peek()? != Peek::Object {
         json.next_skip()?;
         json.finish()?;
-        return Err(Broken::NotAnObject);
+        return Err(Broken::Shape);
     }
-    let mut reader = Reader { event: Event::default(), copier, out, written: HashSet::with_capacity(64) };
+    let mut reader =
+        Reader { event: Event::default(), copier, out, written: HashSet::with_capacity(64) };
     reader.members(&mut json, Level::Envelope)?;
     json.finish()?;
-    if reader.event.is_log_event { Ok(reader.event) } else { Err(Broken::NotALogEvent) }
+    if reader.event.is_log_event { Ok(reader.event) } else { Err(Broken::Content) }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,7 +144,7 @@ enum Name {
     Type,
     Ip,
     UserId,
-    UserName,
+    Username,
     UserAgent,
     Mapped(&'static str, Shape),
     Other(String),
@@ -162,13 +161,13 @@ impl Name {
             b"type" => Self::Type,
             b"ip" => Self::Ip,
             b"user_id" => Self::UserId,
-            b"user_name" => Self::UserName,
+            b"user_name" => Self::Username,
             b"user_agent" => Self::UserAgent,
             b"isMobile" => Self::Mapped("is_mobile", Shape::Boolean),
             _ => match MEMBERS.binary_search_by(|(name, _)| name.as_bytes().cmp(raw)) {
-                Ok(index) => {
-                    MEMBERS.get(index).map_or(Self::Schema, |(name, shape)| Self::Mapped(name, *shape))
-                }
+                Ok(index) => MEMBERS
+                    .get(index)
+                    .map_or(Self::Schema, |(name, shape)| Self::Mapped(name, *shape)),
                 Err(_) => {
                     let mut token = Vec::with_capacity(raw.len() + 2);
                     token.push(b'"');
@@ -237,7 +236,7 @@ impl<'a> Reader<'a, '_> {
             }
             Name::Ip => self.event.ip = token(json, peek)?.or(self.event.ip),
             Name::UserId => self.event.user_id = token(json, peek)?.or(self.event.user_id),
-            Name::UserName => self.event.user_name = token(json, peek)?.or(self.event.user_name),
+            Name::Username => self.event.user_name = token(json, peek)?.or(self.event.user_name),
             Name::UserAgent => self.event.user_agent = token(json, peek)?.or(self.event.user_agent),
             Name::Mapped(name, shape) => return self.mapped(json, peek, name, shape),
             Name::Other(name) => return self.unmapped(json, peek, &name),
@@ -295,20 +294,18 @@ impl<'a> Reader<'a, '_> {
             (Shape::Flat, Peek::Object) => {
                 self.put(name, |copier, out| copier.copy(json, peek, out, 1))
             }
-            (Shape::Flat, _) => {
-                self.put(name, |copier, out| {
-                    let before = out.len();
-                    out.extend_from_slice(b"{\"value\":");
-                    if copier.copy(json, peek, out, 2)? {
-                        copier.changes.note(Change::DetailsWrapped);
-                        out.push(b'}');
-                        return Ok(true);
-                    }
-                    out.truncate(before);
-                    Ok(false)
-                })
-            }
-            (Shape::Boolean | Shape::Record | Shape::Unmapped, _) => {
+            (Shape::Flat, _) => self.put(name, |copier, out| {
+                let before = out.len();
+                out.extend_from_slice(b"{\"value\":");
+                if copier.copy(json, peek, out, 2)? {
+                    copier.changes.note(Change::DetailsWrapped);
+                    out.push(b'}');
+                    return Ok(true);
+                }
+                out.truncate(before);
+                Ok(false)
+            }),
+            (Shape::Boolean | Shape::Record, _) => {
                 if let Some(token) = token(json, peek)? {
                     self.copier.changes.note(Change::TypeMismatch);
                     self.beside(name, token);
@@ -441,8 +438,15 @@ mod tests {
         ] {
             assert_eq!(written(given).as_deref(), Some(expected), "{given}");
         }
-        for wrong in ["", "yesterday", "2021-13-01T00:00:00Z", "1635908765696", "0000-01-01T00:00:00Z",
-            "9999-12-31T23:59:59-01:00", "2021-11-03"] {
+        for wrong in [
+            "",
+            "yesterday",
+            "2021-13-01T00:00:00Z",
+            "1635908765696",
+            "0000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-01:00",
+            "2021-11-03",
+        ] {
             assert_eq!(written(wrong), None, "{wrong}");
         }
     }

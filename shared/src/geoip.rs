@@ -112,6 +112,12 @@ impl GeoIp {
         Ok(Self { city: city.transpose()?, asn: asn.transpose()? })
     }
 
+    /// Whether there is a file for `source.geo`.
+    #[must_use]
+    pub const fn has_city(&self) -> bool {
+        self.city.is_some()
+    }
+
     /// What the files say about an address. Private, local and otherwise reserved addresses yield
     /// nothing, whatever a file may say; an IPv4 address mapped into IPv6 is looked up as IPv4.
     #[must_use]

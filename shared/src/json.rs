@@ -207,8 +207,8 @@ impl Copier {
         if siblings.len() < FEW_NAMES {
             return siblings.iter().any(|member| text(&member.name) == text(name));
         }
-        let set = many
-            .get_or_insert_with(|| siblings.iter().map(|m| text(&m.name).to_owned()).collect());
+        let set =
+            many.get_or_insert_with(|| siblings.iter().map(|m| text(&m.name).to_owned()).collect());
         !set.insert(text(name).to_owned())
     }
 

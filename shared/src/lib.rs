@@ -2,19 +2,31 @@
 //!
 //! Data flows one way: bytes → event → document → bulk request → verdict per document → report.
 
+mod backoff;
+pub mod body;
+mod bulk;
+mod changes;
+pub mod codes;
 pub mod config;
 mod deadline;
+mod document;
 mod engine;
+mod event;
 pub mod geoip;
+mod json;
 pub mod metrics;
+pub mod queue;
+mod rollover;
 pub mod secrets;
 mod ship;
 pub mod template;
 pub mod user_agent;
 
+pub use backoff::Backoff;
 pub use deadline::Deadline;
+pub use document::{Document, Kind, Mapper, MapperSettings};
 pub use engine::{
     Answer, Credentials, DetectError, Detected, Engine, EngineError, Method, Payload, Product,
     Unusable, Version,
 };
-pub use ship::{Input, NotJson, Report, ShipFailure, Shipment, Shipper};
+pub use ship::{Input, NotJson, Report, ShipFailure, Shipment, Shipper, StartError};

@@ -1,0 +1,91 @@
+//! SQS messages → ship → the messages that have to come again.
+//!
+//! A message goes back to the queue as a whole while any of its events is not durable: those that
+//! are will be duplicates next time. After the queue's `maxReceiveCount` it is a dead letter.
+
+use std::time::Duration;
+
+use auth0_ecs::config::RedriveConfig;
+use auth0_ecs::metrics::{Function, Metrics};
+use auth0_ecs::queue::{self, Parked};
+use auth0_ecs::{Deadline, Shipment, Shipper, StartError};
+use aws_config::SdkConfig;
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use chrono::Utc;
+use lambda_runtime::LambdaEvent;
+
+/// The time that answering takes.
+const ANSWERING: Duration = Duration::from_secs(2);
+
+/// The function's parts, built once at cold start.
+pub(crate) struct Redrive {
+    shipper: Shipper,
+}
+
+impl Redrive {
+    pub(crate) fn new(config: &RedriveConfig, aws: &SdkConfig) -> Result<Self, StartError> {
+        Ok(Self { shipper: Shipper::new(&config.pipeline, aws)? })
+    }
+
+    pub(crate) async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
+        let deadline = Deadline::from_epoch_millis(event.context.deadline, Utc::now());
+        let mut metrics = Metrics::default();
+        let mut response = SqsBatchResponse::default();
+        let mut engine_is_up = true;
+        for message in &event.payload.records {
+            // What the first message ran into, the others would run into too.
+            let done = engine_is_up
+                && match read(message) {
+                    Some(parked) => {
+                        engine_is_up =
+                            self.write(&parked, deadline.minus(ANSWERING), &mut metrics).await;
+                        engine_is_up
+                    }
+                    None => false,
+                };
+            if !done {
+                let mut failure = BatchItemFailure::default();
+                failure.item_identifier = message.message_id.clone().unwrap_or_default();
+                response.batch_item_failures.push(failure);
+            }
+        }
+        metrics.emit(Function::Redrive, Utc::now());
+        response
+    }
+
+    /// Whether all events of the message are durable now.
+    async fn write(&self, parked: &Parked, deadline: Deadline, metrics: &mut Metrics) -> bool {
+        let Parked { input, received, .. } = *parked;
+        let Shipment { report, unwritten, failure } =
+            self.shipper.ship_pieces(parked.events(), input, received, deadline).await;
+        metrics.add(&report);
+        match failure {
+            None => {
+                tracing::info!(
+                    received = report.received,
+                    stored = report.stored,
+                    duplicates = report.duplicates,
+                    rejected = report.rejected,
+                    dead_lettered = report.dead_lettered,
+                    "a parked batch is durable"
+                );
+                true
+            }
+            Some(failure) => {
+                tracing::error!(events = unwritten.len(), %failure, "events go back to the queue");
+                false
+            }
+        }
+    }
+}
+
+fn read(message: &SqsMessage) -> Option<Parked> {
+    match queue::read_message(message.body.as_deref().unwrap_or_default()) {
+        Ok(parked) => Some(parked),
+        Err(error) => {
+            let id = message.message_id.as_deref().unwrap_or_default();
+            tracing::error!(id, %error, "a message cannot be read and goes back to the queue");
+            None
+        }
+    }
+}
