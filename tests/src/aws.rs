@@ -157,6 +157,15 @@ impl Queues {
         Self { retry: retry.queue_url.expect("a queue has a URL"), dead, client }
     }
 
+    /// Puts any text into the retry queue.
+    ///
+    /// # Panics
+    /// Where the queue does not take it.
+    pub async fn park(&self, body: &str) {
+        let send = self.client.send_message().queue_url(&self.retry).message_body(body);
+        send.send().await.expect("the queue takes it");
+    }
+
     /// The messages that wait in the retry queue.
     pub async fn parked(&self) -> usize {
         self.length(&self.retry).await

@@ -25,6 +25,31 @@ impl DataStream {
         Self { engine: kind.url(), name, client: Client::new() }
     }
 
+    /// Installs what the product needs before the first write; harmless where it is there.
+    ///
+    /// # Panics
+    /// Where the engine does not take it.
+    pub async fn install_template(&self) {
+        let template = json!({
+            "index_patterns": ["logs-auth0.logs-*"],
+            "data_stream": {},
+            "priority": 500,
+            "template": {
+                "settings": { "number_of_replicas": 0 },
+                "mappings": {
+                    "dynamic": false,
+                    "properties": {
+                        "@timestamp": { "type": "date" },
+                        "event": { "properties": { "id": { "type": "keyword" } } },
+                    },
+                },
+            },
+        });
+        let answer =
+            self.call(Method::PUT, "_index_template/logs-auth0.logs", Some(template)).await;
+        assert_eq!(answer["acknowledged"], true, "{answer}");
+    }
+
     /// All documents. A stream that is not there yet has none.
     ///
     /// # Panics

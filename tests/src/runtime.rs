@@ -81,12 +81,12 @@ struct Invocation {
 }
 
 impl Function {
-    /// A function that works on up to `concurrency` invocations at once. `binary` is its name in the
-    /// folder of the built functions (see [`crate::stack`]). No process is started yet.
+    /// A function that works on up to `concurrency` invocations at once. No process is started yet,
+    /// and none sees a variable of our own environment.
     #[must_use]
-    pub fn new(binary: &str, concurrency: usize, variables: &[(String, String)]) -> Self {
+    pub fn new(binary: PathBuf, concurrency: usize, variables: &[(String, String)]) -> Self {
         Self {
-            binary: crate::stack::binary(binary),
+            binary,
             variables: variables.to_vec(),
             idle: Mutex::default(),
             permits: Semaphore::new(concurrency),
@@ -333,5 +333,69 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl Fn
     while !check().await {
         assert!(start.elapsed() < Duration::from_secs(60), "still not so after a minute: {what}");
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A script of ours that does what its payload says.
+    fn scripted(concurrency: usize) -> Function {
+        let script = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/scripted.sh"));
+        let search = [("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())];
+        Function::new(script, concurrency, &search)
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn one_process_serves_invocation_after_invocation() {
+        let function = scripted(1);
+        for n in 0..3 {
+            assert_eq!(function.invoke(json!({ "n": n }), LONG).await, Ok(json!({ "n": n })));
+        }
+        let reported = Err(InvokeError::Reported(json!({ "errorType": "Broken" })));
+        assert_eq!(function.invoke(json!("fail"), LONG).await, reported);
+        assert_eq!(function.invoke(json!(1), LONG).await, Ok(json!(1)));
+        assert_eq!(function.starts(), 1);
+        assert!(function.logs().contains("got {\"n\":2}"), "{}", function.logs());
+    }
+
+    #[tokio::test]
+    async fn what_died_or_ran_too_long_is_started_again() {
+        let function = scripted(1);
+        assert_eq!(function.invoke(json!("die"), LONG).await, Err(InvokeError::Died));
+        assert_eq!(function.invoke(json!(1), LONG).await, Ok(json!(1)));
+        let soon = Duration::from_millis(500);
+        assert_eq!(function.invoke(json!("hang"), soon).await, Err(InvokeError::TimedOut));
+        assert_eq!(function.invoke(json!(2), LONG).await, Ok(json!(2)));
+        assert_eq!(function.starts(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_kill_strikes_in_the_middle_of_an_invocation() {
+        let function = scripted(2);
+        let killed = async {
+            eventually("both hang", || async { function.logs().matches("hang").count() == 2 })
+                .await;
+            function.kill();
+        };
+        let (one, other, ()) = tokio::join!(
+            function.invoke(json!("hang"), LONG),
+            function.invoke(json!("hang"), LONG),
+            killed,
+        );
+        assert_eq!((one, other), (Err(InvokeError::Died), Err(InvokeError::Died)));
+        assert_eq!(function.invoke(json!(1), LONG).await, Ok(json!(1)));
+    }
+
+    #[test]
+    fn the_gateway_sends_text_as_it_is_and_the_rest_as_base64() {
+        let text = gateway_request("POST", "/auth0/logs", &[("X-A", "b")], b"{}");
+        assert_eq!((&text["body"], &text["isBase64Encoded"]), (&json!("{}"), &json!(false)));
+        assert_eq!(text["headers"]["x-a"], "b");
+        let packed = gateway_request("POST", "/auth0/logs", &[], &gzip(b"{}"));
+        assert_eq!(packed["isBase64Encoded"], true);
     }
 }

@@ -1,0 +1,289 @@
+//! Nothing lost, nothing double, whatever fails between the webhook and the engine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use e2e::events::{json_lines, log_ids};
+use e2e::proxy::Fault;
+use e2e::runtime::InvokeError;
+use e2e::stack::EngineKind;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, TIMEOUT, World, deliver, events, post};
+
+on_both_engines![
+    whatever_fails_each_acknowledged_event_is_there_once,
+    a_short_fault_is_ridden_out_without_the_queue,
+    an_engine_that_is_down_for_long_loses_nothing,
+    killed_in_the_middle_it_has_not_acknowledged_what_is_missing,
+    fifty_posts_of_one_batch_and_the_poller_leave_one_document_an_event,
+    an_event_that_the_engine_refuses_harms_no_other_and_is_kept,
+    what_cannot_be_written_ends_as_a_dead_letter_with_all_its_bytes,
+    redrive_gives_back_only_what_it_could_not_write,
+];
+
+async fn whatever_fails_each_acknowledged_event_is_there_once(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = world.function("webhook", 2);
+    let redrive = world.redrive();
+    let mut source = events();
+    let mut sent = Vec::new();
+    for fault in [
+        Fault::Refuse,
+        Fault::Reset,
+        Fault::Hang,
+        Fault::Slow(Duration::from_millis(700)),
+        Fault::Status(503),
+        Fault::Status(429),
+        Fault::Items(429),
+        Fault::Items(500),
+        Fault::Html,
+        Fault::CutAnswer,
+        Fault::CutAfterWrite,
+        Fault::Mixed(1),
+        Fault::Mixed(2),
+        Fault::Mixed(3),
+    ] {
+        let failed = world.proxy.failed();
+        world.proxy.fail(fault).await;
+        let batches: Vec<_> = (0..4).map(|_| source.take(25)).collect();
+        let bodies: Vec<_> = batches.iter().map(|batch| json_lines(batch)).collect();
+        let posts = bodies.iter().map(|body| deliver(&webhook, body.as_bytes()));
+        futures_util::future::join_all(posts).await;
+        assert!(
+            fault == Fault::Refuse || world.proxy.failed() > failed,
+            "{fault:?} has not struck once"
+        );
+        world.proxy.heal().await;
+        world.queues.drain(&redrive).await;
+        sent.extend(log_ids(&batches.concat()));
+        world.stream.assert_holds_exactly(&sent).await;
+    }
+    assert_eq!(world.queues.dead_letters().await, 0);
+}
+
+async fn a_short_fault_is_ridden_out_without_the_queue(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = world.webhook();
+    let mut source = events();
+    let mut sent = Vec::new();
+    // Warm: the first write makes the index, which takes seconds.
+    let batch = source.take(1);
+    deliver(&webhook, json_lines(&batch).as_bytes()).await;
+    sent.extend(log_ids(&batch));
+    for fault in [Fault::Refuse, Fault::Status(503), Fault::Items(429), Fault::CutAfterWrite] {
+        let batch = source.take(50);
+        world.proxy.fail(fault).await;
+        let body = json_lines(&batch);
+        let healed = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            world.proxy.heal().await;
+        };
+        let (answer, ()) = tokio::join!(post(&webhook, body.as_bytes()), healed);
+        assert_eq!(answer.unwrap().status, 200, "{fault:?}");
+        sent.extend(log_ids(&batch));
+        assert_eq!(world.queues.parked().await, 0, "{fault:?}");
+        world.stream.assert_holds_exactly(&sent).await;
+    }
+}
+
+async fn an_engine_that_is_down_for_long_loses_nothing(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = world.function("webhook", 2);
+    let redrive = world.redrive();
+    let mut source = events();
+    let mut batches: Vec<_> = (0..6).map(|_| source.take(50)).collect();
+    // Noise does not compress: this batch needs more than one message.
+    let mut large = source.take(40);
+    for event in &mut large {
+        let noise: String = (0..20_000).map(|_| fastrand::alphanumeric()).collect();
+        event["data"]["details"] = json!({ "noise": noise });
+    }
+    batches.push(large);
+
+    world.proxy.fail(Fault::Refuse).await;
+    let bodies: Vec<_> = batches.iter().map(|batch| json_lines(batch)).collect();
+    let posts = bodies.iter().map(|body| post(&webhook, body.as_bytes()));
+    for answer in futures_util::future::join_all(posts).await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let parked = world.queues.parked().await;
+    assert!(parked > batches.len(), "{parked} messages: the large batch was split");
+    // Delivered into the outage, the messages come back to the queue.
+    world.queues.deliver_batch(&redrive, TIMEOUT).await;
+    assert_eq!(world.queues.parked().await, parked);
+    assert_eq!(world.stream.count().await, 0);
+
+    world.proxy.heal().await;
+    world.queues.drain(&redrive).await;
+    world.stream.assert_holds_exactly(&log_ids(&batches.concat())).await;
+    assert_eq!(world.queues.dead_letters().await, 0);
+}
+
+async fn killed_in_the_middle_it_has_not_acknowledged_what_is_missing(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = Arc::new(world.function("webhook", 4));
+    let redrive = world.redrive();
+    let mut source = events();
+    let batches: Vec<_> = (0..200).map(|_| source.take(5)).collect();
+    let bodies: Vec<_> = batches.iter().map(|batch| json_lines(batch)).collect();
+    // Delays and refused items stretch each invocation, so that kills strike inside of it.
+    world.proxy.fail(Fault::Mixed(7)).await;
+
+    let done = Arc::new(AtomicBool::new(false));
+    let killer = tokio::spawn({
+        let (webhook, done) = (Arc::clone(&webhook), Arc::clone(&done));
+        async move {
+            while !done.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(20..300))).await;
+                webhook.kill();
+            }
+        }
+    });
+    // One attempt each: what is acknowledged now has to be complete without a repeat.
+    let posts = bodies.iter().map(|body| post(&webhook, body.as_bytes()));
+    let answers = futures_util::future::join_all(posts).await;
+    done.store(true, Ordering::Relaxed);
+    killer.await.unwrap();
+    let acknowledged: Vec<bool> =
+        answers.iter().map(|answer| matches!(answer, Ok(Answer { status: 200, .. }))).collect();
+    let died = answers.iter().filter(|answer| matches!(answer, Err(InvokeError::Died))).count();
+    assert!(died >= 10, "only {died} of 200 were killed");
+    assert!(acknowledged.contains(&true), "some have to get through");
+
+    world.proxy.heal().await;
+    world.queues.drain(&redrive).await;
+    let copies = world.stream.copies().await;
+    for (batch, acknowledged) in batches.iter().zip(&acknowledged) {
+        let there = log_ids(batch).iter().filter(|id| copies.contains_key(*id)).count();
+        assert!(!acknowledged || there == batch.len(), "acknowledged, but {there} of 5 are there");
+    }
+    // The sender repeats the others.
+    for (body, _) in bodies.iter().zip(&acknowledged).filter(|(_, acknowledged)| !**acknowledged) {
+        deliver(&webhook, body.as_bytes()).await;
+    }
+    world.stream.assert_holds_exactly(&log_ids(&batches.concat())).await;
+}
+
+async fn fifty_posts_of_one_batch_and_the_poller_leave_one_document_an_event(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = world.function("webhook", 50);
+    let poller = world.poller();
+    let events = events().take(100);
+    world.tenant.add(&events);
+    let body = json_lines(&events);
+
+    let posts = futures_util::future::join_all((0..50).map(|_| deliver(&webhook, body.as_bytes())));
+    let (_, polled) = tokio::join!(posts, crate::world::poll(&poller));
+    polled.unwrap();
+    world.queues.drain(&world.redrive()).await;
+    world.stream.assert_holds_exactly(&log_ids(&events)).await;
+}
+
+async fn an_event_that_the_engine_refuses_harms_no_other_and_is_kept(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = world.webhook();
+    let events = events().take(40);
+    let body = json_lines(&events);
+    // About half of the items are refused, then about half of their error documents.
+    world.proxy.fail(Fault::Items(400)).await;
+    let answer = post(&webhook, body.as_bytes()).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}\n{}", webhook.logs());
+
+    let documents = world.stream.documents().await;
+    let (refused, good): (Vec<_>, Vec<_>) =
+        documents.iter().partition(|hit| hit["_source"]["event"]["kind"] == "pipeline_error");
+    assert!(!refused.is_empty() && !good.is_empty());
+    let mut kept: Vec<String> =
+        good.iter().map(|hit| hit["_id"].as_str().unwrap().to_owned()).collect();
+    for hit in &refused {
+        let document = &hit["_source"];
+        assert!(document["error"]["message"].is_string(), "{document}");
+        let original: Value =
+            serde_json::from_str(document["event"]["original"].as_str().unwrap()).unwrap();
+        kept.push(original["log_id"].as_str().unwrap().to_owned());
+    }
+    for body in world.queues.dead_bodies().await {
+        kept.extend(parked_events(&body).1.iter().map(|event| {
+            let event: Value = serde_json::from_slice(event).unwrap();
+            event["log_id"].as_str().unwrap().to_owned()
+        }));
+    }
+    kept.sort_unstable();
+    assert_eq!(kept, log_ids(&events), "each event once: stored, as an error, or a dead letter");
+}
+
+async fn what_cannot_be_written_ends_as_a_dead_letter_with_all_its_bytes(kind: EngineKind) {
+    let world = World::with_receives(kind, 2).await;
+    let webhook = world.webhook();
+    let redrive = world.redrive();
+    let events = events().take(10);
+    world.proxy.fail(Fault::Refuse).await;
+    deliver(&webhook, json_lines(&events).as_bytes()).await;
+    for _ in 0..2 {
+        let (received, failed) = world.queues.deliver_batch(&redrive, TIMEOUT).await;
+        assert_eq!((received, failed), (1, 1), "{}", redrive.logs());
+    }
+    // The third receive moves it.
+    assert_eq!(world.queues.deliver_batch(&redrive, TIMEOUT).await, (0, 0));
+    assert_eq!(world.queues.parked().await, 0);
+    let bodies = world.queues.dead_bodies().await;
+    assert_eq!(bodies.len(), 1);
+    let (header, parked) = parked_events(&bodies[0]);
+    assert_eq!(header["input"], "http_endpoint");
+    let sent: Vec<Vec<u8>> = events.iter().map(|event| event.to_string().into_bytes()).collect();
+    assert_eq!(parked, sent, "byte for byte");
+}
+
+async fn redrive_gives_back_only_what_it_could_not_write(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = world.function("webhook", 2);
+    let redrive = world.redrive();
+    let mut source = events();
+    let batches: Vec<_> = (0..6).map(|_| source.take(20)).collect();
+    world.proxy.fail(Fault::Refuse).await;
+    let bodies: Vec<_> = batches.iter().map(|batch| json_lines(batch)).collect();
+    futures_util::future::join_all(bodies.iter().map(|body| deliver(&webhook, body.as_bytes())))
+        .await;
+    world.queues.park("this is no message of ours").await;
+
+    // Some items go through, some do not, and the foreign message never does.
+    world.proxy.fail(Fault::Mixed(11)).await;
+    for _ in 0..20 {
+        world.queues.deliver_batch(&redrive, TIMEOUT).await;
+    }
+    world.proxy.heal().await;
+    for _ in 0..5 {
+        world.queues.deliver_batch(&redrive, TIMEOUT).await;
+    }
+    assert_eq!(world.queues.parked().await + world.queues.dead_letters().await, 1);
+    world.stream.assert_holds_exactly(&log_ids(&batches.concat())).await;
+}
+
+/// The header and the events of a parked message: base64 of gzip of a JSON header in a line of its
+/// own and, for each event, its length in bytes, a line end, its bytes and a line end.
+fn parked_events(body: &str) -> (Value, Vec<Vec<u8>>) {
+    use std::io::Read as _;
+    let packed = BASE64.decode(body).expect("base64");
+    let mut frames = Vec::new();
+    flate2::read::GzDecoder::new(packed.as_slice()).read_to_end(&mut frames).expect("gzip");
+    let (header, mut rest) = split_line(&frames);
+    let mut events = Vec::new();
+    while !rest.is_empty() {
+        let (length, after) = split_line(rest);
+        let length: usize = std::str::from_utf8(length).unwrap().parse().unwrap();
+        events.push(after[..length].to_vec());
+        assert_eq!(after[length], b'\n');
+        rest = &after[length + 1..];
+    }
+    (serde_json::from_slice(header).unwrap(), events)
+}
+
+fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| *byte == b'\n').expect("a line end");
+    (&text[..end], &text[end + 1..])
+}
