@@ -16,6 +16,9 @@ pub const NAME: &str = "logs-auth0.logs";
 /// The data streams that the template is for: one for each namespace.
 pub const PATTERN: &str = "logs-auth0.logs-*";
 
+/// `_meta.managed_by` of all that is installed: tells our template from another one.
+pub const OWNER: &str = "auth0-log-streams";
+
 /// A field of the template.
 #[derive(Clone, Copy, Debug)]
 struct Field {
@@ -284,7 +287,7 @@ pub fn ilm_policy() -> Value {
 }
 
 fn meta() -> Value {
-    json!({"managed_by": "auth0-log-streams", "version": env!("CARGO_PKG_VERSION")})
+    json!({"managed_by": OWNER, "version": env!("CARGO_PKG_VERSION")})
 }
 
 /// No shards or replicas: the cluster's defaults are the operator's. No `index.sort`: both engines

@@ -1,0 +1,309 @@
+//! Settings → an engine that is ready for the data stream.
+//!
+//! Each step can be repeated: the template is overwritten with the same, and a lifecycle policy that
+//! is there already is left as it is, because how long logs are kept is the operator's own rule in it.
+
+use std::fmt;
+use std::time::Duration;
+
+use auth0_ecs::config::{ConfigError, SearchConfig, SetupConfig, SignIn};
+use auth0_ecs::secrets::{SecretError, Secrets};
+use auth0_ecs::template::{self, Lifecycle};
+use auth0_ecs::{
+    Answer, Credentials, Deadline, DetectError, Detected, Engine, EngineError, Method, Payload,
+    Product, Unusable, Version,
+};
+use aws_config::BehaviorVersion;
+use serde_json::Value;
+
+/// The first version with `flat_object`.
+const OLDEST_OPENSEARCH: Version = Version { major: 2, minor: 7 };
+
+/// The oldest that was tried; what the template uses has been there since 8.0.
+const OLDEST_ELASTICSEARCH: Version = Version { major: 8, minor: 8 };
+
+/// One call's share of the time, so that one that hangs leaves time for another try.
+const CALL: Duration = Duration::from_secs(20);
+
+/// The pauses between tries: a deployment should not fail because a node is just restarting.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+
+/// What was done, for a human.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    engine: Detected,
+    constant_keyword: bool,
+    lifecycle: Lifecycle,
+    /// The policy was there before and was left alone.
+    policy_kept: bool,
+}
+
+/// Why it could not be done, for a human.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InstallError {
+    #[error(transparent)]
+    Settings(#[from] ConfigError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    #[error("{0}: check SEARCH_SECRET_ID and the secret's content")]
+    Unauthorized(EngineError),
+    #[error("{0}: check SEARCH_ENDPOINT, and that the function's network reaches it")]
+    Unavailable(EngineError),
+    #[error("{0}: check SEARCH_ENDPOINT")]
+    NotAnEngine(DetectError),
+    #[error("{product} {found} is too old: at least {oldest} is needed")]
+    TooOld { product: Product, found: Version, oldest: Version },
+    #[error(
+        "the engine's user may not {}: it lacks the privilege {privilege}; the engine says: {reason}",
+        step.verb()
+    )]
+    Forbidden { step: Step, privilege: &'static str, reason: String },
+    #[error("the engine refused to {}: {reason}", step.verb())]
+    Refused { step: Step, reason: String },
+    #[error(
+        "another index template takes {stream} away from {}: give it a priority below 500 or another \
+         pattern (GET _index_template shows them)",
+        template::NAME
+    )]
+    Shadowed { stream: String },
+}
+
+/// One thing that is asked of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Detect,
+    ReadPolicy,
+    WritePolicy,
+    WriteTemplate,
+    Check,
+}
+
+impl Step {
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Detect => "read the engine's version",
+            Self::ReadPolicy => "read the lifecycle policy",
+            Self::WritePolicy => "write the lifecycle policy",
+            Self::WriteTemplate => "write the index template",
+            Self::Check => "check which index template is in force",
+        }
+    }
+
+    /// What the user needs for it; all of them are in `docs/engines.md`.
+    const fn privilege(self, product: Option<Product>) -> &'static str {
+        match (self, product) {
+            (Self::Detect, _) => "monitor (Elasticsearch) or cluster:monitor/main (OpenSearch)",
+            (_, Some(Product::OpenSearchServerless)) => {
+                "aoss:CreateCollectionItems and aoss:UpdateCollectionItems of a data access policy"
+            }
+            (Self::ReadPolicy | Self::WritePolicy, Some(product)) if product.is_elasticsearch() => {
+                "manage_ilm"
+            }
+            (Self::WriteTemplate | Self::Check, Some(product)) if product.is_elasticsearch() => {
+                "manage_index_templates"
+            }
+            (Self::ReadPolicy, _) => "cluster:admin/opendistro/ism/policy/get",
+            (Self::WritePolicy, _) => "cluster:admin/opendistro/ism/policy/write",
+            (Self::WriteTemplate, _) => "indices:admin/index_template/put",
+            (Self::Check, _) => "indices:admin/index_template/simulate_index",
+        }
+    }
+}
+
+impl fmt::Display for Installed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.engine.product)?;
+        if let Some(version) = self.engine.version {
+            write!(f, " {version}")?;
+        }
+        write!(f, ": index template {} is installed", template::NAME)?;
+        if !self.constant_keyword {
+            write!(f, " (without constant_keyword, which this engine lacks)")?;
+        }
+        let policy = match self.lifecycle {
+            Lifecycle::Ism => "ISM policy",
+            Lifecycle::Ilm => "ILM policy",
+            Lifecycle::DataStream => {
+                return write!(f, "; data stream lifecycle: on, as part of it");
+            }
+            Lifecycle::None => {
+                return write!(f, "; lifecycle: none, because this engine has no such thing");
+            }
+        };
+        let done = if self.policy_kept { "was there and is kept as it is" } else { "is installed" };
+        write!(f, "; {policy} {} {done}", template::NAME)
+    }
+}
+
+/// Reads the environment and installs.
+pub(crate) async fn install(deadline: Deadline) -> Result<Installed, InstallError> {
+    let config = SetupConfig::from_env()?;
+    let credentials = credentials(&config.search).await?;
+    let engine = Engine::new(&config.search, credentials)?;
+    Target { engine, product: None, deadline }.install(&config.namespace).await
+}
+
+/// AWS is asked only where it is needed: without a region, the SDK looks for one in the network.
+async fn credentials(search: &SearchConfig) -> Result<Credentials, SecretError> {
+    if search.sign_in == SignIn::None {
+        return Ok(Credentials::None);
+    }
+    let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    Credentials::load(&search.sign_in, &Secrets::new(&aws), &aws).await
+}
+
+/// The engine while it is being set up.
+struct Target {
+    engine: Engine,
+    /// Known after the first step.
+    product: Option<Product>,
+    deadline: Deadline,
+}
+
+impl Target {
+    async fn install(mut self, namespace: &str) -> Result<Installed, InstallError> {
+        let engine = self.detect().await?;
+        let (lifecycle, policy_kept) = self.install_policy(engine.product).await?;
+        let constant_keyword = self.install_template(engine.product, lifecycle).await?;
+        if engine.product != Product::OpenSearchServerless {
+            self.check(namespace).await?;
+        }
+        Ok(Installed { engine, constant_keyword, lifecycle, policy_kept })
+    }
+
+    async fn detect(&mut self) -> Result<Detected, InstallError> {
+        let mut pauses = PAUSES.iter();
+        let detected = loop {
+            match (self.engine.detect(self.deadline.at_most(CALL)).await, pauses.next()) {
+                (Err(DetectError::Engine(EngineError::Unavailable { .. })), Some(pause)) => {
+                    tokio::time::sleep(*pause).await;
+                }
+                (detected, _) => break detected,
+            }
+        };
+        let detected = detected.map_err(|error| match error {
+            DetectError::Engine(error) => error.into(),
+            DetectError::Forbidden(reason) => self.forbidden(Step::Detect, reason),
+            DetectError::NotAnEngine { .. } => InstallError::NotAnEngine(error),
+        })?;
+        let Detected { product, version } = detected;
+        self.product = Some(product);
+        let oldest =
+            if product.is_elasticsearch() { OLDEST_ELASTICSEARCH } else { OLDEST_OPENSEARCH };
+        match version {
+            Some(found) if found < oldest => Err(InstallError::TooOld { product, found, oldest }),
+            _ => Ok(detected),
+        }
+    }
+
+    /// Gives what the engine has, and whether its policy was there already.
+    async fn install_policy(&self, product: Product) -> Result<(Lifecycle, bool), InstallError> {
+        let (path, policy, lifecycle, otherwise) = match product {
+            Product::OpenSearch => {
+                ("_plugins/_ism/policies", template::ism_policy(), Lifecycle::Ism, Lifecycle::None)
+            }
+            Product::Elasticsearch => {
+                ("_ilm/policy", template::ilm_policy(), Lifecycle::Ilm, Lifecycle::DataStream)
+            }
+            Product::ElasticsearchServerless => return Ok((Lifecycle::DataStream, false)),
+            Product::OpenSearchServerless => return Ok((Lifecycle::None, false)),
+        };
+        let path = format!("{path}/{}", template::NAME);
+        let found = self.call(Step::ReadPolicy, Method::Get, &path, Payload::None).await?;
+        match found.status {
+            200 => Ok((lifecycle, true)),
+            404 => {
+                self.write(Step::WritePolicy, &path, &policy).await?;
+                Ok((lifecycle, false))
+            }
+            // Builds without the feature have no handler for this path.
+            400 | 405 | 410 => Ok((otherwise, false)),
+            _ => Err(InstallError::Refused { step: Step::ReadPolicy, reason: found.reason() }),
+        }
+    }
+
+    /// Gives whether the engine has `constant_keyword`: neither engine tells but by refusing it.
+    async fn install_template(
+        &self,
+        product: Product,
+        lifecycle: Lifecycle,
+    ) -> Result<bool, InstallError> {
+        let path = format!("_index_template/{}", template::NAME);
+        let body = template::index_template(product, true, lifecycle);
+        match self.write(Step::WriteTemplate, &path, &body).await {
+            Ok(()) => return Ok(true),
+            Err(InstallError::Refused { reason, .. }) if reason.contains("constant_keyword") => {}
+            Err(error) => return Err(error),
+        }
+        let body = template::index_template(product, false, lifecycle);
+        self.write(Step::WriteTemplate, &path, &body).await?;
+        Ok(false)
+    }
+
+    /// Whether a new data stream would be made by our template. Engines refuse two templates of the
+    /// same priority, but a higher one wins in silence.
+    async fn check(&self, namespace: &str) -> Result<(), InstallError> {
+        let stream = format!("logs-auth0.logs-{namespace}");
+        let path = format!("_index_template/_simulate_index/{stream}");
+        let answer = self.call(Step::Check, Method::Post, &path, Payload::None).await?;
+        if !answer.is_success() {
+            return Err(InstallError::Refused { step: Step::Check, reason: answer.reason() });
+        }
+        let simulated: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        match simulated.pointer("/template/mappings/_meta/managed_by").and_then(Value::as_str) {
+            Some(template::OWNER) => Ok(()),
+            _ => Err(InstallError::Shadowed { stream }),
+        }
+    }
+
+    async fn write(&self, step: Step, path: &str, body: &Value) -> Result<(), InstallError> {
+        let body = Payload::Json(body.to_string().into());
+        let answer = self.call(step, Method::Put, path, body).await?;
+        match answer.is_success() {
+            true => Ok(()),
+            false => Err(InstallError::Refused { step, reason: answer.reason() }),
+        }
+    }
+
+    /// One request, tried again while the engine is away or overloaded. A 403 is an error here.
+    async fn call(
+        &self,
+        step: Step,
+        method: Method,
+        path: &str,
+        payload: Payload,
+    ) -> Result<Answer, InstallError> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let deadline = self.deadline.at_most(CALL);
+            let answer = self.engine.send(method, path, payload.clone(), deadline).await;
+            let is_passing = match &answer {
+                Ok(answer) => matches!(answer.status, 429 | 502..=504),
+                Err(EngineError::Unavailable { .. }) => true,
+                Err(EngineError::Unauthorized { .. }) => false,
+            };
+            match (answer, pauses.next()) {
+                (_, Some(pause)) if is_passing => tokio::time::sleep(*pause).await,
+                (Ok(answer), _) if answer.status == 403 => {
+                    return Err(self.forbidden(step, answer.reason()));
+                }
+                (answer, _) => return Ok(answer?),
+            }
+        }
+    }
+
+    fn forbidden(&self, step: Step, reason: String) -> InstallError {
+        InstallError::Forbidden { step, privilege: step.privilege(self.product), reason }
+    }
+}
+
+impl From<EngineError> for InstallError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Unauthorized { .. } => Self::Unauthorized(error),
+            EngineError::Unavailable { .. } => Self::Unavailable(error),
+        }
+    }
+}
