@@ -1,3 +1,31 @@
-//! Reads Auth0's logs by checkpoint.
+//! Reads Auth0's logs by checkpoint, at each tick of a schedule: the wiring.
 
-fn main() {}
+mod auth0;
+mod checkpoint;
+mod handler;
+mod page;
+
+use auth0_ecs::Shipper;
+use auth0_ecs::config::PollerConfig;
+use auth0_ecs::secrets::Secrets;
+use aws_config::BehaviorVersion;
+use lambda_runtime::{Error, run, service_fn, tracing};
+
+use crate::auth0::Auth0;
+use crate::checkpoint::Checkpoints;
+use crate::handler::Poller;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    tracing::init_default_subscriber();
+    let config = PollerConfig::from_env()?;
+    let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let tenant = config.auth0_url.host_str().unwrap_or_default().to_owned();
+    let poller = Poller {
+        auth0: Auth0::new(&config.auth0_url, Secrets::new(&sdk), config.secret_id)?,
+        checkpoints: Checkpoints::new(&sdk, config.checkpoint_table, tenant),
+        shipper: Shipper::new(&config.pipeline, &sdk)?,
+        initial_interval: config.initial_interval,
+    };
+    run(service_fn(|event| poller.handle(event))).await
+}
