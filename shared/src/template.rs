@@ -151,7 +151,7 @@ const FIELDS: &[Field] = {
     field("event.id", Keyword, "`log_id`, which is the document's `_id` too"),
     field("event.ingested", Date, "the time of receipt"),
     field("event.kind", Keyword, "`event`; `pipeline_error` where there is no ordinary document"),
-    field("event.module", Constant(Some("auth0")), "`auth0`, given by the template itself"),
+    field("event.module", Constant(Some("auth0")), "`auth0`: known to the index where it is a constant, and not in the document"),
     field("event.original", Unsearched, "the event as received; only if asked for, or if the document differs from it"),
     field("event.outcome", Keyword, "from the table of log types"),
     field("event.type", Keyword, "from the table of log types"),
@@ -227,8 +227,8 @@ pub enum Lifecycle {
     None,
 }
 
-/// The body of `PUT _index_template/`[`NAME`]. `constant_keyword` says whether the engine has that
-/// type, which builds of both engines lack; `keyword` stands in for it.
+/// The body of `PUT _index_template/`[`NAME`]. `constant_keyword` says whether an Elasticsearch has
+/// that type, which its minimal distribution lacks; `keyword` stands in for it.
 #[must_use]
 pub fn index_template(product: Product, constant_keyword: bool, lifecycle: Lifecycle) -> Value {
     let mut template = json!({
@@ -354,14 +354,12 @@ impl Kind {
                 json!({"type": "keyword", "ignore_above": 1024, "fields": {"text": {"type": "text"}}})
             }
             Self::Text => json!({"type": "text", "fields": {"keyword": keyword}}),
-            Self::Constant(_) if !constant_keyword => keyword,
+            // Not for OpenSearch: grouped by such a field, 3.8 gives the index's name as the value, and
+            // it wants the namespace in the template, which is one for all data streams.
+            Self::Constant(_) if !constant_keyword || !product.is_elasticsearch() => keyword,
             Self::Constant(Some(value)) => json!({"type": "constant_keyword", "value": value}),
-            // Elasticsearch takes the value of a data stream's first document. OpenSearch wants it in
-            // the template, which is one for all data streams.
-            Self::Constant(None) if product.is_elasticsearch() => {
-                json!({"type": "constant_keyword"})
-            }
-            Self::Constant(None) => keyword,
+            // The value is that of a data stream's first document.
+            Self::Constant(None) => json!({"type": "constant_keyword"}),
             Self::Timestamp => json!({"type": "date"}),
             Self::Date => json!({"type": "date", "ignore_malformed": true}),
             Self::Ip => json!({"type": "ip", "ignore_malformed": true}),
@@ -385,8 +383,7 @@ impl Kind {
             Self::Keyword => "keyword",
             Self::KeywordWithText => "keyword, with `.text`",
             Self::Text => "text, with `.keyword`",
-            Self::Constant(Some(_)) => "constant_keyword",
-            Self::Constant(None) => "constant_keyword; keyword on OpenSearch",
+            Self::Constant(_) => "constant_keyword; keyword on OpenSearch",
             Self::Timestamp | Self::Date => "date",
             Self::Ip => "ip",
             Self::GeoPoint => "geo_point",
@@ -414,8 +411,9 @@ column are those of Auth0's event, `details` included, unless they have a prefix
 beyond these fields stays in the document, below `auth0.logs.data`, and is shown but not searched
 (`dynamic: false`).
 
-Types are Elasticsearch's and OpenSearch's alike unless both are named. Where an engine's build has no
-`constant_keyword`, `keyword` stands in for it. A `keyword` finds texts of up to 1,024 characters; longer
+Types are Elasticsearch's and OpenSearch's alike unless both are named. OpenSearch has a
+`constant_keyword` too, but (3.8) groups documents by the index's name instead of the field's value;
+Elasticsearch's minimal distribution has none. `keyword` stands in for it in both. A `keyword` finds texts of up to 1,024 characters; longer
 ones are in the document all the same.
 
 Written from `shared/src/template.rs`: `UPDATE_DOCS=1 cargo test -p auth0-ecs fields_doc`.

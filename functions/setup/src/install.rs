@@ -224,7 +224,7 @@ impl Target {
         }
     }
 
-    /// Gives whether the engine has `constant_keyword`: neither engine tells but by refusing it.
+    /// Gives whether `constant_keyword` was not refused: that is how an engine says that it lacks it.
     async fn install_template(
         &self,
         product: Product,
