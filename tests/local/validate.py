@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -215,27 +216,63 @@ def the_iam_rule_finds_wildcards():
 
 
 class RuntimeApi(BaseHTTPRequestHandler):
-    """As much of Lambda's runtime API as tells whether a function has come up: it asks for work."""
+    """As much of Lambda's runtime API as tells whether a function has come up: it asks for work.
+
+    There is one piece of work, for setup only, which reads its settings when it is called: a custom
+    resource's request, with this server in the place of CloudFormation.
+    """
 
     def do_GET(self):
         self.server.asked.set()
-        # Never answered: there is no work.
-        threading.Event().wait()
+        if not self.server.work:
+            # Never answered: there is nothing to do.
+            threading.Event().wait()
+        body = self.server.work.pop()
+        self.send_response(200)
+        self.send_header("Lambda-Runtime-Aws-Request-Id", "1")
+        self.send_header("Lambda-Runtime-Deadline-Ms", str(int(time.time() * 1000) + 20_000))
+        self.send_header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:checked")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def do_POST(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_PUT(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.reason = json.loads(body)["Reason"]
+        self.server.answered.set()
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
         self.end_headers()
 
     def log_message(self, *_):
         pass
 
 
-def comes_up(bootstrap, environment, endpoint):
-    """Starts a function like Lambda does. Returns None, or what it said when it gave up."""
+def refusal(binary, bootstrap, environment, endpoint):
+    """Starts a function like Lambda does. What it says about its settings; None where it takes them."""
     api = ThreadingHTTPServer(("127.0.0.1", 0), RuntimeApi)
     api.daemon_threads = True
-    api.asked = threading.Event()
+    api.asked, api.answered = threading.Event(), threading.Event()
+    api.work = []
+    address = f"127.0.0.1:{api.server_port}"
+    if binary == "setup":
+        request = {
+            "RequestType": "Create",
+            "ServiceToken": "arn:aws:lambda:checked",
+            "RequestId": "1",
+            "ResponseURL": f"http://{address}/",
+            "StackId": "checked",
+            "ResourceType": "Custom::Auth0IndexTemplate",
+            "LogicalResourceId": "IndexTemplate",
+            "ResourceProperties": {"ServiceToken": "arn:aws:lambda:checked"},
+        }
+        api.work.append(json.dumps(request).encode())
     threading.Thread(target=api.serve_forever, daemon=True).start()
     process = subprocess.Popen(
         [bootstrap],
@@ -244,7 +281,7 @@ def comes_up(bootstrap, environment, endpoint):
         text=True,
         env=environment
         | {
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
+            "AWS_LAMBDA_RUNTIME_API": address,
             "AWS_LAMBDA_FUNCTION_NAME": "checked",
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
@@ -255,10 +292,13 @@ def comes_up(bootstrap, environment, endpoint):
             "AWS_ENDPOINT_URL": endpoint,
         },
     )
+    ready = api.answered if binary == "setup" else api.asked
     try:
         for _ in range(300):
-            if api.asked.wait(0.1):
-                return None
+            if ready.wait(0.1):
+                # Setup cannot reach any engine here: what counts is that it gets that far.
+                reason = getattr(api, "reason", "")
+                return reason if "cannot be used:" in reason else None
             if process.poll() is not None:
                 return process.stdout.read()
         return "it neither asked for work nor gave up in 30 s"
@@ -336,9 +376,9 @@ def deploy(variant, changes, zips, bootstraps, endpoint):
         check(settings["Role"] == role["Arn"], f"{variant}: {name} has the role {settings['Role']}")
         check(settings["CodeSize"] == zips[binary].stat().st_size, f"{variant}: {name} has other code")
         environment = settings["Environment"]["Variables"]
-        said = comes_up(bootstraps[binary], environment, endpoint)
+        said = refusal(binary, bootstraps[binary], environment, endpoint)
         check(said is None, f"{variant}: {name} does not take its environment:\n{said}")
-        said = comes_up(bootstraps[binary], environment | {"SEARCH_ENDPOINT": ""}, endpoint)
+        said = refusal(binary, bootstraps[binary], environment | {"SEARCH_ENDPOINT": ""}, endpoint)
         check(
             said is not None and "SEARCH_ENDPOINT is not set" in said,
             f"{variant}: {name} does not miss SEARCH_ENDPOINT, so this check proves nothing: {said}",
