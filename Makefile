@@ -3,9 +3,11 @@
 
 PYTHON ?= python3
 STACK = $(PYTHON) tests/local/stack.py
+DEPLOY = $(PYTHON) tests/local/deploy.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down poll redrive logs setup-tools test lint unit e2e
+.PHONY: help run up down poll redrive logs setup-tools test lint unit e2e \
+	build validate deploy geoip-layer backfill audit sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,3 +44,24 @@ unit: ## run the unit tests
 
 e2e: ## run the end-to-end tests on real engines (one of them: ARGS='name of the test')
 	@$(STACK) e2e
+
+build: ## build the functions' zips for Lambda, without Docker (ARCH=arm64)
+	@$(DEPLOY) build
+
+validate: build ## check template.yaml: lint, IAM, and a deployment into a stand-in with the built zips
+	@$(DEPLOY) validate
+
+deploy: ## build and deploy with AWS SAM: asks the first time, then samconfig.toml (ARCH=arm64)
+	@$(DEPLOY) deploy
+
+geoip-layer: ## make the Lambda layer from your MaxMind files (CITY=….mmdb ASN=….mmdb)
+	@$(DEPLOY) geoip-layer
+
+backfill: ## read a past window from Auth0 (FROM=2026-01-31T00:00:00Z TO=… STACK_NAME=<deployed stack>)
+	@$(DEPLOY) backfill
+
+audit: ## check licences, banned crates, sources and advisories of all dependencies
+	@$(DEPLOY) audit
+
+sbom: ## list what is linked into the functions, as CycloneDX
+	@$(DEPLOY) sbom

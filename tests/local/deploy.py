@@ -1,0 +1,325 @@
+"""What `make build`, `validate`, `deploy`, `geoip-layer`, `backfill`, `audit` and `sbom` do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import tools
+from tools import ROOT, StackError, say
+
+FUNCTIONS = ("webhook", "poller", "redrive", "setup")
+TARGETS = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
+ZIPS = ROOT / "target/lambda"
+SAMCONFIG = ROOT / "samconfig.toml"
+
+# Lambda takes a zip of up to 50 MB directly; a bigger one has to go through S3.
+DIRECT_UPLOAD = 50 * 1024 * 1024
+
+
+def environment(*folders: Path) -> dict[str, str]:
+    """Ours, with the tools' folders ahead on PATH."""
+    path = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
+    env = os.environ | {"PATH": path, "SAM_CLI_TELEMETRY": "0"}
+    # `sam build` looks for the program below its own folder.
+    env.pop("CARGO_TARGET_DIR", None)
+    return env
+
+
+def run(command: list[str], env: dict[str, str]) -> None:
+    if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode != 0:
+        raise StackError(f"{' '.join(command)} failed")
+
+
+def architecture(wanted: str) -> str:
+    """`wanted`, or what was deployed last, or x86_64; its target has to be installed."""
+    if not wanted and SAMCONFIG.exists():
+        if found := re.search(r'Architecture=\\?"?(\w+)', SAMCONFIG.read_text()):
+            wanted = found.group(1)
+    wanted = wanted or "x86_64"
+    if wanted not in TARGETS:
+        raise StackError(f"ARCH is {wanted!r}, but has to be {' or '.join(TARGETS)}")
+    target = TARGETS[wanted]
+    sysroot = subprocess.run(
+        ["rustc", "--print", "sysroot"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not (Path(sysroot) / "lib/rustlib" / target / "lib").is_dir():
+        raise StackError(f"Rust's library for {wanted} is missing: rustup target add {target}")
+    return wanted
+
+
+def build(arguments: argparse.Namespace) -> None:
+    """Zips for Lambda, without Docker: cargo-lambda brings zig as its linker."""
+    arch = architecture(arguments.arch)
+    command = ["cargo", "lambda", "build", "--locked", "--output-format", "zip"]
+    command += ["--target", TARGETS[arch]]
+    command += [] if arguments.debug else ["--release"]
+    for name in FUNCTIONS:
+        command += ["--bin", name]
+    run(command, environment(tools.cargo_lambda()))
+    for name in FUNCTIONS:
+        archive = ZIPS / name / "bootstrap.zip"
+        with zipfile.ZipFile(archive) as opened:
+            unpacked = opened.getinfo("bootstrap").file_size
+        say(f"{archive.relative_to(ROOT)}  {arch}  {size(archive.stat().st_size)}, unpacked {size(unpacked)}")
+
+
+def size(count: int) -> str:
+    return f"{count / 1024 / 1024:.1f} MiB"
+
+
+def validate(_: argparse.Namespace) -> None:
+    run([str(tools.sam() / "python"), "tests/local/validate.py"], dict(os.environ))
+
+
+def deploy(arguments: argparse.Namespace) -> None:
+    """Asks for the parameters the first time and keeps the answers in samconfig.toml."""
+    arch = architecture(arguments.arch)
+    env = environment(tools.cargo_lambda(), tools.sam())
+    overrides = ["--parameter-overrides", f"Architecture={arch}"]
+    run(["sam", "build", *overrides], env)
+    if SAMCONFIG.exists():
+        run(["sam", "deploy", "--no-fail-on-empty-changeset"], env)
+    else:
+        run(["sam", "deploy", "--guided", "--stack-name", "auth0-log-streams", *overrides], env)
+
+
+def geoip_layer(arguments: argparse.Namespace) -> None:
+    """The layer with the files under the names that template.yaml gives the functions."""
+    archive = ZIPS / "geoip-layer.zip"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as layer:
+        for variable, name, kind in (("CITY", "city", "City"), ("ASN", "asn", "ASN")):
+            given = getattr(arguments, name)
+            if not given:
+                raise StackError(f"{variable}=<path> is missing: a MaxMind-format file with {kind} data")
+            try:
+                # The description of what is in it stands at the end of the file.
+                about = Path(given).read_bytes()[-128 * 1024 :].rpartition(b"\xab\xcd\xefMaxMind.com")
+            except OSError as error:
+                raise StackError(f"{variable}: {error}") from None
+            if not about[1]:
+                raise StackError(f"{variable}: {given} is no MaxMind-format file")
+            kinds = re.search(rb"database_type.([\x20-\x7e]+)", about[2], re.S)
+            if not kinds or kind.encode() not in kinds.group(1):
+                raise StackError(f"{variable}: {given} holds no {kind} data")
+            layer.write(given, f"geoip/{name}.mmdb")
+    bytes_ = archive.stat().st_size
+    say(f"{archive.relative_to(ROOT)}  {size(bytes_)}")
+    publish = "aws lambda publish-layer-version --layer-name auth0-log-streams-geoip"
+    if bytes_ < DIRECT_UPLOAD:
+        say(f"next: {publish} --zip-file fileb://{archive.relative_to(ROOT)}")
+    else:
+        say(f"next, since it is over 50 MB: aws s3 cp {archive.relative_to(ROOT)} s3://<bucket>/")
+        say(f"      {publish} --content S3Bucket=<bucket>,S3Key={archive.name}")
+    say("then: deploy with GeoIpLayerArn=<the LayerVersionArn that this prints>")
+
+
+def backfill(arguments: argparse.Namespace) -> None:
+    """Invokes the poller until the window is done: one invocation reads what fits into its time."""
+    if not arguments.start or not arguments.end:
+        raise StackError("FROM=<time> and TO=<time> are missing, such as FROM=2026-01-31T00:00:00Z")
+    if arguments.stack:
+        # boto3 is in the environment of `sam`, not in everyone's Python.
+        python = tools.sam() / "python"
+        if Path(sys.prefix) != python.parents[1]:
+            os.execv(python, [str(python), *sys.argv])
+        invoke = deployed(f"{arguments.stack}-poller")
+    else:
+        invoke = local(f"http://127.0.0.1:{arguments.port}/2015-03-31/functions/poller/invocations")
+    start, total = arguments.start, 0
+    while True:
+        answer = invoke({"backfill": {"from": start, "to": arguments.end}})
+        progress = answer["backfill"]
+        total += answer["received"]
+        say(
+            f"{answer['pages']} pages, {answer['received']} events: {answer['stored']} stored,"
+            f" {answer['duplicates']} there already, {answer['rejected']} as error documents,"
+            f" {answer['dead_lettered']} dead letters"
+        )
+        if progress["done"]:
+            say(f"done: {total} events read")
+            return
+        if progress["next_from"] == start:
+            # Auth0's rate limit fills up by the second or minute.
+            say(f"  {answer['stopped']}: waiting for 30 s")
+            time.sleep(30)
+        start = progress["next_from"]
+
+
+def local(url: str) -> Callable[[dict], dict]:
+    def invoke(payload: dict) -> dict:
+        request = urllib.request.Request(url, json.dumps(payload).encode(), method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=600) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise StackError(f"the poller failed: {error.read().decode(errors='replace')}") from None
+        except OSError as error:
+            raise StackError(
+                f"no poller at {url}: {error}; make up starts it, STACK_NAME=<name> takes the deployed one"
+            ) from None
+
+    return invoke
+
+
+def deployed(function: str) -> Callable[[dict], dict]:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    # No second try by itself: an invocation may take five minutes.
+    client = boto3.client("lambda", config=Config(read_timeout=900, retries={"total_max_attempts": 1}))
+
+    def invoke(payload: dict) -> dict:
+        while True:
+            try:
+                answer = client.invoke(FunctionName=function, Payload=json.dumps(payload))
+            except client.exceptions.TooManyRequestsException:
+                say("  the poller is busy with its tick: waiting for 10 s")
+                time.sleep(10)
+                continue
+            except (BotoCoreError, ClientError) as error:
+                raise StackError(f"{function} cannot be invoked: {error}") from None
+            body = json.load(answer["Payload"])
+            if "FunctionError" in answer:
+                raise StackError(f"the poller failed: {json.dumps(body)}")
+            return body
+
+    return invoke
+
+
+def audit(_: argparse.Namespace) -> None:
+    """Licences, bans and sources first: only advisories need the network."""
+    deny = str(tools.cargo_deny())
+    run([deny, "--locked", "check", "licenses", "bans", "sources"], dict(os.environ))
+    run([deny, "--locked", "check", "advisories"], dict(os.environ))
+
+
+def sbom(_: argparse.Namespace) -> None:
+    """CycloneDX 1.5: every crate that is linked into a function, with its checksum and licence."""
+    command = ["cargo", "metadata", "--locked", "--format-version", "1"]
+    command += ["--filter-platform", TARGETS["x86_64"]]
+    metadata = json.loads(
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    )
+    packages = {package["id"]: package for package in metadata["packages"]}
+    nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
+    locked = re.findall(
+        r'name = "(.+)"\nversion = "(.+)"\nsource = ".+"\nchecksum = "(.+)"',
+        (ROOT / "Cargo.lock").read_text(),
+    )
+    checksums = {(name, version): checksum for name, version, checksum in locked}
+
+    def linked(node: dict) -> list[str]:
+        """Build scripts' and tests' own dependencies are not in the program."""
+        return [
+            dep["pkg"]
+            for dep in node["deps"]
+            if any(kind["kind"] is None for kind in dep["dep_kinds"])
+        ]
+
+    roots = [i for i, package in packages.items() if package["name"] in FUNCTIONS and package["source"] is None]
+    seen, queue = set(roots), list(roots)
+    while queue:
+        for dependency in linked(nodes[queue.pop()]):
+            if dependency not in seen:
+                seen.add(dependency)
+                queue.append(dependency)
+
+    def reference(package_id: str) -> str:
+        package = packages[package_id]
+        return f"pkg:cargo/{package['name']}@{package['version']}"
+
+    def component(package_id: str) -> dict:
+        package = packages[package_id]
+        name, version = package["name"], package["version"]
+        entry = {
+            "type": "application" if package_id in roots else "library",
+            "bom-ref": reference(package_id),
+            "name": name,
+            "version": version,
+            "purl": reference(package_id),
+        }
+        if package["license"]:
+            # Cargo allows the old form `MIT/Apache-2.0`.
+            entry["licenses"] = [{"expression": " ".join(package["license"].replace("/", " OR ").split())}]
+        if checksum := checksums.get((name, version)):
+            entry["hashes"] = [{"alg": "SHA-256", "content": checksum}]
+        return entry
+
+    in_order = sorted(seen, key=reference)
+    version = packages[roots[0]]["version"]
+    document = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": {
+            "component": {
+                "type": "application",
+                "bom-ref": "auth0-log-streams",
+                "name": "auth0-log-streams",
+                "version": version,
+            }
+        },
+        "components": [component(i) for i in in_order],
+        "dependencies": [
+            {"ref": "auth0-log-streams", "dependsOn": sorted(map(reference, roots))},
+            *(
+                {"ref": reference(i), "dependsOn": sorted({reference(d) for d in linked(nodes[i])})}
+                for i in in_order
+            ),
+        ],
+    }
+    path = ROOT / "target/sbom.cdx.json"
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    say(f"{path.relative_to(ROOT)}: {len(in_order)} components")
+
+
+def main() -> None:
+    env = os.environ.get
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, function: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=function.__doc__)
+        added.set_defaults(function=function)
+        return added
+
+    for name, function in (("build", build), ("deploy", deploy)):
+        command(name, function).add_argument("--arch", default=env("ARCH", ""), help="x86_64 or arm64")
+    commands.choices["build"].add_argument(
+        "--debug", action="store_true", help="quick to build, for `validate` only"
+    )
+    command("validate", validate)
+    layer = command("geoip-layer", geoip_layer)
+    layer.add_argument("--city", default=env("CITY", ""))
+    layer.add_argument("--asn", default=env("ASN", ""))
+    past = command("backfill", backfill)
+    past.add_argument("--from", dest="start", default=env("FROM", ""))
+    past.add_argument("--to", dest="end", default=env("TO", ""))
+    past.add_argument("--stack", default=env("STACK_NAME", ""), help="the deployed stack; else the local one")
+    past.add_argument("--port", default=env("FUNCTIONS_PORT", "9000"), help="of the local stack")
+    command("audit", audit)
+    command("sbom", sbom)
+    arguments = parser.parse_args()
+    try:
+        arguments.function(arguments)
+    except StackError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
