@@ -34,5 +34,6 @@ macro_rules! on_both_engines {
 mod delivery;
 mod poller;
 mod rollover;
+mod setup;
 mod webhook;
 mod world;

@@ -30,24 +30,15 @@ impl DataStream {
     /// # Panics
     /// Where the engine does not take it.
     pub async fn install_template(&self) {
-        let template = json!({
-            "index_patterns": ["logs-auth0.logs-*"],
-            "data_stream": {},
-            "priority": 500,
-            "template": {
-                "settings": { "number_of_replicas": 0 },
-                "mappings": {
-                    "dynamic": false,
-                    "properties": {
-                        "@timestamp": { "type": "date" },
-                        "event": { "properties": { "id": { "type": "keyword" } } },
-                    },
-                },
-            },
-        });
-        let answer =
-            self.call(Method::PUT, "_index_template/logs-auth0.logs", Some(template)).await;
-        assert_eq!(answer["acknowledged"], true, "{answer}");
+        let namespace = self.name.strip_prefix("logs-auth0.logs-").expect("the name's form");
+        let installed = tokio::process::Command::new(crate::stack::binary("setup"))
+            .arg("install")
+            .env_clear()
+            .envs([("SEARCH_ENDPOINT", self.engine.as_str()), ("DATA_STREAM_NAMESPACE", namespace)])
+            .output()
+            .await
+            .expect("setup can be started");
+        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
     }
 
     /// All documents. A stream that is not there yet has none.

@@ -1,0 +1,369 @@
+//! The custom resource: what CloudFormation is told, and what is in the engine then.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use e2e::aws;
+use e2e::engine::DataStream;
+use e2e::runtime::Function;
+use e2e::stack::{self, EngineKind};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+on_both_engines![
+    create_and_update_install_every_exported_field_with_its_type,
+    delete_leaves_the_template_where_it_is,
+    a_template_of_higher_priority_is_named_as_the_reason,
+];
+
+/// Elastic's exported fields and their types.
+#[rustfmt::skip]
+const EXPORTED: &[(&str, &str)] = &[
+    ("@timestamp", "date"),
+    ("auth0.logs.data.audience", "keyword"),
+    ("auth0.logs.data.classification", "keyword"),
+    ("auth0.logs.data.client_id", "keyword"),
+    ("auth0.logs.data.client_name", "keyword"),
+    ("auth0.logs.data.connection", "keyword"),
+    ("auth0.logs.data.connection_id", "keyword"),
+    ("auth0.logs.data.date", "date"),
+    ("auth0.logs.data.description", "text"),
+    ("auth0.logs.data.details", "flattened"),
+    ("auth0.logs.data.hostname", "keyword"),
+    ("auth0.logs.data.ip", "ip"),
+    ("auth0.logs.data.is_mobile", "boolean"),
+    ("auth0.logs.data.location_info.city_name", "keyword"),
+    ("auth0.logs.data.location_info.continent_code", "keyword"),
+    ("auth0.logs.data.location_info.country_code", "keyword"),
+    ("auth0.logs.data.location_info.country_code3", "keyword"),
+    ("auth0.logs.data.location_info.country_name", "keyword"),
+    ("auth0.logs.data.location_info.latitude", "keyword"),
+    ("auth0.logs.data.location_info.longitude", "keyword"),
+    ("auth0.logs.data.location_info.time_zone", "keyword"),
+    ("auth0.logs.data.log_id", "keyword"),
+    ("auth0.logs.data.login.completedAt", "date"),
+    ("auth0.logs.data.login.elapsedTime", "long"),
+    ("auth0.logs.data.login.initiatedAt", "date"),
+    ("auth0.logs.data.login.stats.loginsCount", "long"),
+    ("auth0.logs.data.scope", "keyword"),
+    ("auth0.logs.data.strategy", "keyword"),
+    ("auth0.logs.data.strategy_type", "keyword"),
+    ("auth0.logs.data.tenant_name", "keyword"),
+    ("auth0.logs.data.type", "keyword"),
+    ("auth0.logs.data.type_id", "keyword"),
+    ("auth0.logs.data.user_agent", "text"),
+    ("auth0.logs.data.user_id", "keyword"),
+    ("auth0.logs.data.user_name", "keyword"),
+    ("auth0.logs.log_id", "keyword"),
+    ("data_stream.dataset", "constant_keyword"),
+    ("data_stream.namespace", "constant_keyword"),
+    ("data_stream.type", "constant_keyword"),
+    ("event.dataset", "constant_keyword"),
+    ("event.module", "constant_keyword"),
+    ("input.type", "keyword"),
+];
+
+/// Enough for all retries of a call that is refused at once.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// CloudFormation's side: a URL for the answer, and what was put there.
+#[derive(Clone, Default)]
+struct CloudFormation {
+    answers: Arc<Mutex<Vec<(HeaderMap, Value)>>>,
+    /// How many answers are still turned away.
+    failures: Arc<Mutex<u32>>,
+}
+
+impl CloudFormation {
+    async fn request(&self, kind: &str) -> Value {
+        let router = Router::new().fallback(Self::receive).with_state(self.clone());
+        let url = format!("{}/answer?X-Amz-Signature=secret", serve(router).await);
+        let mut request = json!({
+            "RequestType": kind,
+            "ServiceToken": "arn:aws:lambda:eu-west-1:123456789012:function:setup",
+            "ResponseURL": url,
+            "StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/auth0/1",
+            "RequestId": "request-1",
+            "ResourceType": "Custom::Auth0IndexTemplate",
+            "LogicalResourceId": "IndexTemplate",
+            "ResourceProperties": { "Release": "0.1.0" },
+        });
+        if kind != "Create" {
+            request["PhysicalResourceId"] = json!("the-id-of-old");
+        }
+        if kind == "Update" {
+            request["OldResourceProperties"] = json!({});
+        }
+        request
+    }
+
+    async fn receive(State(this): State<Self>, request: Request) -> StatusCode {
+        assert_eq!(request.method(), "PUT");
+        if this.turns_away() {
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
+        let (head, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, 4_096).await.expect("CloudFormation's own limit");
+        let answer = serde_json::from_slice(&body).expect("the answer is JSON");
+        this.answers.lock().unwrap().push((head.headers, answer));
+        StatusCode::OK
+    }
+
+    fn turns_away(&self) -> bool {
+        let mut failures = self.failures.lock().unwrap();
+        let turns_away = *failures > 0;
+        *failures = failures.saturating_sub(1);
+        turns_away
+    }
+
+    /// Invokes a new process with these settings; gives the one answer.
+    async fn ask(&self, kind: &str, settings: &[(&str, &str)], timeout: Duration) -> Value {
+        let mut variables = aws::variables();
+        variables.extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        let setup = Function::new(stack::binary("setup"), 1, &variables);
+        let request = self.request(kind).await;
+        setup.invoke(request, timeout).await.unwrap_or_else(|e| panic!("{e}\n{}", setup.logs()));
+        assert!(!setup.logs().contains("X-Amz-Signature"), "{}", setup.logs());
+        let (headers, answer) = self.answers.lock().unwrap().pop().expect("there is an answer");
+        // The URL is signed for an empty content type.
+        assert_eq!(headers["content-type"], "");
+        for field in ["StackId", "RequestId", "LogicalResourceId"] {
+            assert!(answer[field].is_string(), "{answer}");
+        }
+        answer
+    }
+}
+
+async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+/// Asks once, with an engine and these further settings, and wants a failure; gives the reason.
+async fn reason(endpoint: &str, settings: &[(&str, &str)], timeout: Duration) -> String {
+    let mut all = vec![("SEARCH_ENDPOINT", endpoint)];
+    all.extend(settings);
+    let answer = CloudFormation::default().ask("Create", &all, timeout).await;
+    assert_eq!(answer["Status"], "FAILED", "{answer}");
+    answer["Reason"].as_str().expect("a reason").to_owned()
+}
+
+/// An engine that answers each request by this function of method and path.
+async fn stand_in(answer: fn(&str, &str) -> (u16, Value)) -> (String, Requests) {
+    let requests = Requests::default();
+    let seen = requests.clone();
+    let handler = move |request: Request| {
+        let seen = seen.clone();
+        async move {
+            let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+            let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+            let (status, json) = answer(&method, &path);
+            seen.lock().unwrap().push((method, path, body));
+            (StatusCode::from_u16(status).unwrap(), axum::Json(json)).into_response()
+        }
+    };
+    (serve(Router::new().fallback(handler)).await, requests)
+}
+
+type Requests = Arc<Mutex<Vec<(String, String, Bytes)>>>;
+
+/// The type of a field in `properties`.
+fn type_of<'a>(mappings: &'a Value, field: &str) -> &'a Value {
+    let mut mapping = mappings;
+    for part in field.split('.') {
+        mapping = &mapping["properties"][part];
+    }
+    &mapping["type"]
+}
+
+async fn create_and_update_install_every_exported_field_with_its_type(kind: EngineKind) {
+    let namespace = format!("e2e{:012x}", fastrand::u64(..1 << 48));
+    let stream = DataStream::new(kind, &namespace);
+    let engine = kind.url();
+    let settings =
+        [("SEARCH_ENDPOINT", engine.as_str()), ("DATA_STREAM_NAMESPACE", namespace.as_str())];
+
+    let created = CloudFormation::default().ask("Create", &settings, TIMEOUT).await;
+    assert_eq!(created["Status"], "SUCCESS", "{created}");
+    assert_eq!(created["PhysicalResourceId"], "auth0-log-streams-index-template");
+    let said = created["Reason"].as_str().unwrap();
+    assert!(
+        said.contains("index template logs-auth0.logs is installed; lifecycle: none")
+            || said.contains("data stream lifecycle: on"),
+        "{said}"
+    );
+    let updated = CloudFormation::default().ask("Update", &settings, TIMEOUT).await;
+    assert_eq!(updated["Status"], "SUCCESS", "{updated}");
+    assert_eq!(updated["PhysicalResourceId"], "the-id-of-old");
+
+    let template = stream.call(Method::GET, "_index_template/logs-auth0.logs", None).await;
+    let template = &template["index_templates"][0]["index_template"];
+    let document = json!({ "@timestamp": "2026-01-01T00:00:00Z" });
+    let path = format!("{}/_doc?op_type=create", stream.name);
+    stream.call(Method::POST, &path, Some(document)).await;
+    let indices = stream.call(Method::GET, &format!("{}/_mapping", stream.name), None).await;
+    let index = indices.as_object().unwrap().values().next().unwrap();
+    for (field, wanted) in EXPORTED {
+        let wanted = match *wanted {
+            "flattened" if kind == EngineKind::OpenSearch => "flat_object",
+            // Neither of these two builds has one that can be used; see `docs/fields.md`.
+            "constant_keyword" => "keyword",
+            wanted => wanted,
+        };
+        assert_eq!(type_of(&template["template"]["mappings"], field), wanted, "{field}");
+        assert_eq!(type_of(&index["mappings"], field), wanted, "{field}");
+    }
+}
+
+async fn delete_leaves_the_template_where_it_is(kind: EngineKind) {
+    let engine = kind.url();
+    let settings = [("SEARCH_ENDPOINT", engine.as_str())];
+    let created = CloudFormation::default().ask("Create", &settings, TIMEOUT).await;
+    assert_eq!(created["Status"], "SUCCESS", "{created}");
+    // Without any setting, too: a rollback must not hang on what failed before it.
+    for settings in [&settings[..], &[]] {
+        let deleted = CloudFormation::default().ask("Delete", settings, TIMEOUT).await;
+        assert_eq!(deleted["Status"], "SUCCESS", "{deleted}");
+        assert_eq!(deleted["PhysicalResourceId"], "the-id-of-old");
+    }
+    let stream = DataStream::new(kind, "unused");
+    let found = stream.call(Method::GET, "_index_template/logs-auth0.logs", None).await;
+    assert_eq!(found["index_templates"][0]["name"], "logs-auth0.logs", "{found}");
+}
+
+async fn a_template_of_higher_priority_is_named_as_the_reason(kind: EngineKind) {
+    let namespace = format!("shadow{:012x}", fastrand::u64(..1 << 48));
+    let stream = DataStream::new(kind, &namespace);
+    let path = format!("_index_template/{namespace}");
+    let shadow = json!({ "index_patterns": [stream.name], "data_stream": {}, "priority": 501 });
+    stream.call(Method::PUT, &path, Some(shadow)).await;
+    let reason = reason(&kind.url(), &[("DATA_STREAM_NAMESPACE", &namespace)], TIMEOUT).await;
+    stream.call(Method::DELETE, &path, None).await;
+    assert!(reason.starts_with("another index template takes logs-auth0.logs-shadow"), "{reason}");
+}
+
+#[tokio::test]
+async fn every_failure_is_answered_with_its_reason() {
+    let nobody = reason("http://127.0.0.1:1", &[], TIMEOUT).await;
+    assert!(nobody.contains("127.0.0.1:1: Connection refused"), "{nobody}");
+    assert!(nobody.contains("check SEARCH_ENDPOINT"), "{nobody}");
+
+    let settings = reason("search.example.com", &[("SEARCH_SIGV4_SERVICE", "s3")], TIMEOUT).await;
+    assert!(settings.starts_with("2 setting(s) cannot be used"), "{settings}");
+
+    let secret = [("SEARCH_SECRET_ID", "no-such-secret")];
+    let secret = reason("http://127.0.0.1:1", &secret, TIMEOUT).await;
+    assert_eq!(secret, "the secret no-such-secret does not exist");
+
+    let (website, _) = stand_in(|_, _| (200, json!("hello"))).await;
+    let website = reason(&website, &[], TIMEOUT).await;
+    assert!(website.contains("neither OpenSearch nor Elasticsearch"), "{website}");
+
+    let (refusing, _) = stand_in(|_, _| (401, json!({}))).await;
+    let refused = reason(&refusing, &[], TIMEOUT).await;
+    assert!(refused.contains("did not accept the credentials"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_engine_that_is_too_old_is_named_with_what_is_needed() {
+    fn root(version: Value) -> (u16, Value) {
+        (200, json!({ "version": version }))
+    }
+    let (old, requests) =
+        stand_in(|_, _| root(json!({ "number": "2.5.0", "distribution": "opensearch" }))).await;
+    let reason_given = reason(&old, &[], TIMEOUT).await;
+    assert_eq!(reason_given, "OpenSearch 2.5 is too old: at least 2.7 is needed");
+    assert!(requests.lock().unwrap().iter().all(|(method, ..)| method == "GET"));
+    let (old, _) = stand_in(|_, _| root(json!({ "number": "7.17.29" }))).await;
+    let reason_given = reason(&old, &[], TIMEOUT).await;
+    assert_eq!(reason_given, "Elasticsearch 7.17 is too old: at least 8.8 is needed");
+}
+
+#[tokio::test]
+async fn a_missing_privilege_is_named() {
+    let (engine, _) = stand_in(|method, path| match (method, path) {
+        ("GET", "/") => {
+            (200, json!({ "version": { "number": "3.8.0", "distribution": "opensearch" } }))
+        }
+        ("GET", _) => (400, json!({ "error": "no handler found for uri" })),
+        _ => (403, json!({ "error": { "reason": "no permissions for [it]" } })),
+    })
+    .await;
+    let reason = reason(&engine, &[], TIMEOUT).await;
+    assert_eq!(
+        reason,
+        "the engine's user may not write the index template: it lacks the privilege \
+         indices:admin/index_template/put; the engine says: no permissions for [it]"
+    );
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_is_reported_before_the_functions_own_timeout() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let reason = reason(&url, &[], Duration::from_secs(4)).await;
+    assert!(reason.contains("took too long") || reason.contains("has run out"), "{reason}");
+}
+
+#[tokio::test]
+async fn the_answer_is_sent_again_until_it_is_taken() {
+    let cloudformation = CloudFormation::default();
+    *cloudformation.failures.lock().unwrap() = 2;
+    let answer = cloudformation.ask("Delete", &[], TIMEOUT).await;
+    assert_eq!(answer["Status"], "SUCCESS");
+}
+
+/// The minimal builds have neither ISM nor ILM, so a stand-in answers as these do.
+#[tokio::test]
+async fn a_policy_is_installed_where_there_is_none_and_kept_where_there_is_one() {
+    fn done(method: &str, path: &str) -> (u16, Value) {
+        let simulated = json!({ "template": { "mappings": { "_meta": { "managed_by": "auth0-log-streams" } } } });
+        match (method, path.contains("_simulate_index")) {
+            ("POST", true) => (200, simulated),
+            _ => (200, json!({ "acknowledged": true })),
+        }
+    }
+    let (missing, requests) = stand_in(|method, path| match (method, path) {
+        ("GET", "/") => (200, json!({ "version": { "number": "9.2.0" } })),
+        ("GET", "/_ilm/policy/logs-auth0.logs") => (404, json!({})),
+        _ => done(method, path),
+    })
+    .await;
+    let settings = [("SEARCH_ENDPOINT", missing.as_str())];
+    let answer = CloudFormation::default().ask("Create", &settings, TIMEOUT).await;
+    assert!(
+        answer["Reason"].as_str().unwrap().ends_with("ILM policy logs-auth0.logs is installed")
+    );
+    let put = |path: &str| {
+        let requests = requests.lock().unwrap();
+        let found = requests.iter().find(|(method, p, _)| method == "PUT" && p == path);
+        serde_json::from_slice::<Value>(&found.unwrap().2).unwrap()
+    };
+    let policy = put("/_ilm/policy/logs-auth0.logs");
+    assert!(policy["policy"]["phases"]["hot"]["actions"]["rollover"].is_object(), "{policy}");
+    assert!(policy["policy"]["phases"]["delete"].is_null(), "{policy}");
+    let template = put("/_index_template/logs-auth0.logs");
+    assert_eq!(template["template"]["settings"]["index"]["lifecycle"]["name"], "logs-auth0.logs");
+
+    let (there, requests) = stand_in(|method, path| match (method, path) {
+        ("GET", "/") => {
+            (200, json!({ "version": { "number": "3.8.0", "distribution": "opensearch" } }))
+        }
+        _ => done(method, path),
+    })
+    .await;
+    let settings = [("SEARCH_ENDPOINT", there.as_str())];
+    let answer = CloudFormation::default().ask("Create", &settings, TIMEOUT).await;
+    let said = answer["Reason"].as_str().unwrap();
+    assert!(said.ends_with("ISM policy logs-auth0.logs was there and is kept as it is"), "{said}");
+    let requests = requests.lock().unwrap();
+    assert!(!requests.iter().any(|(method, path, _)| method == "PUT" && path.contains("_ism")));
+}
