@@ -6,6 +6,7 @@
 //! costs nothing here.
 
 use jiter::Jiter;
+use memchr::memchr;
 
 use crate::json::repair;
 
@@ -72,7 +73,7 @@ impl<'a> Iterator for Pieces<'a> {
 impl<'a> Pieces<'a> {
     /// The next line, or the value that begins on it and ends on a later one.
     fn next_line(&mut self) -> &'a [u8] {
-        let end = self.rest.iter().position(|b| *b == b'\n').unwrap_or(self.rest.len());
+        let end = memchr(b'\n', self.rest).unwrap_or(self.rest.len());
         let (line, rest) = self.rest.split_at(end);
         let line = line.trim_ascii_end();
         if self.may_span_lines && line.first() == Some(&b'{') && line.last() != Some(&b'}') {

@@ -3,9 +3,55 @@
 //! HTTP 200 proves nothing: every item has its own status, matched by position after the count and
 //! the ids have been checked. An answer that fails the check says nothing about any document.
 
+use std::ops::Range;
+
 use serde::Deserialize;
 
+use crate::Document;
 use crate::json::write_str;
+
+/// The documents of one `_bulk` request, and the events that they were made of.
+#[derive(Debug, Default)]
+pub struct Batch<'a> {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) entries: Vec<Entry<'a>>,
+}
+
+/// One document of a [`Batch`].
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    /// The event as received.
+    pub(crate) raw: &'a [u8],
+    pub(crate) document: Document,
+    /// The action and the document in the request.
+    pub(crate) lines: Range<usize>,
+}
+
+impl<'a> Batch<'a> {
+    /// Adds the document of the event `raw`, which `write` appends to the request.
+    pub fn push(&mut self, raw: &'a [u8], write: impl FnOnce(&mut Vec<u8>) -> Document) {
+        let start = self.bytes.len();
+        // The id is known when the document is written, and its line comes first.
+        let document = write(&mut self.bytes);
+        let mut action = Vec::with_capacity(96);
+        write_action(&mut action, &document.id);
+        self.bytes.splice(start..start, action);
+        self.bytes.push(b'\n');
+        self.entries.push(Entry { raw, document, lines: start..self.bytes.len() });
+    }
+
+    /// The size of the request so far, in bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
 
 /// What the engine said of one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +69,7 @@ pub(crate) enum Verdict {
 }
 
 /// Appends the line that stands before a document: `create` takes each `_id` once.
-pub(crate) fn write_action(out: &mut Vec<u8>, id: &str) {
+fn write_action(out: &mut Vec<u8>, id: &str) {
     out.extend_from_slice(b"{\"create\":{\"_id\":");
     write_str(out, id);
     out.extend_from_slice(b"}}\n");

@@ -821,10 +821,8 @@ fn write_timestamp(out: &mut Vec<u8>, date: DateTime<Utc>) {
 }
 
 fn write_date(out: &mut Vec<u8>, date: DateTime<Utc>) {
-    let mut text = String::with_capacity(26);
-    event::write_date(&mut text, date);
     out.push(b'"');
-    out.extend_from_slice(text.as_bytes());
+    event::write_date(out, date);
     out.push(b'"');
 }
 

@@ -23,6 +23,7 @@ pub mod template;
 pub mod user_agent;
 
 pub use backoff::Backoff;
+pub use bulk::Batch;
 pub use deadline::Deadline;
 pub use document::{Document, Kind, Mapper, MapperSettings};
 pub use engine::{

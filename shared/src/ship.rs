@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::body::{self, is_json};
-use crate::bulk::{self, Verdict};
+use crate::bulk::{self, Batch, Entry, Verdict};
 use crate::config::{PipelineConfig, SearchConfig, SignIn};
 use crate::engine::{Credentials, Engine, EngineError, Method, Payload, Unusable};
 use crate::geoip::{GeoIp, GeoIpError};
@@ -184,7 +184,7 @@ impl Shipper {
                 continue;
             }
             batch.push(piece, |out| self.mapper.document(piece, input, received, out));
-            if batch.bytes.len() >= FULL_REQUEST {
+            if batch.len() >= FULL_REQUEST {
                 self.write(std::mem::take(&mut batch), origin, deadline, &mut shipment).await;
             }
         }
@@ -220,7 +220,7 @@ impl Shipper {
         for document in written.durable {
             shipment.report.count(&document);
         }
-        if errors.entries.is_empty() {
+        if errors.is_empty() {
             return;
         }
         let written = self.write_documents(errors, deadline, shipment).await;
@@ -453,35 +453,6 @@ impl<'a> Shipment<'a> {
     fn give_back(&mut self, raw: &'a [u8], failure: ShipFailure) {
         self.unwritten.push(raw);
         self.failure = Some(failure);
-    }
-}
-
-/// The documents of one `_bulk` request.
-#[derive(Debug, Default)]
-struct Batch<'a> {
-    bytes: Vec<u8>,
-    entries: Vec<Entry<'a>>,
-}
-
-/// A document and the event that it was made of.
-#[derive(Debug)]
-struct Entry<'a> {
-    raw: &'a [u8],
-    document: Document,
-    /// The action and the document in the request.
-    lines: std::ops::Range<usize>,
-}
-
-impl<'a> Batch<'a> {
-    fn push(&mut self, raw: &'a [u8], write: impl FnOnce(&mut Vec<u8>) -> Document) {
-        let start = self.bytes.len();
-        // The id is known when the document is written, and its line comes first.
-        let document = write(&mut self.bytes);
-        let mut action = Vec::with_capacity(96);
-        bulk::write_action(&mut action, &document.id);
-        self.bytes.splice(start..start, action);
-        self.bytes.push(b'\n');
-        self.entries.push(Entry { raw, document, lines: start..self.bytes.len() });
     }
 }
 
