@@ -274,15 +274,15 @@ async fn every_failure_is_answered_with_its_reason() {
 
 #[tokio::test]
 async fn an_engine_that_is_too_old_is_named_with_what_is_needed() {
-    fn root(version: Value) -> (u16, Value) {
+    fn root(version: &Value) -> (u16, Value) {
         (200, json!({ "version": version }))
     }
     let (old, requests) =
-        stand_in(|_, _| root(json!({ "number": "2.5.0", "distribution": "opensearch" }))).await;
+        stand_in(|_, _| root(&json!({ "number": "2.5.0", "distribution": "opensearch" }))).await;
     let reason_given = reason(&old, &[], TIMEOUT).await;
     assert_eq!(reason_given, "OpenSearch 2.5 is too old: at least 2.7 is needed");
     assert!(requests.lock().unwrap().iter().all(|(method, ..)| method == "GET"));
-    let (old, _) = stand_in(|_, _| root(json!({ "number": "7.17.29" }))).await;
+    let (old, _) = stand_in(|_, _| root(&json!({ "number": "7.17.29" }))).await;
     let reason_given = reason(&old, &[], TIMEOUT).await;
     assert_eq!(reason_given, "Elasticsearch 7.17 is too old: at least 8.8 is needed");
 }
