@@ -1,0 +1,150 @@
+//! Which literals a string must contain for an expression to match it.
+
+use std::collections::BTreeSet;
+use std::mem;
+
+use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
+
+use crate::grams::{END, START, fold};
+
+/// Alternatives, folded: one of them must be there.
+pub(crate) type Literals = BTreeSet<Vec<u8>>;
+
+/// Beyond this many alternatives an expression is taken apart rather than spelt out.
+const MOST_ALTERNATIVES: usize = 400;
+/// A class with more members than this counts as "anything".
+const MOST_MEMBERS: usize = 8;
+/// Repetitions are spelt out up to this many times.
+const MOST_REPETITIONS: u32 = 6;
+
+/// All sets of literals that an expression requires; a set is of use only if each of its members
+/// has a gram.
+pub(crate) fn required(hir: &Hir) -> Vec<Literals> {
+    Shape::of(hir).into_required()
+}
+
+/// What each match of an expression looks like: it is one of `prefix` (if `exact`), or it begins
+/// with one of `prefix`, ends with one of `suffix` and contains one of each set in `required`.
+struct Shape {
+    exact: bool,
+    prefix: Literals,
+    suffix: Literals,
+    required: Vec<Literals>,
+}
+
+impl Shape {
+    fn of(hir: &Hir) -> Self {
+        match hir.kind() {
+            HirKind::Look(Look::Start) => Self::exact([vec![START]].into()),
+            HirKind::Look(Look::End) => Self::exact([vec![END]].into()),
+            HirKind::Empty | HirKind::Look(_) => Self::exact([vec![]].into()),
+            HirKind::Literal(literal) => {
+                Self::exact([literal.0.iter().map(|byte| fold(*byte)).collect()].into())
+            }
+            HirKind::Class(Class::Bytes(class)) => {
+                let bytes = class.ranges().iter().flat_map(|range| range.start()..=range.end());
+                let members: Literals = bytes.map(|byte| vec![fold(byte)]).collect();
+                if members.len() <= MOST_MEMBERS { Self::exact(members) } else { Self::anything() }
+            }
+            HirKind::Class(Class::Unicode(_)) => Self::anything(),
+            HirKind::Repetition(repetition) => Self::of_repetition(repetition),
+            HirKind::Capture(capture) => Self::of(&capture.sub),
+            HirKind::Concat(parts) => {
+                parts.iter().map(Self::of).fold(Self::exact([vec![]].into()), Self::then)
+            }
+            HirKind::Alternation(parts) => Self::either(parts.iter().map(Self::of).collect()),
+        }
+    }
+
+    fn of_repetition(repetition: &Repetition) -> Self {
+        let times = |n: u32| {
+            (0..n).map(|_| Self::of(&repetition.sub)).fold(Self::exact([vec![]].into()), Self::then)
+        };
+        match repetition.max {
+            Some(max) if max <= MOST_REPETITIONS => {
+                Self::either((repetition.min..=max).map(times).collect())
+            }
+            _ if repetition.min == 0 => Self::anything(),
+            _ => {
+                let mut end = Self::anything();
+                end.suffix = Self::of(&repetition.sub).suffix;
+                times(repetition.min.min(MOST_REPETITIONS)).then(end)
+            }
+        }
+    }
+
+    fn exact(literals: Literals) -> Self {
+        Self { exact: true, prefix: literals.clone(), suffix: literals, required: vec![] }
+    }
+
+    fn anything() -> Self {
+        Self { exact: false, ..Self::exact([vec![]].into()) }
+    }
+
+    fn then(mut self, mut next: Self) -> Self {
+        let joined = joined(&self.suffix, &next.prefix);
+        if self.exact
+            && next.exact
+            && let Some(joined) = joined
+        {
+            return Self::exact(joined);
+        }
+        let mut required = mem::take(&mut self.required);
+        required.append(&mut next.required);
+        match &joined {
+            Some(joined) if !self.exact && !next.exact => add(&mut required, joined),
+            Some(_) => {}
+            None => {
+                add(&mut required, &self.suffix);
+                add(&mut required, &next.prefix);
+            }
+        }
+        let prefix = if self.exact { joined.clone().unwrap_or(self.prefix) } else { self.prefix };
+        let suffix = if next.exact { joined.unwrap_or(next.suffix) } else { next.suffix };
+        Self { exact: false, prefix, suffix, required }
+    }
+
+    fn either(shapes: Vec<Self>) -> Self {
+        let union = |side: fn(&Self) -> &Literals| {
+            let union: Literals = shapes.iter().flat_map(side).cloned().collect();
+            if union.len() <= MOST_ALTERNATIVES { Some(union) } else { None }
+        };
+        let (prefix, suffix) = (union(|shape| &shape.prefix), union(|shape| &shape.suffix));
+        if shapes.iter().all(|shape| shape.exact)
+            && let Some(literals) = prefix
+        {
+            return Self::exact(literals);
+        }
+        // One set for all branches, made of the best that each has; none if one branch has none.
+        let best = shapes.into_iter().map(|shape| {
+            let shortest = |set: &Literals| set.iter().map(Vec::len).min();
+            shape.into_required().into_iter().max_by_key(shortest)
+        });
+        let required = best.collect::<Option<Vec<_>>>().map(|sets| sets.into_iter().flatten());
+        Self {
+            required: required.map(Iterator::collect).into_iter().collect(),
+            prefix: prefix.unwrap_or_else(|| [vec![]].into()),
+            suffix: suffix.unwrap_or_else(|| [vec![]].into()),
+            exact: false,
+        }
+    }
+
+    fn into_required(mut self) -> Vec<Literals> {
+        add(&mut self.required, &self.prefix);
+        add(&mut self.required, &self.suffix);
+        self.required
+    }
+}
+
+/// Each of the first followed by each of the second.
+fn joined(first: &Literals, second: &Literals) -> Option<Literals> {
+    (first.len() * second.len() <= MOST_ALTERNATIVES).then(|| {
+        first.iter().flat_map(|a| second.iter().map(move |b| [&a[..], b].concat())).collect()
+    })
+}
+
+fn add(required: &mut Vec<Literals>, set: &Literals) {
+    if set.iter().all(|literal| literal.len() >= 3) && !required.contains(set) {
+        required.push(set.clone());
+    }
+}

@@ -1,0 +1,40 @@
+//! The form that Auth0's logs API gives agents in: `Chrome Mobile iOS 131.0.6778 / iOS 18.1.0`.
+//!
+//! It is what the npm package `useragent` makes of an agent by older rules of uap-core: the families
+//! of browser and system, each with a version of three parts, in which zeros stand for what is
+//! unknown.
+
+use super::{OTHER, Os, SecondOpinion, UserAgent};
+
+/// Nothing if the agent is not in this form.
+pub(super) fn parse(agent: &str) -> Option<UserAgent> {
+    let (browser, system) = agent.split_once(" / ")?;
+    let ((name, version), (os, os_version)) = (split(browser)?, split(system)?);
+    Some(UserAgent {
+        name: name.to_owned(),
+        // `125.0` is the whole version of many browsers, which say no more than `125.0` or
+        // `125.0.0.0` of themselves.
+        version: known(version).map(|version| version.strip_suffix(".0").unwrap_or(version).into()),
+        os: (os != OTHER)
+            .then(|| Os::new(os.to_owned(), known(os_version).map(|v| without_zeros(v).into()))),
+        device: OTHER.to_owned(),
+        crawler: SecondOpinion::of(agent).crawler,
+    })
+}
+
+/// Family and version, such as `iOS` and `18.1.0`.
+fn split(half: &str) -> Option<(&str, &str)> {
+    let (family, version) = half.rsplit_once(' ')?;
+    let mut parts = version.split('.');
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_version = parts.by_ref().take(3).filter(|part| is_number(part)).count() == 3;
+    (is_version && parts.next().is_none() && !family.is_empty()).then_some((family, version))
+}
+
+fn known(version: &str) -> Option<&str> {
+    (without_zeros(version) != "0").then_some(version)
+}
+
+fn without_zeros(version: &str) -> &str {
+    version.trim_end_matches(".0")
+}
