@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::Input;
 use crate::changes::Change;
 use crate::codes::{self, LogType};
-use crate::event::{self, Event};
+use crate::event::{self, Broken, Event};
 use crate::geoip::{Geo, GeoIp, Location, Network};
 use crate::json::{self, Copier, Member, decode, member, write_str};
 use crate::user_agent::{UserAgent, UserAgents};
@@ -122,28 +122,30 @@ impl Mapper {
     ) -> Document {
         let start = out.len();
         let mut copier = Copier::default();
-        let problem = match self.event_document(raw, raw, input, received, &mut copier, out) {
+        // Jiter steps over strings without a look at their encoding.
+        let read = match std::str::from_utf8(raw) {
+            Ok(_) => self.event_document(raw, raw, input, received, &mut copier, out),
+            Err(error) => Err(Broken::Syntax(error.to_string())),
+        };
+        let problem = match read {
             Ok(document) => return document,
             Err(problem) => problem,
         };
         // The common case pays nothing for what follows: the event is read again, put right.
         out.truncate(start);
         let repaired = json::repair(raw);
+        let mut is_json = !matches!(problem, Broken::Syntax(_));
         if repaired.as_bytes() != raw {
             copier = Copier::default();
             copier.changes.note(Change::Repaired);
             let repaired = repaired.as_bytes();
-            if let Ok(document) =
-                self.event_document(repaired, raw, input, received, &mut copier, out)
-            {
-                return document;
+            match self.event_document(repaired, raw, input, received, &mut copier, out) {
+                Ok(document) => return document,
+                Err(problem) => is_json = !matches!(problem, Broken::Syntax(_)),
             }
             out.truncate(start);
         }
-        let kind = match problem {
-            event::Broken::Syntax(_) => Kind::NotJson,
-            event::Broken::Shape | event::Broken::Content => Kind::Broken,
-        };
+        let kind = if is_json { Kind::Broken } else { Kind::NotJson };
         // Not under its log_id, if it has one: the event may yet come whole.
         let (id, _) = document_id(None, raw);
         let error = ErrorDocument { id, date: None, kind, reason: &problem.to_string() };
@@ -204,10 +206,11 @@ impl Mapper {
         received: DateTime<Utc>,
         copier: &mut Copier,
         out: &mut Vec<u8>,
-    ) -> Result<Document, event::Broken> {
+    ) -> Result<Document, Broken> {
         out.extend_from_slice(b"{\"auth0\":{\"logs\":{\"data\":{");
         let event = event::read(event, copier, out)?;
-        let code = event.code.as_deref();
+        let code = event.code.map(decode);
+        let code = code.as_deref();
         let log_type = code.and_then(codes::find);
         let details = Details { members: &event.details };
 
@@ -363,7 +366,7 @@ fn write_type(out: &mut Vec<u8>, code: Option<&str>, log_type: Option<&LogType>)
 /// `auth0.logs.data.login`, from the details of a successful login.
 fn write_login(out: &mut Vec<u8>, details: &Details<'_>) {
     let number = |out: &[u8], path: &[&str]| details.get(out, path).and_then(|t| whole_number(&t));
-    let date = |number: Option<i64>| number.and_then(DateTime::from_timestamp_millis);
+    let date = |number: Option<i64>| number.and_then(event::date_of_milliseconds);
     let initiated = date(number(out, &["initiatedAt"]));
     let completed = date(number(out, &["completedAt"]));
     let elapsed = number(out, &["elapsedTime"]);
@@ -418,8 +421,10 @@ fn write_analyst_fields(out: &mut Vec<u8>, event: &Event<'_>, details: &Details<
         let value = paths.iter().find_map(|path| details.get(out, path));
         write_scalar_member(out, name, value.as_deref());
     }
-    let ja4 = event.security_context.and_then(|context| member(context, "ja4"));
-    write_scalar_member(out, "ja4", ja4);
+    if let Some(ja4) = event.security_context.and_then(|context| scalar_text(context, "ja4")) {
+        out.extend_from_slice(b",\"ja4\":");
+        write_str(out, &ja4);
+    }
     let transaction = match event.transaction_linking_id {
         Some(id) => Some(id.to_owned()),
         None => details.get(out, &["transaction", "id"]),
@@ -565,7 +570,7 @@ struct LocationInfo<'a> {
 
 impl<'a> LocationInfo<'a> {
     fn read(token: &'a [u8]) -> Self {
-        let text = |name| member(token, name).filter(|value| is_scalar(value)).map(decode);
+        let text = |name| scalar_text(token, name);
         let texts = ["city_name", "continent_code", "country_code", "country_name", "time_zone"];
         Self { token, texts: texts.map(text) }
     }
@@ -709,19 +714,21 @@ fn write_organization(out: &mut Vec<u8>, event: &Event<'_>) {
 
 /// `tls.client.ja3` and `trace.id`.
 fn write_traces(out: &mut Vec<u8>, event: &Event<'_>) {
-    let scalar = |object: Option<&'_ [u8]>, name| {
-        object.and_then(|o| member(o, name)).filter(|v| is_scalar(v)).map(<[u8]>::to_owned)
-    };
-    if let Some(ja3) = scalar(event.security_context, "ja3") {
+    if let Some(ja3) = event.security_context.and_then(|context| scalar_text(context, "ja3")) {
         out.extend_from_slice(b",\"tls\":{\"client\":{\"ja3\":");
-        out.extend_from_slice(&ja3);
+        write_str(out, &ja3);
         out.extend_from_slice(b"}}");
     }
-    if let Some(trace) = scalar(event.references, "trace_id") {
+    if let Some(trace) = event.references.and_then(|refs| scalar_text(refs, "trace_id")) {
         out.extend_from_slice(b",\"trace\":{\"id\":");
-        out.extend_from_slice(&trace);
+        write_str(out, &trace);
         out.push(b'}');
     }
+}
+
+/// A scalar member of an object as received, as text: what it holds was not made acceptable yet.
+fn scalar_text<'a>(object: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
+    member(object, name).filter(|value| is_scalar(value)).map(decode)
 }
 
 fn write_user_agent(out: &mut Vec<u8>, original: &str, parsed: &UserAgent) {

@@ -63,8 +63,21 @@ pub(crate) const MEMBERS: &[(&str, Shape)] = &[
     ("transaction_linking_id", Shape::Text),
 ];
 
-/// Names below `auth0.logs.data` that the mapper writes itself.
-const OWN_NAMES: &[&str] = &["classification", "date", "log_id", "login", "type", "type_id"];
+/// Names below `auth0.logs.data` that are no member's: the mapper writes them itself, or the index
+/// template has them for what is moved elsewhere.
+const TAKEN_NAMES: &[&str] = &[
+    "$event_schema",
+    "classification",
+    "date",
+    "ip",
+    "log_id",
+    "login",
+    "type",
+    "type_id",
+    "user_agent",
+    "user_id",
+    "user_name",
+];
 
 /// The fields of an event that the document needs beyond `auth0.logs.data`. A token is the text of a
 /// JSON value as received, never one that holds nothing.
@@ -72,7 +85,8 @@ const OWN_NAMES: &[&str] = &["classification", "date", "log_id", "login", "type"
 pub(crate) struct Event<'a> {
     pub(crate) log_id: Option<&'a [u8]>,
     pub(crate) date: Option<DateTime<Utc>>,
-    pub(crate) code: Option<Cow<'a, str>>,
+    /// The type's code.
+    pub(crate) code: Option<&'a [u8]>,
     pub(crate) ip: Option<&'a [u8]>,
     pub(crate) client_ip: Option<&'a [u8]>,
     pub(crate) user_id: Option<&'a [u8]>,
@@ -86,8 +100,6 @@ pub(crate) struct Event<'a> {
     pub(crate) transaction_linking_id: Option<&'a [u8]>,
     /// The members of `details` that are in the output.
     pub(crate) details: Vec<Member>,
-    /// Whether anything in it is a log event's.
-    is_log_event: bool,
 }
 
 /// Why a piece is no event.
@@ -119,11 +131,18 @@ pub(crate) fn read<'a>(
         json.finish()?;
         return Err(Broken::Shape);
     }
-    let mut reader =
-        Reader { event: Event::default(), copier, out, written: HashSet::with_capacity(64) };
+    let mut reader = Reader {
+        event: Event::default(),
+        pulled_id: None,
+        date: None,
+        is_log_event: false,
+        copier,
+        out,
+        written: HashSet::with_capacity(64),
+    };
     reader.members(&mut json, Level::Envelope)?;
     json.finish()?;
-    if reader.event.is_log_event { Ok(reader.event) } else { Err(Broken::Content) }
+    if reader.is_log_event { Ok(reader.finish()) } else { Err(Broken::Content) }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,8 +169,10 @@ enum Name {
 }
 
 impl Name {
+    /// `raw` is the name as it stands between its quotes.
     fn of(raw: &[u8]) -> Self {
-        match raw {
+        let name = json::decode_name(raw);
+        match name.as_bytes() {
             b"data" => Self::Data,
             b"log_id" => Self::LogId,
             b"_id" => Self::PulledId,
@@ -163,17 +184,11 @@ impl Name {
             b"user_name" => Self::Username,
             b"user_agent" => Self::UserAgent,
             b"isMobile" => Self::Mapped("is_mobile", Shape::Boolean),
-            _ => match MEMBERS.binary_search_by(|(name, _)| name.as_bytes().cmp(raw)) {
+            _ => match MEMBERS.binary_search_by(|(member, _)| (*member).cmp(&name)) {
                 Ok(index) => MEMBERS
                     .get(index)
                     .map_or(Self::Schema, |(name, shape)| Self::Mapped(name, *shape)),
-                Err(_) => {
-                    let mut token = Vec::with_capacity(raw.len() + 2);
-                    token.push(b'"');
-                    token.extend_from_slice(raw);
-                    token.push(b'"');
-                    Self::Other(json::decode(&token).into_owned())
-                }
+                Err(_) => Self::Other(name.into_owned()),
             },
         }
     }
@@ -181,6 +196,11 @@ impl Name {
 
 struct Reader<'a, 'r> {
     event: Event<'a>,
+    /// A pulled event's `_id`, which stands in where there is no `log_id`.
+    pulled_id: Option<&'a [u8]>,
+    date: Option<&'a [u8]>,
+    /// Whether anything in it is a log event's.
+    is_log_event: bool,
     copier: &'r mut Copier,
     out: &'r mut Vec<u8>,
     /// The names written so far: an engine refuses a second member of one name.
@@ -206,49 +226,49 @@ impl<'a> Reader<'a, '_> {
         level: Level,
     ) -> Result<(), Broken> {
         if !matches!(name, Name::Other(_)) {
-            self.event.is_log_event = true;
+            self.is_log_event = true;
         }
-        match name {
+        // What goes to another place of the document is kept, the rest is written here.
+        let slot = match name {
             Name::Data if level == Level::Envelope && peek == Peek::Object => {
                 return self.members(json, Level::Data);
             }
             Name::Data => return self.unmapped(json, peek, "data"),
-            Name::Schema => {
-                json.known_skip(peek)?;
-            }
-            Name::LogId => {
-                let token = token(json, peek)?;
-                self.event.log_id = token.or(self.event.log_id);
-            }
-            Name::PulledId => {
-                let token = token(json, peek)?;
-                self.event.log_id = self.event.log_id.or(token);
-            }
-            Name::Date => {
-                if let Some(token) = token(json, peek)? {
-                    self.date(token);
-                }
-            }
-            Name::Type => {
-                let token = token(json, peek)?;
-                self.event.code = token.map(json::decode).or(self.event.code.take());
-            }
-            Name::Ip => self.event.ip = token(json, peek)?.or(self.event.ip),
-            Name::UserId => self.event.user_id = token(json, peek)?.or(self.event.user_id),
-            Name::Username => self.event.user_name = token(json, peek)?.or(self.event.user_name),
-            Name::UserAgent => self.event.user_agent = token(json, peek)?.or(self.event.user_agent),
             Name::Mapped(name, shape) => return self.mapped(json, peek, name, shape),
             Name::Other(name) => return self.unmapped(json, peek, &name),
+            Name::Schema => {
+                json.known_skip(peek)?;
+                return Ok(());
+            }
+            Name::LogId => &mut self.event.log_id,
+            Name::PulledId => &mut self.pulled_id,
+            Name::Date => &mut self.date,
+            Name::Type => &mut self.event.code,
+            Name::Ip => &mut self.event.ip,
+            Name::UserId => &mut self.event.user_id,
+            Name::Username => &mut self.event.user_name,
+            Name::UserAgent => &mut self.event.user_agent,
+        };
+        // The first that holds something stays. (A stream event has its log_id twice.)
+        if let Some(token) = token(json, peek)?
+            && *slot.get_or_insert(token) != token
+        {
+            self.copier.changes.note(Change::DuplicateName);
         }
         Ok(())
     }
 
-    fn date(&mut self, token: &'a [u8]) {
-        self.event.date = parse_date(&json::decode(token));
-        if self.event.date.is_none() {
-            self.copier.changes.note(Change::BadDate);
-            self.beside("date", token);
+    fn finish(mut self) -> Event<'a> {
+        self.event.log_id = self.event.log_id.or(self.pulled_id);
+        match self.date.map(|token| (token, parse_date(&json::decode(token)))) {
+            Some((token, None)) => {
+                self.copier.changes.note(Change::BadDate);
+                self.beside("date", token);
+            }
+            Some((_, date)) => self.event.date = date,
+            None => {}
         }
+        self.event
     }
 
     /// A member that the index template knows.
@@ -276,7 +296,7 @@ impl<'a> Reader<'a, '_> {
             }
             (Shape::Record, Peek::Object) => {
                 let start = json.current_index();
-                self.put(name, |copier, out| copier.copy(json, peek, out, MAX_DEPTH))?;
+                self.put(name, |copier, out| copier.copy_record(json, out))?;
                 self.keep(name, json.slice_to_current(start));
                 Ok(())
             }
@@ -316,15 +336,9 @@ impl<'a> Reader<'a, '_> {
 
     /// A member that the index template does not know. Its name must not be read as a path.
     fn unmapped(&mut self, json: &mut Jiter<'a>, peek: Peek, name: &str) -> Result<(), Broken> {
-        let mut safe: String = name
-            .chars()
-            .map(|c| if c == '.' || c.is_control() { '_' } else { c })
-            .take(256)
-            .collect();
-        if safe.trim().is_empty() {
-            safe = "_".to_owned();
-        }
-        if OWN_NAMES.contains(&name) || MEMBERS.iter().any(|(member, _)| *member == safe) {
+        let mut safe = json::safe_name(name);
+        if TAKEN_NAMES.contains(&safe.as_str()) || MEMBERS.iter().any(|(member, _)| *member == safe)
+        {
             safe.push_str("_text");
         }
         if safe != name {
@@ -399,7 +413,12 @@ fn parse_date(text: &str) -> Option<DateTime<Utc>> {
         Err(_) => NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok()?.and_utc(),
     };
     // From here on in whole milliseconds: the engines know neither finer times nor leap seconds.
-    let date = DateTime::from_timestamp_millis(date.timestamp_millis())?;
+    date_of_milliseconds(date.timestamp_millis())
+}
+
+/// A number of milliseconds as a date.
+pub(crate) fn date_of_milliseconds(milliseconds: i64) -> Option<DateTime<Utc>> {
+    let date = DateTime::from_timestamp_millis(milliseconds)?;
     (DATES.0..=DATES.1).contains(&date.timestamp()).then_some(date)
 }
 

@@ -69,8 +69,17 @@ impl Copier {
         level: u8,
     ) -> Result<Vec<Member>, JiterError> {
         let mut members = Vec::new();
-        self.object(json, out, level, ROOT_PATH, Some(&mut members))?;
+        self.object(json, out, level, ROOT_PATH, Names::Keys, Some(&mut members))?;
         Ok(members)
+    }
+
+    /// Copies an object whose members are mapped each by its name. Containers in it become text.
+    pub(crate) fn copy_record(
+        &mut self,
+        json: &mut Jiter<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, JiterError> {
+        self.object(json, out, MAX_DEPTH, ROOT_PATH, Names::Paths, None)
     }
 
     fn copy_at(
@@ -82,7 +91,9 @@ impl Copier {
         path: usize,
     ) -> Result<bool, JiterError> {
         match peek {
-            Peek::Object if level <= MAX_DEPTH => self.object(json, out, level, path, None),
+            Peek::Object if level <= MAX_DEPTH => {
+                self.object(json, out, level, path, Names::Keys, None)
+            }
             Peek::Array if level <= MAX_DEPTH => self.array(json, out, level, path),
             Peek::Object | Peek::Array => {
                 let text = skip(json, peek)?;
@@ -159,13 +170,14 @@ impl Copier {
         out: &mut Vec<u8>,
         level: u8,
         path: usize,
+        names: Names,
         members: Option<&mut Vec<Member>>,
     ) -> Result<bool, JiterError> {
         let start = out.len();
         let first_member = self.open.len();
         let mut many: Option<HashSet<Vec<u8>>> = None;
         out.push(b'{');
-        let mut next = json.next_object_bytes()?.map(|name| write_name(out, name));
+        let mut next = json.next_object_bytes()?.map(|name| write_name(out, name, names));
         while let Some(written) = next {
             let Written { before, name, change } = written;
             if let Some(change) = change {
@@ -184,7 +196,7 @@ impl Copier {
                     out.truncate(before);
                 }
             }
-            next = json.next_key_bytes()?.map(|name| write_name(out, name));
+            next = json.next_key_bytes()?.map(|name| write_name(out, name, names));
         }
         if let Some(members) = members {
             members.extend(self.open.drain(first_member..));
@@ -235,6 +247,15 @@ fn close(out: &mut Vec<u8>, start: usize, bracket: u8) -> bool {
     true
 }
 
+/// What the names in an object are to an engine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// Keys of a flat object, or of one that is not indexed: any text.
+    Keys,
+    /// Parts of a field's name, in which dots separate levels.
+    Paths,
+}
+
 struct Written {
     /// The output's length before the name and its comma.
     before: usize,
@@ -244,27 +265,23 @@ struct Written {
 }
 
 /// Writes a member's name, given as it stands between its quotes.
-fn write_name(out: &mut Vec<u8>, raw: &[u8]) -> Written {
+fn write_name(out: &mut Vec<u8>, raw: &[u8], names: Names) -> Written {
     let before = out.len();
     if out.last() != Some(&b'{') {
         out.push(b',');
     }
     let start = out.len() + 1;
     let mut change = None;
-    if raw.len() <= MAX_NAME && !raw.contains(&b'\\') {
+    if names == Names::Keys && raw.len() <= MAX_NAME && !raw.contains(&b'\\') {
         out.push(b'"');
         out.extend_from_slice(raw);
         out.push(b'"');
     } else {
-        let mut token = Vec::with_capacity(raw.len() + 2);
-        token.push(b'"');
-        token.extend_from_slice(raw);
-        token.push(b'"');
-        let decoded = decode(&token);
-        let mut name = Cow::Borrowed(cut(&decoded, MAX_NAME));
-        if name.contains('\0') {
-            name = Cow::Owned(name.replace('\0', "\u{fffd}"));
-        }
+        let decoded = decode_name(raw);
+        let name = match names {
+            Names::Keys => cut(&decoded, MAX_NAME).replace('\0', "\u{fffd}"),
+            Names::Paths => safe_name(&decoded),
+        };
         if name != decoded {
             change = Some(Change::NameAdjusted);
         }
@@ -300,6 +317,23 @@ pub(crate) fn decode(token: &[u8]) -> Cow<'_, str> {
         },
         _ => String::from_utf8_lossy(token),
     }
+}
+
+/// A name as it stands between its quotes → its text.
+pub(crate) fn decode_name(raw: &[u8]) -> Cow<'_, str> {
+    if !raw.contains(&b'\\') {
+        return String::from_utf8_lossy(raw);
+    }
+    Cow::Owned(decode(&[b"\"", raw, b"\""].concat()).into_owned())
+}
+
+/// Makes a name one that an engine cannot read as a path, and that is no blank.
+pub(crate) fn safe_name(name: &str) -> String {
+    if name.trim().is_empty() {
+        return "_".to_owned();
+    }
+    let safe = |c: char| if c == '.' || c.is_control() { '_' } else { c };
+    name.chars().map(safe).take(256).collect()
 }
 
 /// The longest prefix of at most `limit` bytes that ends between two characters.
