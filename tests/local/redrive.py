@@ -18,7 +18,7 @@ from tools import StackError, say
 
 # As in template.yaml.
 BATCH_SIZE = 10
-MAX_RECEIVE_COUNT = 5
+MAX_RECEIVE_COUNT = 1000
 VISIBILITY_TIMEOUT = 360
 
 # AWS waits for the visibility timeout before it tries a message again. On a developer's machine the
