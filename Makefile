@@ -39,8 +39,10 @@ lint: ## check formatting and lints
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
+# The whole workspace, as for the end-to-end tests: another selection has other features of the same
+# dependencies, and compiles them all again.
 unit: ## run the unit tests
-	cargo test --workspace --exclude e2e --locked
+	cargo test --workspace --lib --bins --test it --locked
 
 e2e: ## run the end-to-end tests on real engines (one of them: ARGS='name of the test')
 	@$(STACK) e2e

@@ -67,9 +67,13 @@ def _source(document: Mapping[str, Any]) -> str:
     return " ".join(filter(None, [_value(document, "source.ip"), ", ".join(filter(None, place))]))
 
 
+def _fit(cell: str, width: int) -> str:
+    return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
+
+
 def _table(documents: list[dict[str, Any]]) -> str:
     """Left-aligned columns, each as wide as its widest cell up to a limit."""
-    limits = {"time": 24, "type": 28, "action": 34, "outcome": 8, "user": 30, "source": 44}
+    limits = {"time": 24, "type": 32, "action": 36, "outcome": 8, "user": 26, "source": 36}
     rows = [list(limits)]
     for document in documents:
         rows.append(
@@ -87,7 +91,7 @@ def _table(documents: list[dict[str, Any]]) -> str:
         for column, limit in enumerate(limits.values())
     ]
     lines = (
-        "  ".join(cell[:width].ljust(width) for cell, width in zip(row, widths)) for row in rows
+        "  ".join(_fit(cell, width) for cell, width in zip(row, widths, strict=True)) for row in rows
     )
     return "\n".join(line.rstrip() for line in lines)
 
