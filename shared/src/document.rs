@@ -413,7 +413,8 @@ fn whole_number(token: &[u8]) -> Option<i64> {
 fn write_analyst_fields(out: &mut Vec<u8>, event: &Event<'_>, details: &Details<'_>) {
     const COPIES: &[(&str, &[&[&str]])] = &[
         ("family_id", &[&["familyId"]]),
-        ("session_id", &[&["session_id"]]),
+        // Token exchanges name it below the token.
+        ("session_id", &[&["session_id"], &["refresh_token", "session_id"]]),
         ("device_id", &[&["device_id"]]),
         ("grant_type", &[&["grantType"], &["grant_type"], &["body", "grant_type"]]),
     ];
@@ -425,9 +426,12 @@ fn write_analyst_fields(out: &mut Vec<u8>, event: &Event<'_>, details: &Details<
         out.extend_from_slice(b",\"ja4\":");
         write_str(out, &ja4);
     }
+    // The name differs from type to type; no type has two of them.
+    const TRANSACTION: &[&[&str]] =
+        &[&["transaction_id"], &["transaction_linking_id"], &["transaction", "id"]];
     let transaction = match event.transaction_linking_id {
         Some(id) => Some(id.to_owned()),
-        None => details.get(out, &["transaction", "id"]),
+        None => TRANSACTION.iter().find_map(|path| details.get(out, path)),
     };
     write_scalar_member(out, "transaction_id", transaction.as_deref());
 }
