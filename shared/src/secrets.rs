@@ -35,7 +35,7 @@ const PREVIOUS: &str = "AWSPREVIOUS";
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Secrets Manager knows no such secret.
-    #[error("the secret {id} does not exist")]
+    #[error("the secret {id} does not exist, or has no value yet")]
     Missing {
         /// Name or ARN, as configured.
         id: String,

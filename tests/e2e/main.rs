@@ -34,6 +34,7 @@ macro_rules! on_both_engines {
 mod delivery;
 mod poller;
 mod rollover;
+mod secrets;
 mod setup;
 mod webhook;
 mod world;

@@ -317,3 +317,49 @@ async fn a_broken_event_of_a_page_is_kept_and_the_checkpoint_goes_past_it() {
     deliver(&world.webhook(), json_lines(&events).as_bytes()).await;
     assert_eq!(world.stream.count().await, sent.len());
 }
+
+#[tokio::test]
+async fn a_backfill_reads_its_window_and_leaves_the_checkpoint_alone() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let poller = world.function_with("poller", 1, &[("INITIAL_INTERVAL", "90m")]);
+    let hours_ago = |hours| chrono::Utc::now() - TimeDelta::hours(hours);
+    let wanted = e2e::events::Events::new(fastrand::u64(..), hours_ago(6)).take(350);
+    let later = e2e::events::Events::new(fastrand::u64(..), hours_ago(4)).take(30);
+    let live = events().take(10);
+    world.tenant.add(&[wanted.clone(), later].concat());
+    world.tenant.add(&live);
+    poll(&poller).await.unwrap();
+    let checkpoint = world.table.checkpoint().await;
+
+    // Four slow pages do not fit into one order of five seconds.
+    world.tenant.fail_pages([Fault::Slow(Duration::from_millis(800)); 8]);
+    let mut from = hours_ago(7).to_rfc3339();
+    let mut orders = 0;
+    loop {
+        let order =
+            serde_json::json!({ "backfill": { "from": from, "to": hours_ago(5).to_rfc3339() } });
+        let answer = poller.invoke(order, Duration::from_secs(5)).await.unwrap();
+        orders += 1;
+        if answer["backfill"]["done"] == true {
+            break;
+        }
+        assert_eq!(answer["stopped"], "out_of_time", "{answer}");
+        answer["backfill"]["next_from"].as_str().unwrap().clone_into(&mut from);
+        assert!(orders < 10, "each order gets on: {answer}");
+    }
+    assert!(orders > 1, "it did not fit into one");
+    world.stream.assert_holds_exactly(&log_ids(&[wanted, live].concat())).await;
+    assert_eq!(world.table.checkpoint().await, checkpoint);
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_used_is_refused_and_says_why() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let poller = world.poller();
+    let order = serde_json::json!({ "backfill": { "from": "yesterday", "to": "today" } });
+    let Err(InvokeError::Reported(error)) = poller.invoke(order, TIMEOUT).await else {
+        panic!("{}", poller.logs());
+    };
+    assert_eq!(error["errorType"], "BackfillOrderUnusable");
+    assert_eq!(world.tenant.counters().requests, 0);
+}

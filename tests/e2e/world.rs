@@ -82,6 +82,11 @@ impl World {
         Function::new(stack::binary(binary), concurrency, &variables)
     }
 
+    /// The id of one of this world's secrets, `webhook` or `auth0`.
+    pub(crate) fn secret_id(&self, name: &str) -> String {
+        format!("{}/{name}", self.table.name)
+    }
+
     pub(crate) fn webhook(&self) -> Function {
         self.function("webhook", 1)
     }

@@ -30,7 +30,9 @@ pub fn variables() -> Vec<(String, String)> {
     .into()
 }
 
-fn config(endpoint: String) -> SdkConfig {
+/// For a client of the service at this address.
+#[must_use]
+pub fn config(endpoint: String) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
@@ -49,6 +51,26 @@ pub async fn create_secret(name: &str, value: &Value) -> String {
     let client = aws_sdk_secretsmanager::Client::new(&config(stack::moto_url()));
     let made = client.create_secret().name(name).secret_string(value.to_string()).send().await;
     made.expect("the secret can be made").name.expect("a secret has a name")
+}
+
+/// A secret as the template makes it, for the operator to fill in; gives its id.
+///
+/// # Panics
+/// Where it cannot be made.
+pub async fn create_empty_secret(name: &str) -> String {
+    let client = aws_sdk_secretsmanager::Client::new(&config(stack::moto_url()));
+    let made = client.create_secret().name(name).send().await;
+    made.expect("the secret can be made").name.expect("a secret has a name")
+}
+
+/// Makes this JSON the current version, and what was current the previous one.
+///
+/// # Panics
+/// Where it cannot be put.
+pub async fn rotate_secret(id: &str, value: &Value) {
+    let client = aws_sdk_secretsmanager::Client::new(&config(stack::moto_url()));
+    let put = client.put_secret_value().secret_id(id).secret_string(value.to_string()).send();
+    put.await.expect("the secret can be rotated");
 }
 
 /// The poller's table.

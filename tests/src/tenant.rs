@@ -82,12 +82,12 @@ pub struct Tenant {
 struct Shared {
     url: String,
     client_id: String,
-    client_secret: String,
     state: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    client_secret: String,
     events: BTreeMap<String, Value>,
     /// Checkpoints below this one are older than the retention.
     oldest: String,
@@ -121,8 +121,10 @@ impl Tenant {
         let shared = Arc::new(Shared {
             url: url.clone(),
             client_id: client_id.to_owned(),
-            client_secret: client_secret.to_owned(),
-            state: Mutex::default(),
+            state: Mutex::new(Inner {
+                client_secret: client_secret.to_owned(),
+                ..Inner::default()
+            }),
         });
         let router = Router::new()
             .route("/oauth/token", post(token))
@@ -164,6 +166,13 @@ impl Tenant {
     /// Tokens issued from now on live so long (24 h otherwise).
     pub fn token_life(&self, life: TimeDelta) {
         self.shared.lock().token_life = Some(life);
+    }
+
+    /// From now on only this secret is right, and no token that was issued before.
+    pub fn rotate_client_secret(&self, client_secret: &str) {
+        let mut state = self.shared.lock();
+        client_secret.clone_into(&mut state.client_secret);
+        state.tokens.clear();
     }
 
     /// Forgets the events before this log id, as at the end of the retention: a checkpoint among
@@ -221,8 +230,8 @@ fn issue(shared: &Shared, body: &[u8]) -> Response {
     if request["grant_type"] != "client_credentials" {
         return refuse(StatusCode::FORBIDDEN, "unauthorized_client", "grant type not allowed");
     }
-    if request["client_id"] != shared.client_id || request["client_secret"] != shared.client_secret
-    {
+    let mut state = shared.lock();
+    if request["client_id"] != shared.client_id || request["client_secret"] != state.client_secret {
         return refuse(StatusCode::UNAUTHORIZED, "access_denied", "Unauthorized");
     }
     let audience = format!("{}/api/v2/", shared.url);
@@ -230,7 +239,6 @@ fn issue(shared: &Shared, body: &[u8]) -> Response {
         let description = format!("Service not found: {}", request["audience"]);
         return refuse(StatusCode::FORBIDDEN, "access_denied", &description);
     }
-    let mut state = shared.lock();
     state.counters.tokens += 1;
     let token = format!("stand-in.{}.{:016x}", state.counters.tokens, fastrand::u64(..));
     let life = state.token_life.unwrap_or(TimeDelta::hours(24));

@@ -14,7 +14,7 @@ use reqwest::{Client, RequestBuilder, StatusCode, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::page::Page;
@@ -177,7 +177,9 @@ impl Auth0 {
 
     /// The secret is read each time: tokens are rare, and a rotated secret is then in use at once.
     async fn new_token(&self, deadline: Deadline) -> Result<Token, Auth0Error> {
-        let client = self.secrets.auth0_client(&self.secret_id).await?;
+        let client = timeout_at(deadline.instant(), self.secrets.auth0_client(&self.secret_id))
+            .await
+            .map_err(|_| Auth0Error::Unavailable("its secret was not read in time".to_owned()))??;
         let request = self.http.post(self.token_url.clone()).json(&json!({
             "grant_type": "client_credentials",
             "client_id": client.client_id,

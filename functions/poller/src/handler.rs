@@ -54,7 +54,7 @@ enum Stopped {
 #[derive(Debug, Serialize)]
 pub(crate) struct Answer {
     stopped: Stopped,
-    /// Pages that Auth0 gave, the empty one at the end included.
+    /// Pages that were finished, the empty one at the end included.
     pages: usize,
     received: usize,
     stored: usize,
@@ -281,6 +281,10 @@ impl<'a> Run<'a> {
             if page.is_empty() || self.is_past_window(&page) {
                 return self.arrive(&from).await;
             }
+            if self.deadline.remaining() < self.pace.write {
+                // The page before took the time that this one was read for.
+                return Err(Halt::OutOfTime);
+            }
             let next = match page.last_id() {
                 Some(next) if next != from => next.to_owned(),
                 // There is no way on. What the page holds is shipped all the same: it may be new.
@@ -303,7 +307,17 @@ impl<'a> Run<'a> {
             };
             self.advance(next.clone());
             from = next;
-            read = following?;
+            read = match following {
+                // A page was stored meanwhile. If Auth0 stays so, the next run achieves nothing, and
+                // that is an error.
+                Err(Halt::Failed(PollError::Auth0(
+                    error @ (Auth0Error::Unavailable(_) | Auth0Error::Malformed(_)),
+                ))) => {
+                    tracing::warn!(%error, "leaving the rest to the next run");
+                    return Err(Halt::OutOfTime);
+                }
+                following => following?,
+            };
         }
     }
 
@@ -333,8 +347,6 @@ impl<'a> Run<'a> {
             if !backoff.pause(until.minus(wait + self.pace.read)).await {
                 return Err(match error {
                     Auth0Error::RateLimited { .. } => Halt::RateLimited,
-                    // Something was achieved; if Auth0 stays so, the next run achieves nothing.
-                    _ if self.metrics.poll_pages > Some(0) => Halt::OutOfTime,
                     error => error.into(),
                 });
             }
@@ -387,7 +399,7 @@ impl<'a> Run<'a> {
     /// later one.
     async fn arrive(&mut self, from: &str) -> Result<(), Halt> {
         match &self.place {
-            Place::Live(Some(checkpoint)) if checkpoint == from => return Ok(()),
+            Place::Live(Some(checkpoint)) if checkpoint == from => {}
             Place::Live(_) => self.save(from).await?,
             Place::Backfill { .. } => {}
         }
@@ -398,7 +410,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// A page is done with.
     fn advance(&mut self, from: String) {
+        self.metrics.poll_pages = self.metrics.poll_pages.map(|pages| pages + 1);
         match &mut self.place {
             Place::Live(checkpoint) => *checkpoint = Some(from),
             Place::Backfill { progress, .. } => progress.next_from = from,
@@ -413,7 +427,6 @@ impl<'a> Run<'a> {
     }
 
     fn count_read(&mut self, read: Read) -> Page {
-        self.metrics.poll_pages = self.metrics.poll_pages.map(|pages| pages + 1);
         self.metrics.rate_limit_remaining = read.answer.rate_limit_remaining;
         self.pace.read = self.pace.read.max(read.took);
         read.answer.page

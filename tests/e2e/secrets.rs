@@ -1,0 +1,169 @@
+//! Secrets with real version stages: rotation loses nothing, and an outage takes nothing away.
+
+use auth0_ecs::secrets::{SearchCredentials, SecretError, Secrets, WebhookToken};
+use e2e::aws::{self, create_empty_secret, create_secret, rotate_secret};
+use e2e::events::{json_lines, log_ids};
+use e2e::proxy::{Fault, Proxy};
+use e2e::runtime::gateway_request;
+use e2e::stack::{self, EngineKind};
+use serde_json::json;
+
+use crate::world::{TOKEN, World, events, poll, post, send};
+
+fn unique(name: &str) -> String {
+    format!("e2e{:012x}/{name}", fastrand::u64(..1 << 48))
+}
+
+fn secrets() -> Secrets {
+    Secrets::new(&aws::config(stack::moto_url()))
+}
+
+async fn rotated_token(id: &str, token: &str) {
+    rotate_secret(id, &json!({ "token": token })).await;
+}
+
+#[tokio::test]
+async fn after_a_rotation_the_new_and_the_previous_token_are_accepted() {
+    let id = create_secret(&unique("webhook"), &json!({ "token": "first" })).await;
+    let token = WebhookToken::new(secrets(), id.clone());
+    assert_eq!(token.verify(b"first").await, Ok(true));
+
+    rotated_token(&id, "second").await;
+    assert_eq!(token.verify(b"first").await, Ok(true));
+    assert_eq!(token.verify(b"second").await, Ok(true), "read again when the check fails");
+    assert_eq!(token.verify(b"first").await, Ok(true), "still the previous one");
+    assert_eq!(token.verify(b"third").await, Ok(false));
+
+    rotated_token(&id, "third").await;
+    let elsewhere = WebhookToken::new(secrets(), id);
+    assert_eq!(elsewhere.verify(b"third").await, Ok(true));
+    assert_eq!(elsewhere.verify(b"second").await, Ok(true));
+    assert_eq!(elsewhere.verify(b"first").await, Ok(false), "its time is over");
+}
+
+#[tokio::test]
+async fn wrong_tokens_cannot_hammer_secrets_manager() {
+    let proxy = Proxy::start(&stack::moto_url()).await;
+    let id = create_secret(&unique("webhook"), &json!({ "token": "right" })).await;
+    let token = WebhookToken::new(Secrets::new(&aws::config(proxy.url().to_owned())), id);
+    for n in 0..50 {
+        assert_eq!(token.verify(format!("wrong {n}").as_bytes()).await, Ok(false));
+        assert_eq!(token.verify(b"right").await, Ok(true));
+    }
+    assert_eq!(proxy.requests(), 4, "both stages, at first and after the first wrong token");
+}
+
+#[tokio::test]
+async fn an_outage_keeps_the_token_and_is_no_refusal_where_there_is_none_yet() {
+    let proxy = Proxy::start(&stack::moto_url()).await;
+    let through_proxy = Secrets::new(&aws::config(proxy.url().to_owned()));
+    let id = create_secret(&unique("webhook"), &json!({ "token": "right" })).await;
+    let token = WebhookToken::new(through_proxy.clone(), id.clone());
+    assert_eq!(token.verify(b"right").await, Ok(true));
+    for fault in [Fault::Refuse, Fault::Hang, Fault::Status(500), Fault::Html] {
+        proxy.fail(fault).await;
+        assert_eq!(token.verify(b"wrong").await, Ok(false), "{fault:?}");
+        assert_eq!(token.verify(b"right").await, Ok(true), "{fault:?}");
+        let cold = WebhookToken::new(through_proxy.clone(), id.clone());
+        let unknown = cold.verify(b"right").await;
+        assert!(matches!(unknown, Err(SecretError::Unavailable { .. })), "{fault:?}: {unknown:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_or_not_filled_in_is_said() {
+    let missing = unique("auth0");
+    let error = secrets().auth0_client(&missing).await.unwrap_err();
+    assert_eq!(error, SecretError::Missing { id: missing });
+
+    let empty = create_empty_secret(&unique("search")).await;
+    let error = secrets().search_credentials(&empty).await.unwrap_err();
+    // Secrets Manager says which of the two; moto says the same of both.
+    assert!(error.to_string().contains("yet"), "{error}");
+    assert!(error.to_string().contains(&empty), "{error}");
+    rotate_secret(&empty, &json!({})).await;
+    let error = secrets().search_credentials(&empty).await.unwrap_err();
+    assert!(matches!(error, SecretError::NotFilledIn { .. }), "{error}");
+
+    let filled = json!({ "username": "writer", "password": "hunter2" });
+    rotate_secret(&empty, &filled).await;
+    let credentials = secrets().search_credentials(&empty).await.unwrap();
+    assert!(
+        matches!(credentials, SearchCredentials::Basic { username, .. } if username == "writer")
+    );
+
+    let token = create_empty_secret(&unique("webhook")).await;
+    rotated_token(&token, "first ever").await;
+    let token = WebhookToken::new(secrets(), token);
+    assert_eq!(token.verify(b"first ever").await, Ok(true));
+    assert_eq!(token.verify(b"").await, Ok(false), "the empty version before it opens nothing");
+}
+
+#[tokio::test]
+async fn a_rotation_under_load_refuses_no_valid_token_and_loses_no_event() {
+    const NEW_TOKEN: &str = "Bearer the-next-token-of-the-tests";
+    let world = World::new(EngineKind::OpenSearch).await;
+    let webhook = world.function("webhook", 4);
+    let mut source = events();
+    let batches: Vec<_> = (0..1_000).map(|_| source.take(2)).collect();
+    let (old, new) = batches.split_at(500);
+
+    let posts = async |token: &str, batches: &[Vec<serde_json::Value>]| {
+        let headers = [("authorization", token)];
+        for batch in batches {
+            let body = json_lines(batch);
+            let request = gateway_request("POST", "/auth0/logs", &headers, body.as_bytes());
+            let answer = send(&webhook, &request).await.unwrap();
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    };
+    // Auth0 goes on with the previous token until the operator has changed the stream.
+    let (first, rest) = old.split_at(100);
+    posts(TOKEN, first).await;
+    rotated_token(&world.secret_id("webhook"), NEW_TOKEN).await;
+    let (one, two) = rest.split_at(200);
+    let (three, four) = new.split_at(250);
+    tokio::join!(
+        posts(TOKEN, one),
+        posts(TOKEN, two),
+        posts(NEW_TOKEN, three),
+        posts(NEW_TOKEN, four)
+    );
+    world.stream.assert_holds_exactly(&log_ids(&batches.concat())).await;
+}
+
+#[tokio::test]
+async fn changed_auth0_credentials_are_in_use_at_the_next_refused_token() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let poller = world.poller();
+    let mut source = events();
+    let first = source.take(5);
+    world.tenant.add(&first);
+    poll(&poller).await.unwrap();
+
+    world.tenant.rotate_client_secret("another secret");
+    let second = source.take(5);
+    world.tenant.add(&second);
+    let outcome = poll(&poller).await;
+    assert!(outcome.is_err(), "the old secret is of no use: {outcome:?}");
+    let both = json!({ "client_id": "client", "client_secret": "another secret" });
+    rotate_secret(&world.secret_id("auth0"), &both).await;
+    poll(&poller).await.expect("no restart is needed");
+    world.stream.assert_holds_exactly(&log_ids(&[first, second].concat())).await;
+    assert_eq!(poller.starts(), 1);
+    assert!(!poller.logs().contains("another secret"));
+}
+
+#[tokio::test]
+async fn no_token_shows_in_the_logs() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let webhook = world.webhook();
+    let body = json_lines(&events().take(3));
+    assert_eq!(post(&webhook, body.as_bytes()).await.unwrap().status, 200);
+    let wrong = [("authorization", "Bearer a-wrong-token")];
+    let request = gateway_request("POST", "/auth0/logs", &wrong, body.as_bytes());
+    assert_eq!(send(&webhook, &request).await.unwrap().status, 401);
+    for secret in [TOKEN, "a-wrong-token"] {
+        assert!(!webhook.logs().contains(secret), "{}", webhook.logs());
+    }
+}
