@@ -4,10 +4,11 @@
 PYTHON ?= python3
 STACK = $(PYTHON) tests/local/stack.py
 DEPLOY = $(PYTHON) tests/local/deploy.py
+ANALYSTS = $(PYTHON) tests/local/analysts.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down poll redrive logs setup-tools test lint unit e2e \
-	build validate deploy geoip-layer backfill audit sbom
+	build validate deploy geoip-layer backfill audit sbom test-analysts hunt
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,3 +68,9 @@ audit: ## check licences, banned crates, sources and advisories of all dependenc
 
 sbom: ## list what is linked into the functions, as CycloneDX
 	@$(DEPLOY) sbom
+
+test-analysts: ## test detections, search guide and dashboards on both engines (ARGS=test_searching)
+	@$(ANALYSTS) test
+
+hunt: ## run the detections against an engine (SEARCH_ENDPOINT=… SEARCH_API_KEY=… SINCE=24h)
+	@$(ANALYSTS) hunt

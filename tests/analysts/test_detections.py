@@ -1,0 +1,137 @@
+"""Every detection hits what it must and nothing else; every raw field converts, and no other does."""
+
+import csv
+import json
+import re
+import tempfile
+import unittest
+from datetime import datetime
+from pathlib import Path
+
+import hunt
+import world
+from sigma.backends.elasticsearch import ESQLBackend
+from sigma.collection import SigmaCollection
+from sigma.exceptions import SigmaTransformationError
+
+EVENTS = world.HERE / "events"
+START = datetime(2026, 3, 14, 9, 0)
+RULES = sorted(hunt.RULES.glob("*.yml"))
+
+
+def cases(rule: Path) -> dict:
+    return json.loads((EVENTS / f"{rule.stem}.json").read_text())
+
+
+def events(rule: Path) -> list[dict]:
+    """Their ids tell the rule and whether it has to hit them."""
+    return [
+        event
+        for kind in ("hits", "misses")
+        for number, case in enumerate(cases(rule)[kind])
+        for event in world.spread(f"{rule.stem}-{kind}-{number}", START, case)
+    ]
+
+
+def rule_with(field: str, value: object = "x") -> str:
+    detection = {"selection": {field: value}, "condition": "selection"}
+    return json.dumps({"title": "a rule", "logsource": {"product": "auth0"}, "detection": detection})
+
+
+def convert(text: str, product: str) -> str:
+    backend = hunt.BACKENDS[product](hunt.pipeline(product))
+    (query,) = backend.convert(SigmaCollection.from_yaml(text))
+    return query
+
+
+class Detections(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.stream = world.index("detections", [e for rule in RULES for e in events(rule)])
+
+    def found(self, rule: Path, product: str) -> list[dict[str, str]]:
+        # The misses of one rule may be hits of another.
+        of_this_rule = {"prefix": {"event.id": f"{rule.stem}-"}}
+        (detection,) = hunt.read(rule, product)
+        return detection.run(world.engines()[product], self.stream, of_this_rule)
+
+    def test_every_rule_hits_its_hits_and_none_of_its_misses(self) -> None:
+        self.assertGreaterEqual(len(RULES), 10)
+        for rule in RULES:
+            hits = [{"event.id": e["log_id"]} for e in events(rule) if "-hits-" in e["log_id"]]
+            wanted = cases(rule).get("groups", hits)
+            for product in world.URLS:
+                with self.subTest(rule=rule.stem, product=product):
+                    found = self.found(rule, product)
+                    self.assertEqual(sorted(map(str, found)), sorted(map(str, wanted)))
+
+    def test_every_rule_has_hits_and_misses(self) -> None:
+        self.assertEqual([rule.stem for rule in RULES], sorted(p.stem for p in EVENTS.glob("*.json")))
+        for rule in RULES:
+            self.assertTrue(cases(rule)["hits"] and cases(rule)["misses"], rule.stem)
+
+    def test_correlations_convert_to_esql_with_the_index_set(self) -> None:
+        correlations = [rule for rule in RULES if "\ncorrelation:" in rule.read_text()]
+        self.assertGreaterEqual(len(correlations), 4)
+        for rule in correlations:
+            text = (hunt.DETECTIONS / "auth0-ecs.yml").read_text()
+            backend = ESQLBackend(hunt.ProcessingPipeline.from_yaml(text))
+            (query,) = backend.convert(SigmaCollection.from_yaml(rule.read_text()))
+            self.assertTrue(query.startswith("from logs-auth0.logs-* "), query)
+            self.assertNotIn("data.ip", query)
+
+
+class Pipeline(unittest.TestCase):
+    def test_every_field_of_the_log_schemas_converts_to_a_field_of_the_template(self) -> None:
+        with open(world.HERE / "raw-fields.csv") as file:
+            fields = [row["field"] for row in csv.DictReader(file)]
+        self.assertGreater(len(fields), 400)
+        backends = {p: backend(hunt.pipeline(p)) for p, backend in hunt.BACKENDS.items()}
+        for product, backend in backends.items():
+            for field in fields:
+                with self.subTest(field=field, product=product):
+                    (query,) = backend.convert(SigmaCollection.from_yaml(rule_with(field)))
+                    target, _, value = query.rpartition(":")
+                    self.assertEqual(value, "x")
+                    self.assertTrue(world.in_template(target), target)
+
+    def test_unknown_fields_are_named(self) -> None:
+        for product in world.URLS:
+            for field in ("data.tpye", "data.request.body.roles", "data.details.made_up{}", "EventID"):
+                with self.assertRaisesRegex(SigmaTransformationError, re.escape(f"not mapped: {field}")):
+                    convert(rule_with(field), product)
+
+    def test_an_unknown_field_of_a_correlation_is_named(self) -> None:
+        text = (hunt.RULES / "token-family-spread.yml").read_text()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rule.yml"
+            for known, unknown in (("    - data.user_id", "    - data.user"), ("field: data.ip", "field: data.addr")):
+                self.assertIn(known, text)
+                path.write_text(text.replace(known, unknown))
+                with self.assertRaisesRegex(hunt.CannotHunt, r"rule\.yml: .*not mapped: data\.(user|addr)$"):
+                    hunt.read(path, "opensearch")
+
+    def test_lists_convert_with_and_without_braces_and_data(self) -> None:
+        for product in world.URLS:
+            for name in ("data.details.request.body.roles{}", "details.request.body.roles"):
+                query = convert(rule_with(name), product)
+                self.assertEqual(query, "auth0.logs.data.details.request.body.roles:x")
+
+    def test_a_description_is_matched_as_a_whole(self) -> None:
+        for product in world.URLS:
+            query = convert(rule_with("data.description", "Update a client"), product)
+            self.assertEqual(query, 'auth0.logs.data.description.keyword:"Update a client"')
+
+    def test_what_a_flat_object_cannot_find_is_rewritten_or_refused(self) -> None:
+        field = "data.details.error.message"
+        query = convert(rule_with(f"{field}|contains", "a/b"), "opensearch")
+        self.assertEqual(query, r"auth0.logs.data.details.error.message:/.*a\/b.*/")
+        for modifier in ("contains", "endswith", "re"):
+            with self.assertRaisesRegex(SigmaTransformationError, "flattened on Elasticsearch"):
+                convert(rule_with(f"{field}|{modifier}"), "elasticsearch")
+        for allowed in ("x", "x*", True, False, 5, None):
+            convert(rule_with(field, allowed), "elasticsearch")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,100 @@
+"""Both engines, and the events that these tests find in them: mapped by our mapper, below our template."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import time
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from search import Engine
+from stack import plain_environment
+
+HERE = Path(__file__).resolve().parent
+
+# Set by tests/local/analysts.py, which runs these tests.
+URLS = {name: os.environ[f"ANALYSTS_{name.upper()}_URL"] for name in ("opensearch", "elasticsearch")}
+BINARIES = Path(os.environ["ANALYSTS_BIN_DIR"])
+
+# Keeps apart what several runs write into the same engines.
+RUN = f"{os.getpid()}-{int(time.time())}"
+
+
+@cache
+def engines() -> dict[str, Engine]:
+    """Both engines by product, with the index template installed by the setup function."""
+    for url in URLS.values():
+        env = plain_environment() | {"SEARCH_ENDPOINT": url}
+        subprocess.run([BINARIES / "setup", "install"], env=env, check=True, capture_output=True)
+    return {product: Engine(url) for product, url in URLS.items()}
+
+
+@cache
+def template_fields() -> dict[str, str]:
+    """Every field that can be searched, with its type, as OpenSearch has it from the template."""
+    found = engines()["opensearch"].request("GET", "_index_template/logs-auth0.logs")
+    mappings = found["index_templates"][0]["index_template"]["template"]["mappings"]
+    fields: dict[str, str] = {}
+
+    def walk(properties: dict[str, Any], prefix: str) -> None:
+        for name, mapping in properties.items():
+            if "properties" in mapping:
+                walk(mapping["properties"], f"{prefix}{name}.")
+                continue
+            fields[prefix + name] = mapping["type"]
+            for sub, its_mapping in mapping.get("fields", {}).items():
+                fields[f"{prefix}{name}.{sub}"] = its_mapping["type"]
+
+    walk(mappings["properties"], "")
+    return fields
+
+
+def in_template(field: str) -> bool:
+    """Whether a query on `field` can find anything: a field of the template, or a part of a flat one."""
+    fields = template_fields()
+    parts = field.split(".")
+    parents = (".".join(parts[:length]) for length in range(1, len(parts)))
+    return field in fields or any(fields.get(parent) == "flat_object" for parent in parents)
+
+
+def index(namespace: str, events: list[dict[str, Any]]) -> str:
+    """Maps the events, writes them into both engines and makes them searchable; gives the data stream."""
+    body = "".join(json.dumps(event) + "\n" for event in events)
+    argv = [BINARIES / "examples/map"]
+    mapped = subprocess.run(argv, input=body.encode(), capture_output=True, check=True).stdout
+    documents = mapped.decode().splitlines()
+    assert len(documents) == len(events), f"{len(events)} events gave {len(documents)} documents"
+    lines = []
+    for document in documents:
+        lines += [json.dumps({"create": {"_id": json.loads(document)["event"]["id"]}}), document]
+    bulk = ("\n".join(lines) + "\n").encode()
+    stream = f"logs-auth0.logs-{namespace}-{RUN}"
+    for engine in engines().values():
+        answer = engine.request("POST", f"{stream}/_bulk?refresh=true", bulk)
+        refused = [item["create"] for item in answer["items"] if item["create"]["status"] != 201]
+        assert not refused, refused[:3]
+    return stream
+
+
+def event(log_id: str, when: datetime, data: dict[str, Any]) -> dict[str, Any]:
+    """A log stream's event, with what every event has."""
+    date = when.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    base = {"date": date, "log_id": log_id, "tenant_name": "shop-example", "ip": "192.0.2.1"}
+    return {"log_id": log_id, "data": base | data}
+
+
+def spread(name: str, start: datetime, data: dict[str, Any]) -> list[dict[str, Any]]:
+    """One case: its `data`, `repeat` times, `minutes` or else ten seconds apart, each with its own {n}."""
+    data = copy.deepcopy(data)
+    repeat = data.pop("repeat", 1)
+    step = timedelta(minutes=data.pop("minutes")) if "minutes" in data else timedelta(seconds=10)
+    text = json.dumps(data)
+    return [
+        event(f"{name}-{n}", start + n * step, json.loads(text.replace("{n}", str(n))))
+        for n in range(repeat)
+    ]
