@@ -31,6 +31,8 @@ impl<'a> Batch<'a> {
     /// Adds the document of the event `raw`, which `write` appends to the request.
     pub fn push(&mut self, raw: &'a [u8], write: impl FnOnce(&mut Vec<u8>) -> Document) {
         let start = self.bytes.len();
+        // A document is its event, what is said of it, and the fields that are the same in all.
+        self.bytes.reserve(raw.len() + 2_048);
         // The id is known when the document is written, and its line comes first.
         let document = write(&mut self.bytes);
         let mut action = Vec::with_capacity(96);

@@ -17,7 +17,9 @@ use crate::changes::Change;
 use crate::codes::{self, LogType};
 use crate::event::{self, Broken, Event};
 use crate::geoip::{Geo, GeoIp, Location, Network};
-use crate::json::{self, Copier, Member, decode, member, write_str};
+use crate::json::{
+    self, Copier, Member, decode, find_member, member, write_plain, write_str, write_text,
+};
 use crate::user_agent::{UserAgent, UserAgents};
 
 /// Makes documents of events; built once per process.
@@ -240,8 +242,7 @@ impl Mapper {
         out.push(b',');
 
         out.extend_from_slice(self.constant.as_bytes());
-        let user_agent = event.user_agent.map(decode);
-        let parsed_agent = user_agent.as_deref().map(|text| self.user_agents.parse(text));
+        let user_agent = event.user_agent.map(|token| self.user_agents.parse(&decode(token)));
         let has_error = details.find(out, "error").is_some();
 
         write_http(out, &details);
@@ -249,8 +250,8 @@ impl Mapper {
         write_user(out, &event);
         write_organization(out, &event);
         write_traces(out, &event);
-        if let (Some(text), Some(parsed)) = (&user_agent, &parsed_agent) {
-            write_user_agent(out, text, parsed);
+        if let (Some(token), Some(parsed)) = (event.user_agent, &user_agent) {
+            write_user_agent(out, token, parsed);
         }
         out.extend_from_slice(b",\"log\":{\"level\":");
         out.extend_from_slice(if has_error { b"\"error\"}" } else { b"\"info\"}" });
@@ -268,7 +269,7 @@ impl Mapper {
         }
         write_ingested(out, received);
         out.push(b'}');
-        let crawler = parsed_agent.is_some_and(|agent| agent.crawler);
+        let crawler = user_agent.is_some_and(|agent| agent.crawler);
         self.write_input_tags(out, input, crawler, !changes.is_empty());
         write_timestamp(out, event.date.unwrap_or(received));
         out.push(b'}');
@@ -302,14 +303,25 @@ impl Details<'_> {
         self.members.iter().find(is_it).map(|member| member.value.clone())
     }
 
-    /// The value at `path`: a member, or a member of a member.
-    fn get(&self, out: &[u8], path: &[&str]) -> Option<Vec<u8>> {
+    /// Where the value at `path` is in `out`: a member's, or that of a member of a member.
+    fn get(&self, out: &[u8], path: &[&str]) -> Option<Range<usize>> {
         let (first, rest) = path.split_first()?;
-        let mut value = out.get(self.find(out, first)?)?;
+        let mut place = self.find(out, first)?;
         for name in rest {
-            value = member(value, name)?;
+            let found = find_member(out.get(place.clone())?, name)?;
+            place = place.start + found.start..place.start + found.end;
         }
-        Some(value.to_owned())
+        Some(place)
+    }
+
+    /// Where the scalar at `path` is.
+    fn scalar(&self, out: &[u8], path: &[&str]) -> Option<Range<usize>> {
+        self.get(out, path).filter(|place| out.get(place.clone()).is_some_and(is_scalar))
+    }
+
+    /// The number at `path`.
+    fn number(&self, out: &[u8], path: &[&str]) -> Option<i64> {
+        whole_number(out.get(self.get(out, path)?)?)
     }
 }
 
@@ -355,37 +367,43 @@ fn write_type(out: &mut Vec<u8>, code: Option<&str>, log_type: Option<&LogType>)
     out.extend_from_slice(b"\"type_id\":");
     write_str(out, code);
     out.extend_from_slice(b",\"type\":");
-    write_str(out, log_type.map_or(code, |t| t.name));
+    match log_type {
+        Some(log_type) => write_plain(out, log_type.name),
+        None => write_str(out, code),
+    }
     if let Some(log_type) = log_type {
         out.extend_from_slice(b",\"classification\":");
-        write_str(out, log_type.classification);
+        write_plain(out, log_type.classification);
     }
     out.push(b',');
 }
 
 /// `auth0.logs.data.login`, from the details of a successful login.
 fn write_login(out: &mut Vec<u8>, details: &Details<'_>) {
-    let number = |out: &[u8], path: &[&str]| details.get(out, path).and_then(|t| whole_number(&t));
     let date = |number: Option<i64>| number.and_then(event::date_of_milliseconds);
-    let initiated = date(number(out, &["initiatedAt"]));
-    let completed = date(number(out, &["completedAt"]));
-    let elapsed = number(out, &["elapsedTime"]);
-    let logins = number(out, &["stats", "loginsCount"]);
+    let initiated = date(details.number(out, &["initiatedAt"]));
+    let completed = date(details.number(out, &["completedAt"]));
+    let elapsed = details.number(out, &["elapsedTime"]);
+    let logins = details.number(out, &["stats", "loginsCount"]);
     let before = out.len();
     out.extend_from_slice(b"\"login\":{");
     for (name, date) in [("initiatedAt", initiated), ("completedAt", completed)] {
         if let Some(date) = date {
-            write_str(out, name);
+            write_plain(out, name);
             out.push(b':');
             write_date(out, date);
             out.push(b',');
         }
     }
     if let Some(elapsed) = elapsed {
-        out.extend_from_slice(format!("\"elapsedTime\":{elapsed},").as_bytes());
+        out.extend_from_slice(b"\"elapsedTime\":");
+        write_number(out, elapsed);
+        out.push(b',');
     }
     if let Some(logins) = logins {
-        out.extend_from_slice(format!("\"stats\":{{\"loginsCount\":{logins}}},").as_bytes());
+        out.extend_from_slice(b"\"stats\":{\"loginsCount\":");
+        write_number(out, logins);
+        out.extend_from_slice(b"},");
     }
     if out.ends_with(b"{") {
         out.truncate(before);
@@ -419,30 +437,32 @@ fn write_analyst_fields(out: &mut Vec<u8>, event: &Event<'_>, details: &Details<
         ("grant_type", &[&["grantType"], &["grant_type"], &["body", "grant_type"]]),
     ];
     for (name, paths) in COPIES {
-        let value = paths.iter().find_map(|path| details.get(out, path));
-        write_scalar_member(out, name, value.as_deref());
+        if let Some(place) = paths.iter().find_map(|path| details.scalar(out, path)) {
+            write_key(out, name);
+            out.extend_from_within(place);
+        }
     }
-    if let Some(ja4) = event.security_context.and_then(|context| scalar_text(context, "ja4")) {
-        out.extend_from_slice(b",\"ja4\":");
-        write_str(out, &ja4);
+    if let Some(ja4) = event.security_context.and_then(|context| scalar_member(context, "ja4")) {
+        write_key(out, "ja4");
+        write_text(out, ja4);
     }
     // The name differs from type to type; no type has two of them.
     const TRANSACTION: &[&[&str]] =
         &[&["transaction_id"], &["transaction_linking_id"], &["transaction", "id"]];
-    let transaction = match event.transaction_linking_id {
-        Some(id) => Some(id.to_owned()),
-        None => TRANSACTION.iter().find_map(|path| details.get(out, path)),
-    };
-    write_scalar_member(out, "transaction_id", transaction.as_deref());
+    if let Some(id) = event.transaction_linking_id {
+        write_key(out, "transaction_id");
+        write_text(out, id);
+    } else if let Some(place) = TRANSACTION.iter().find_map(|path| details.scalar(out, path)) {
+        write_key(out, "transaction_id");
+        out.extend_from_within(place);
+    }
 }
 
-/// `,"name":value` for a scalar that holds something; nothing otherwise.
-fn write_scalar_member(out: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
-    let Some(value) = value.filter(|value| is_scalar(value)) else { return };
+/// `,"name":`.
+fn write_key(out: &mut Vec<u8>, name: &str) {
     out.push(b',');
-    write_str(out, name);
+    write_plain(out, name);
     out.push(b':');
-    out.extend_from_slice(value);
 }
 
 fn is_scalar(token: &[u8]) -> bool {
@@ -451,55 +471,74 @@ fn is_scalar(token: &[u8]) -> bool {
 
 /// `http.*` and `url.path`, from the API calls that some types log.
 fn write_http(out: &mut Vec<u8>, details: &Details<'_>) {
-    let method = details.get(out, &["request", "method"]).filter(|v| is_scalar(v));
-    let path = details.get(out, &["request", "path"]).filter(|v| is_scalar(v));
-    let status = details.get(out, &["response", "statusCode"]).and_then(|t| whole_number(&t));
+    let method = details.scalar(out, &["request", "method"]);
+    let status = details.number(out, &["response", "statusCode"]);
     if method.is_some() || status.is_some() {
         out.extend_from_slice(b",\"http\":{");
-        if let Some(method) = method {
+        if let Some(place) = method {
             out.extend_from_slice(b"\"request\":{\"method\":");
-            out.extend_from_slice(&method);
+            out.extend_from_within(place);
             out.extend_from_slice(b"},");
         }
         if let Some(status) = status {
-            out.extend_from_slice(format!("\"response\":{{\"status_code\":{status}}},").as_bytes());
+            out.extend_from_slice(b"\"response\":{\"status_code\":");
+            write_number(out, status);
+            out.extend_from_slice(b"},");
         }
         close(out);
     }
-    if let Some(path) = path {
+    if let Some(place) = details.scalar(out, &["request", "path"]) {
         out.extend_from_slice(b",\"url\":{\"path\":");
-        out.extend_from_slice(&path);
+        out.extend_from_within(place);
         out.push(b'}');
     }
 }
 
-/// `source`, `client`, `network` and `related.ip`.
+fn write_number(out: &mut Vec<u8>, number: i64) {
+    out.extend_from_slice(number.to_string().as_bytes());
+}
+
+/// A value that is an IP address.
+struct Address<'a> {
+    text: Cow<'a, str>,
+    ip: IpAddr,
+}
+
+impl<'a> Address<'a> {
+    fn read(token: &'a [u8]) -> Option<Self> {
+        let text = decode(token);
+        let ip = text.parse().ok()?;
+        Some(Self { text, ip })
+    }
+}
+
+/// `source`, `client`, `network` and `related`.
 fn write_addresses(mapper: &Mapper, out: &mut Vec<u8>, event: &Event<'_>, copier: &mut Copier) {
-    let ip = event.ip.map(decode);
-    let source = ip.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
-    let client = event.client_ip.and_then(|token| decode(token).parse::<IpAddr>().ok());
-    let place = source.and_then(|ip| mapper.geoip.lookup(ip));
-    let mut geo = place.as_ref().and_then(|place| place.geo.clone());
+    let source = event.ip.and_then(Address::read);
+    let client = event.client_ip.and_then(Address::read);
+    if client.is_none() && event.client_ip.is_some() {
+        // The text itself stays in auth0.logs.data.client_ip.
+        copier.changes.note(Change::BadAddress);
+    }
+    let place = source.as_ref().and_then(|source| mapper.geoip.lookup(source.ip));
+    let (mut geo, network) = place.map_or((None, None), |place| (place.geo, place.network));
     let location_info = event.location_info.filter(|_| !mapper.has_city_file);
     let located = location_info.map(LocationInfo::read);
     if let Some(located) = &located {
         geo = located.geo();
     }
-    let network = place.and_then(|place| place.network);
 
-    if ip.is_some() || geo.is_some() {
+    if event.ip.is_some() || geo.is_some() {
         out.extend_from_slice(b",\"source\":{");
-        match (&ip, source) {
-            (Some(_), Some(ip)) => {
-                out.extend_from_slice(format!("\"ip\":\"{ip}\",").as_bytes());
-            }
-            (Some(text), None) => {
-                copier.changes.note(Change::BadAddress);
-                out.extend_from_slice(b"\"address\":");
-                write_str(out, text);
-                out.push(b',');
-            }
-            (None, _) => {}
+        if let Some(source) = &source {
+            out.extend_from_slice(b"\"ip\":");
+            write_plain(out, &source.text);
+            out.push(b',');
+        } else if let Some(token) = event.ip {
+            copier.changes.note(Change::BadAddress);
+            out.extend_from_slice(b"\"address\":");
+            write_text(out, token);
+            out.push(b',');
         }
         if let Some(geo) = geo {
             write_geo(out, &geo);
@@ -509,61 +548,55 @@ fn write_addresses(mapper: &Mapper, out: &mut Vec<u8>, event: &Event<'_>, copier
         }
         close(out);
     }
-    if let Some(client) = client {
-        out.extend_from_slice(format!(",\"client\":{{\"ip\":\"{client}\"}}").as_bytes());
-    } else if event.client_ip.is_some() {
-        // The text itself stays in auth0.logs.data.client_ip.
-        copier.changes.note(Change::BadAddress);
+    if let Some(client) = &client {
+        out.extend_from_slice(b",\"client\":{\"ip\":");
+        write_plain(out, &client.text);
+        out.push(b'}');
     }
-    if let Some(source) = source {
-        let kind = if source.is_ipv4() { "ipv4" } else { "ipv6" };
-        out.extend_from_slice(format!(",\"network\":{{\"type\":\"{kind}\"}}").as_bytes());
+    if let Some(source) = &source {
+        let kind: &[u8] = if source.ip.is_ipv4() { b"ipv4" } else { b"ipv6" };
+        out.extend_from_slice(b",\"network\":{\"type\":\"");
+        out.extend_from_slice(kind);
+        out.extend_from_slice(b"\"}");
     }
-    let user = event.user_name.map(decode).or_else(|| event.user_id.map(decode));
-    write_related(out, user.is_some().then_some(event), source, client);
+    write_related(out, event, source.as_ref(), client.as_ref());
 }
 
 /// `related.user` and `related.ip`: every name and address of the event in one field to search.
 fn write_related(
     out: &mut Vec<u8>,
-    event: Option<&Event<'_>>,
-    source: Option<IpAddr>,
-    client: Option<IpAddr>,
+    event: &Event<'_>,
+    source: Option<&Address<'_>>,
+    client: Option<&Address<'_>>,
 ) {
-    let mut users: Vec<Cow<'_, str>> = Vec::new();
-    for token in event.into_iter().flat_map(|e| [e.user_name, e.user_id]).flatten() {
-        let user = decode(token);
-        if !users.contains(&user) {
-            users.push(user);
-        }
-    }
-    let mut ips: Vec<String> = Vec::new();
-    for ip in [source, client].into_iter().flatten().map(|ip| ip.to_string()) {
-        if !ips.contains(&ip) {
-            ips.push(ip);
-        }
-    }
-    if users.is_empty() && ips.is_empty() {
+    let client = client.filter(|client| source.is_none_or(|source| source.ip != client.ip));
+    let id = event.user_id.filter(|id| event.user_name != Some(id));
+    if source.or(client).is_none() && event.user_name.or(id).is_none() {
         return;
     }
-    out.extend_from_slice(b",\"related\":{");
-    for (name, values) in [
-        ("ip", ips.iter().map(String::as_str).collect::<Vec<_>>()),
-        ("user", users.iter().map(AsRef::as_ref).collect()),
-    ] {
-        if values.is_empty() {
-            continue;
-        }
-        write_str(out, name);
-        out.extend_from_slice(b":[");
-        for value in values {
-            write_str(out, value);
-            out.push(b',');
-        }
+    out.extend_from_slice(b",\"related\":{\"ip\":[");
+    for address in [source, client].into_iter().flatten() {
+        write_plain(out, &address.text);
+        out.push(b',');
+    }
+    close_list(out, "\"ip\":[");
+    out.extend_from_slice(b"\"user\":[");
+    for token in [event.user_name, id].into_iter().flatten() {
+        write_text(out, token);
+        out.push(b',');
+    }
+    close_list(out, "\"user\":[");
+    close(out);
+}
+
+/// Ends a member that is a list, or takes it back where the list is empty.
+fn close_list(out: &mut Vec<u8>, opening: &str) {
+    if out.last() == Some(&b',') {
         out.pop();
         out.extend_from_slice(b"],");
+    } else {
+        out.truncate(out.len() - opening.len());
     }
-    close(out);
 }
 
 /// A pulled event's `location_info`.
@@ -574,7 +607,7 @@ struct LocationInfo<'a> {
 
 impl<'a> LocationInfo<'a> {
     fn read(token: &'a [u8]) -> Self {
-        let text = |name| scalar_text(token, name);
+        let text = |name| scalar_member(token, name).map(decode);
         let texts = ["city_name", "continent_code", "country_code", "country_name", "time_zone"];
         Self { token, texts: texts.map(text) }
     }
@@ -630,7 +663,7 @@ fn write_geo(out: &mut Vec<u8>, geo: &Geo<'_>) {
     out.extend_from_slice(b"\"geo\":{");
     for (name, value) in texts {
         if let Some(value) = value {
-            write_str(out, name);
+            write_plain(out, name);
             out.push(b':');
             write_str(out, value);
             out.push(b',');
@@ -665,17 +698,17 @@ fn write_user(out: &mut Vec<u8>, event: &Event<'_>) {
     out.extend_from_slice(b",\"user\":{");
     if let Some(id) = event.user_id {
         out.extend_from_slice(b"\"id\":");
-        write_str(out, &decode(id));
+        write_text(out, id);
         out.push(b',');
     }
     if let Some(token) = event.user_name {
         let name = decode(token);
         out.extend_from_slice(b"\"name\":");
-        write_str(out, &name);
+        write_text(out, token);
         out.push(b',');
         if let Some(domain) = email_domain(&name) {
             out.extend_from_slice(b"\"email\":");
-            write_str(out, &name);
+            write_text(out, token);
             out.extend_from_slice(b",\"domain\":");
             write_str(out, domain);
             out.push(b',');
@@ -707,7 +740,7 @@ fn write_organization(out: &mut Vec<u8>, event: &Event<'_>) {
     out.extend_from_slice(b",\"organization\":{");
     for (name, value) in members {
         if let Some(value) = value {
-            write_str(out, name);
+            write_plain(out, name);
             out.push(b':');
             out.extend_from_slice(value);
             out.push(b',');
@@ -718,26 +751,26 @@ fn write_organization(out: &mut Vec<u8>, event: &Event<'_>) {
 
 /// `tls.client.ja3` and `trace.id`.
 fn write_traces(out: &mut Vec<u8>, event: &Event<'_>) {
-    if let Some(ja3) = event.security_context.and_then(|context| scalar_text(context, "ja3")) {
+    if let Some(ja3) = event.security_context.and_then(|context| scalar_member(context, "ja3")) {
         out.extend_from_slice(b",\"tls\":{\"client\":{\"ja3\":");
-        write_str(out, &ja3);
+        write_text(out, ja3);
         out.extend_from_slice(b"}}");
     }
-    if let Some(trace) = event.references.and_then(|refs| scalar_text(refs, "trace_id")) {
+    if let Some(trace) = event.references.and_then(|refs| scalar_member(refs, "trace_id")) {
         out.extend_from_slice(b",\"trace\":{\"id\":");
-        write_str(out, &trace);
+        write_text(out, trace);
         out.push(b'}');
     }
 }
 
-/// A scalar member of an object as received, as text: what it holds was not made acceptable yet.
-fn scalar_text<'a>(object: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
-    member(object, name).filter(|value| is_scalar(value)).map(decode)
+/// A scalar member of an object as received: to be written as text, since its type was not looked at.
+fn scalar_member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    member(object, name).filter(|value| is_scalar(value))
 }
 
-fn write_user_agent(out: &mut Vec<u8>, original: &str, parsed: &UserAgent) {
+fn write_user_agent(out: &mut Vec<u8>, original: &[u8], parsed: &UserAgent) {
     out.extend_from_slice(b",\"user_agent\":{\"original\":");
-    write_str(out, original);
+    write_text(out, original);
     out.extend_from_slice(b",\"name\":");
     write_str(out, &parsed.name);
     if let Some(version) = &parsed.version {
@@ -753,7 +786,7 @@ fn write_user_agent(out: &mut Vec<u8>, original: &str, parsed: &UserAgent) {
         for (name, value) in [("version", &os.version), ("full", &os.full)] {
             if let Some(value) = value {
                 out.push(b',');
-                write_str(out, name);
+                write_plain(out, name);
                 out.push(b':');
                 write_str(out, value);
             }
@@ -765,14 +798,14 @@ fn write_user_agent(out: &mut Vec<u8>, original: &str, parsed: &UserAgent) {
 
 /// `error.type`, from the event, and `error.message`, about the mapping.
 fn write_error(out: &mut Vec<u8>, details: &Details<'_>, message: Option<&str>) {
-    let kind = details.get(out, &["error", "type"]).filter(|value| is_scalar(value));
+    let kind = details.scalar(out, &["error", "type"]);
     if kind.is_none() && message.is_none() {
         return;
     }
     out.extend_from_slice(b",\"error\":{");
     if let Some(kind) = kind {
         out.extend_from_slice(b"\"type\":");
-        out.extend_from_slice(&kind);
+        out.extend_from_within(kind);
         out.push(b',');
     }
     if let Some(message) = message {
@@ -790,11 +823,11 @@ fn write_event(out: &mut Vec<u8>, code: Option<&str>, log_type: Option<&LogType>
     out.extend_from_slice(b",\"action\":");
     match log_type {
         Some(log_type) => {
-            write_str(out, log_type.action);
+            write_plain(out, log_type.action);
             write_list(out, "category", log_type.category);
             write_list(out, "type", log_type.kind);
             out.extend_from_slice(b",\"outcome\":");
-            write_str(out, log_type.outcome.as_str());
+            write_plain(out, log_type.outcome.as_str());
         }
         None => {
             write_str(out, &format!("unknown-{}", code.unwrap_or("type")));
@@ -806,10 +839,10 @@ fn write_event(out: &mut Vec<u8>, code: Option<&str>, log_type: Option<&LogType>
 
 fn write_list(out: &mut Vec<u8>, name: &str, values: &[&str]) {
     out.push(b',');
-    write_str(out, name);
+    write_plain(out, name);
     out.extend_from_slice(b":[");
     for value in values {
-        write_str(out, value);
+        write_plain(out, value);
         out.push(b',');
     }
     out.pop();

@@ -4,7 +4,6 @@
 //! (`GET /api/v2/logs`) are the bare data object. The members of `data` go to the output as they
 //! are read; what the document needs elsewhere is kept as a reference into the input.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _, Utc};
@@ -138,7 +137,7 @@ pub(crate) fn read<'a>(
         is_log_event: false,
         copier,
         out,
-        written: HashSet::with_capacity(64),
+        written: Names::default(),
     };
     reader.members(&mut json, Level::Envelope)?;
     json.finish()?;
@@ -164,7 +163,8 @@ enum Name {
     UserId,
     Username,
     UserAgent,
-    Mapped(&'static str, Shape),
+    /// An index into [`MEMBERS`].
+    Mapped(usize),
     Other(String),
 }
 
@@ -183,15 +183,17 @@ impl Name {
             b"user_id" => Self::UserId,
             b"user_name" => Self::Username,
             b"user_agent" => Self::UserAgent,
-            b"isMobile" => Self::Mapped("is_mobile", Shape::Boolean),
-            _ => match MEMBERS.binary_search_by(|(member, _)| (*member).cmp(&name)) {
-                Ok(index) => MEMBERS
-                    .get(index)
-                    .map_or(Self::Schema, |(name, shape)| Self::Mapped(name, *shape)),
-                Err(_) => Self::Other(name.into_owned()),
+            b"isMobile" => member_index("is_mobile").map_or(Self::Schema, Self::Mapped),
+            _ => match member_index(&name) {
+                Some(index) => Self::Mapped(index),
+                None => Self::Other(name.into_owned()),
             },
         }
     }
+}
+
+fn member_index(name: &str) -> Option<usize> {
+    MEMBERS.binary_search_by(|(member, _)| (*member).cmp(name)).ok()
 }
 
 struct Reader<'a, 'r> {
@@ -203,8 +205,37 @@ struct Reader<'a, 'r> {
     is_log_event: bool,
     copier: &'r mut Copier,
     out: &'r mut Vec<u8>,
-    /// The names written so far: an engine refuses a second member of one name.
-    written: HashSet<Cow<'static, str>>,
+    written: Names,
+}
+
+/// The names written so far: an engine refuses a second member of one name.
+#[derive(Default)]
+struct Names {
+    /// A bit for each of [`MEMBERS`].
+    members: u64,
+    others: HashSet<String>,
+}
+
+/// A member's name in the output.
+enum Key {
+    /// One of [`MEMBERS`], by its index.
+    Member(usize, &'static str),
+    Other(String),
+}
+
+impl Names {
+    /// Whether there was none of this name yet.
+    fn insert(&mut self, key: Key) -> bool {
+        match key {
+            Key::Member(index, _) => {
+                let bit = 1 << index;
+                let is_new = self.members & bit == 0;
+                self.members |= bit;
+                is_new
+            }
+            Key::Other(name) => self.others.insert(name),
+        }
+    }
 }
 
 impl<'a> Reader<'a, '_> {
@@ -234,7 +265,7 @@ impl<'a> Reader<'a, '_> {
                 return self.members(json, Level::Data);
             }
             Name::Data => return self.unmapped(json, peek, "data"),
-            Name::Mapped(name, shape) => return self.mapped(json, peek, name, shape),
+            Name::Mapped(index) => return self.mapped(json, peek, index),
             Name::Other(name) => return self.unmapped(json, peek, &name),
             Name::Schema => {
                 json.known_skip(peek)?;
@@ -272,18 +303,13 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// A member that the index template knows.
-    fn mapped(
-        &mut self,
-        json: &mut Jiter<'a>,
-        peek: Peek,
-        name: &'static str,
-        shape: Shape,
-    ) -> Result<(), Broken> {
+    fn mapped(&mut self, json: &mut Jiter<'a>, peek: Peek, index: usize) -> Result<(), Broken> {
+        let Some(&(name, shape)) = MEMBERS.get(index) else { return Ok(()) };
         match (shape, peek) {
             (Shape::Text, Peek::String) | (Shape::Boolean, Peek::True | Peek::False) => {
                 if let Some(token) = token(json, peek)? {
                     self.keep(name, token);
-                    self.put(name, |_, out| {
+                    self.put(Key::Member(index, name), |_, out| {
                         out.extend_from_slice(token);
                         Ok(true)
                     })?;
@@ -292,17 +318,19 @@ impl<'a> Reader<'a, '_> {
             }
             (Shape::Text, _) => {
                 let level = if peek == Peek::Object { MAX_DEPTH + 1 } else { MAX_DEPTH };
-                self.put(name, |copier, out| copier.copy(json, peek, out, level))
+                self.put(Key::Member(index, name), |copier, out| {
+                    copier.copy(json, peek, out, level)
+                })
             }
             (Shape::Record, Peek::Object) => {
                 let start = json.current_index();
-                self.put(name, |copier, out| copier.copy_record(json, out))?;
+                self.put(Key::Member(index, name), |copier, out| copier.copy_record(json, out))?;
                 self.keep(name, json.slice_to_current(start));
                 Ok(())
             }
             (Shape::Flat, Peek::Object) if name == "details" && self.event.details.is_empty() => {
                 let mut members = Vec::new();
-                self.put(name, |copier, out| {
+                self.put(Key::Member(index, name), |copier, out| {
                     let before = out.len();
                     members = copier.copy_object(json, out, 1)?;
                     Ok(out.len() > before)
@@ -311,9 +339,9 @@ impl<'a> Reader<'a, '_> {
                 Ok(())
             }
             (Shape::Flat, Peek::Object) => {
-                self.put(name, |copier, out| copier.copy(json, peek, out, 1))
+                self.put(Key::Member(index, name), |copier, out| copier.copy(json, peek, out, 1))
             }
-            (Shape::Flat, _) => self.put(name, |copier, out| {
+            (Shape::Flat, _) => self.put(Key::Member(index, name), |copier, out| {
                 let before = out.len();
                 out.extend_from_slice(b"{\"value\":");
                 if copier.copy(json, peek, out, 2)? {
@@ -344,14 +372,14 @@ impl<'a> Reader<'a, '_> {
         if safe != name {
             self.copier.changes.note(Change::NameAdjusted);
         }
-        self.put(safe, |copier, out| copier.copy(json, peek, out, 1))
+        self.put(Key::Other(safe), |copier, out| copier.copy(json, peek, out, 1))
     }
 
     /// Keeps a value that does not fit its field as text in a field beside it.
     fn beside(&mut self, name: &str, token: &[u8]) {
         let text = json::decode(token);
         // The closure cannot fail, so neither can this.
-        let _infallible = self.put(format!("{name}_text"), |_, out| {
+        let _infallible = self.put(Key::Other(format!("{name}_text")), |_, out| {
             json::write_str(out, &text);
             Ok(true)
         });
@@ -361,16 +389,18 @@ impl<'a> Reader<'a, '_> {
     /// or there is one of this name already.
     fn put(
         &mut self,
-        name: impl Into<Cow<'static, str>>,
+        key: Key,
         write: impl FnOnce(&mut Copier, &mut Vec<u8>) -> Result<bool, JiterError>,
     ) -> Result<(), Broken> {
-        let name = name.into();
         let before = self.out.len();
-        json::write_str(self.out, &name);
+        match &key {
+            Key::Member(_, name) => json::write_plain(self.out, name),
+            Key::Other(name) => json::write_str(self.out, name),
+        }
         self.out.push(b':');
         if !write(self.copier, self.out)? {
             self.out.truncate(before);
-        } else if self.written.insert(name) {
+        } else if self.written.insert(key) {
             self.out.push(b',');
         } else {
             self.copier.changes.note(Change::DuplicateName);
@@ -453,6 +483,7 @@ mod tests {
     #[test]
     fn members_are_sorted_for_the_search() {
         assert!(MEMBERS.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(MEMBERS.len() <= 64, "each has a bit of a u64");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use jiter::{Jiter, JiterError, Peek};
+use memchr::memchr;
 
 use crate::changes::{Change, Changes};
 
@@ -272,7 +273,7 @@ fn write_name(out: &mut Vec<u8>, raw: &[u8], names: Names) -> Written {
     }
     let start = out.len() + 1;
     let mut change = None;
-    if names == Names::Keys && raw.len() <= MAX_NAME && !raw.contains(&b'\\') {
+    if names == Names::Keys && raw.len() <= MAX_NAME && memchr(b'\\', raw).is_none() {
         out.push(b'"');
         out.extend_from_slice(raw);
         out.push(b'"');
@@ -307,22 +308,39 @@ pub(crate) fn write_str(out: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// Writes a name or value of our own as a JSON string; it holds nothing that JSON escapes.
+pub(crate) fn write_plain(out: &mut Vec<u8>, text: &str) {
+    debug_assert!(text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\'), "{text}");
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+/// Writes a scalar token as a JSON string: a string as it stands, anything else as its text.
+pub(crate) fn write_text(out: &mut Vec<u8>, token: &[u8]) {
+    if token.first() == Some(&b'"') {
+        out.extend_from_slice(token);
+    } else {
+        write_str(out, &decode(token));
+    }
+}
+
 /// The text of a JSON string token; of any other token, the token itself.
 pub(crate) fn decode(token: &[u8]) -> Cow<'_, str> {
     match token {
-        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => String::from_utf8_lossy(inner),
+        [b'"', inner @ .., b'"'] if memchr(b'\\', inner).is_none() => text(inner),
         [b'"', ..] => match serde_json::from_slice(token) {
             Ok(text) => Cow::Owned(text),
             Err(_) => String::from_utf8_lossy(token),
         },
-        _ => String::from_utf8_lossy(token),
+        _ => text(token),
     }
 }
 
 /// A name as it stands between its quotes → its text.
 pub(crate) fn decode_name(raw: &[u8]) -> Cow<'_, str> {
-    if !raw.contains(&b'\\') {
-        return String::from_utf8_lossy(raw);
+    if memchr(b'\\', raw).is_none() {
+        return text(raw);
     }
     Cow::Owned(decode(&[b"\"", raw, b"\""].concat()).into_owned())
 }
@@ -336,24 +354,38 @@ pub(crate) fn safe_name(name: &str) -> String {
     name.chars().map(safe).take(256).collect()
 }
 
+/// Bytes of a text that was checked before; lossy rather than wrong where it was not.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
 /// The longest prefix of at most `limit` bytes that ends between two characters.
 fn cut(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }
 
-/// The value of a member of the object `object`, as text. For objects that [`Copier`] wrote.
-pub(crate) fn member<'j>(object: &'j [u8], name: &str) -> Option<&'j [u8]> {
+/// Where in the text of an object the value of a member is. Its names are taken as they stand.
+pub(crate) fn find_member(object: &[u8], name: &str) -> Option<Range<usize>> {
     let mut json = Jiter::new(object);
     let mut found = json.next_object_bytes().ok()?.map(|key| key == name.as_bytes());
     while let Some(is_it) = found {
         let peek = json.peek().ok()?;
-        let value = skip(&mut json, peek).ok()?;
+        let start = json.current_index();
+        json.known_skip(peek).ok()?;
         if is_it {
-            return Some(value);
+            return Some(start..json.current_index());
         }
         found = json.next_key_bytes().ok()?.map(|key| key == name.as_bytes());
     }
     None
+}
+
+/// The text of a member's value.
+pub(crate) fn member<'j>(object: &'j [u8], name: &str) -> Option<&'j [u8]> {
+    object.get(find_member(object, name)?)
 }
 
 /// Nesting beyond which [`repair`] writes a value as a string; what is left fits any parser.
