@@ -49,21 +49,10 @@ DEFAULT_TOKEN = "local-webhook-token"
 # Enough for one page of a poll and for a table that fits on a screen.
 TENANT_EVENTS = 12
 
-# Settings of the functions that are handed on as they are.
-PASSED_ON = (
-    "SEARCH_SIGV4_SERVICE",
-    "SEARCH_CA_CERTIFICATE",
-    "SEARCH_GZIP",
-    "DATA_STREAM_NAMESPACE",
-    "EXTRA_TAGS",
-    "PRESERVE_ORIGINAL_EVENT",
-    "INITIAL_INTERVAL",
-)
-
-
 @dataclass(frozen=True)
 class Settings:
-    """What `make up VAR=…` can change."""
+    """What `make up VAR=…` can change about the stack. Other settings of the functions reach them as
+    they are, since a service inherits the environment."""
 
     engine: str
     engine_port: int
@@ -81,7 +70,7 @@ class Settings:
     search_secret: dict[str, str]
     geoip_city_file: str
     geoip_asn_file: str
-    passed_on: dict[str, str]
+    namespace: str
 
     @property
     def engine_url(self) -> str:
@@ -105,7 +94,7 @@ class Settings:
 
     @property
     def data_stream(self) -> str:
-        return f"logs-auth0.logs-{self.passed_on.get('DATA_STREAM_NAMESPACE', 'default')}"
+        return f"logs-auth0.logs-{self.namespace}"
 
     @property
     def search_headers(self) -> dict[str, str]:
@@ -167,7 +156,7 @@ class Settings:
             search_secret=search_secret,
             geoip_city_file=text("GEOIP_CITY_FILE"),
             geoip_asn_file=text("GEOIP_ASN_FILE"),
-            passed_on={name: text(name) for name in PASSED_ON if text(name)},
+            namespace=text("DATA_STREAM_NAMESPACE", "default"),
         )
 
 
@@ -394,7 +383,7 @@ def geoip_files(settings: Settings) -> dict[str, str]:
 
 def functions_environment(settings: Settings, retry: str, dead: str) -> dict[str, str]:
     """The settings that `template.yaml` gives the functions in AWS."""
-    env = plain_environment() | geoip_files(settings) | settings.passed_on
+    env = plain_environment() | geoip_files(settings)
     env |= {
         "SEARCH_ENDPOINT": settings.search_endpoint,
         "WEBHOOK_SECRET_ID": WEBHOOK_SECRET,
@@ -419,7 +408,7 @@ def functions_environment(settings: Settings, retry: str, dead: str) -> dict[str
 
 def install_template(settings: Settings, binaries: Path) -> None:
     """Installs the index template into the stack's own engine, wherever the functions write."""
-    env = plain_environment() | settings.passed_on | {"SEARCH_ENDPOINT": settings.engine_url}
+    env = plain_environment() | {"SEARCH_ENDPOINT": settings.engine_url}
     for name in ("SEARCH_SECRET_ID", "SEARCH_SIGV4_SERVICE", "SEARCH_CA_CERTIFICATE"):
         env.pop(name, None)
     argv = [str(binaries / "setup"), "install"]

@@ -46,8 +46,7 @@ def say(text: str) -> None:
 
 # Command → how to get it.
 PREREQUISITES = {
-    "cargo": "Rust by rustup: https://rustup.rs",
-    "rustup": "Rust by rustup: https://rustup.rs (rust-toolchain.toml names the version)",
+    "cargo": "Rust by rustup: https://rustup.rs (rust-toolchain.toml names the version)",
     "cc": "a C compiler and linker: `apt install build-essential`",
     "mvn": "Maven: `apt install maven`, or https://maven.apache.org",
     "make": "make: `apt install make`",
