@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use auth0_ecs::metrics::{Function, Metrics};
 use auth0_ecs::{Backoff, Deadline, Input, Report, ShipFailure, Shipment, Shipper};
-use chrono::{DateTime, TimeDelta, Utc};
-use lambda_runtime::{Diagnostic, LambdaEvent};
-use serde::{Deserialize, Serialize};
+use chrono::{DateTime, Utc};
+use lambda_runtime::LambdaEvent;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tokio::try_join;
 
 use crate::auth0::{self, Auth0, Auth0Error};
-use crate::checkpoint::{CheckpointError, Checkpoints, Saved};
-use crate::page::{Page, log_id_at};
-
-/// How long Auth0 keeps logs, in days, by plan. It says nowhere which plan a tenant has.
-const RETENTIONS: [i64; 5] = [30, 10, 5, 2, 1];
+use crate::backfill::{Progress, parse_order};
+use crate::checkpoint::{Checkpoints, Saved};
+use crate::log_id::{log_id_at, oldest};
+use crate::outcome::{Answer, Halt, PollError, Stopped};
+use crate::pace::{Pace, until_reset};
+use crate::page::Page;
 
 /// What is left of the time after everything, for the answer.
 const ANSWERING: Duration = Duration::from_millis(200);
@@ -34,123 +34,6 @@ pub(crate) struct Poller {
     pub(crate) shipper: Shipper,
     /// How far back the first run reads.
     pub(crate) initial_interval: Duration,
-}
-
-/// Why a run ended that did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Stopped {
-    /// Auth0 has no more.
-    CaughtUp,
-    /// Another page might not have been finished; the next run goes on.
-    OutOfTime,
-    /// Auth0 allows no more calls in the time there is; the next run goes on.
-    RateLimited,
-    /// Another poller has moved the checkpoint, and goes on from there.
-    AnotherPoller,
-}
-
-/// What an invocation answers.
-#[derive(Debug, Serialize)]
-pub(crate) struct Answer {
-    stopped: Stopped,
-    /// Pages that were finished, the empty one at the end included.
-    pages: usize,
-    received: usize,
-    stored: usize,
-    duplicates: usize,
-    rejected: usize,
-    dead_lettered: usize,
-    unknown_types: usize,
-    /// Where the checkpoint is now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    checkpoint: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    backfill: Option<Progress>,
-}
-
-/// How far a backfill has come.
-#[derive(Debug, Serialize)]
-struct Progress {
-    /// The `from` of the order that goes on here.
-    next_from: String,
-    done: bool,
-}
-
-/// A past window to read, without touching the live checkpoint. What is stored already counts as
-/// a duplicate.
-#[derive(Clone, Debug, Deserialize)]
-struct Order {
-    /// A time (RFC 3339), or `next_from` of the answer before.
-    from: String,
-    /// A time; events that happened later are not shipped.
-    to: String,
-}
-
-/// Why an invocation failed. The checkpoint is where the last stored page left it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PollError {
-    #[error(transparent)]
-    Auth0(#[from] Auth0Error),
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    #[error("a page was not stored: {0}")]
-    Engine(ShipFailure),
-    /// Shipped, but there is no way on: at the next run the same page comes again.
-    #[error("no event of a page has a log id to go on from")]
-    NoLogId,
-    #[error("the backfill order cannot be used: {0}")]
-    Order(String),
-}
-
-impl PollError {
-    /// What alarms and the Lambda console tell errors apart by.
-    const fn error_type(&self) -> &'static str {
-        match self {
-            Self::Auth0(Auth0Error::Unauthorized(_)) => "Auth0Unauthorized",
-            Self::Auth0(Auth0Error::Forbidden(_)) => "Auth0Forbidden",
-            Self::Auth0(Auth0Error::Secret(_)) => "SecretUnusable",
-            Self::Auth0(Auth0Error::RateLimited { .. }) => "Auth0RateLimited",
-            Self::Auth0(Auth0Error::CheckpointRefused(_)) => "CheckpointRefused",
-            Self::Auth0(Auth0Error::Unavailable(_)) => "Auth0Unavailable",
-            Self::Auth0(Auth0Error::Malformed(_)) => "Auth0Malformed",
-            Self::Checkpoint(_) => "CheckpointUnusable",
-            Self::Engine(ShipFailure::Unauthorized(_)) => "EngineUnauthorized",
-            Self::Engine(ShipFailure::Unavailable(_)) => "EngineUnavailable",
-            Self::NoLogId => "NoLogId",
-            Self::Order(_) => "BackfillOrderUnusable",
-        }
-    }
-
-    /// Whether a sign-in was refused.
-    const fn is_unauthorized(&self) -> bool {
-        matches!(
-            self,
-            Self::Auth0(Auth0Error::Unauthorized(_) | Auth0Error::Forbidden(_))
-                | Self::Engine(ShipFailure::Unauthorized(_))
-        )
-    }
-}
-
-impl From<PollError> for Diagnostic {
-    fn from(error: PollError) -> Self {
-        Self { error_type: error.error_type().to_owned(), error_message: error.to_string() }
-    }
-}
-
-/// Why a run cannot go on.
-enum Halt {
-    OutOfTime,
-    RateLimited,
-    /// With the checkpoint as that one left it.
-    AnotherPoller(Option<String>),
-    Failed(PollError),
-}
-
-impl<E: Into<PollError>> From<E> for Halt {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
 }
 
 impl Poller {
@@ -477,140 +360,5 @@ impl<'a> Run<'a> {
             checkpoint,
             backfill,
         })
-    }
-}
-
-/// How long the parts of a page may take: the slowest seen, and at first a share of the whole time.
-#[derive(Debug, PartialEq, Eq)]
-struct Pace {
-    /// A page from Auth0.
-    read: Duration,
-    /// Shipping and saving.
-    write: Duration,
-    /// Saving alone.
-    save: Duration,
-    /// The longest that one answer of Auth0 is waited for.
-    attempt: Duration,
-}
-
-impl Pace {
-    fn guess(total: Duration) -> Self {
-        Self {
-            read: (total / 8).min(Duration::from_secs(2)),
-            write: (total / 4).min(Duration::from_secs(4)),
-            save: (total / 8).min(Duration::from_secs(2)),
-            attempt: (total / 4).min(Duration::from_secs(10)),
-        }
-    }
-}
-
-/// `reset` is in whole seconds; a little later is safer.
-fn until_reset(reset: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Duration {
-    let wait = reset.and_then(|reset| (reset - now).to_std().ok()).unwrap_or_default();
-    wait + Duration::from_millis(fastrand::u64(50..250))
-}
-
-/// Where to start when Auth0 refuses a log id: the beginning of time, and, should it refuse that as
-/// well, as far back as each plan keeps logs.
-fn oldest(now: DateTime<Utc>) -> impl Iterator<Item = String> {
-    let kept = RETENTIONS.map(|days| now - TimeDelta::days(days) + TimeDelta::minutes(5));
-    [DateTime::UNIX_EPOCH].into_iter().chain(kept).map(log_id_at)
-}
-
-/// Where a backfill starts, as a log id, and where its window ends.
-fn parse_order(order: &Value) -> Result<(String, DateTime<Utc>), PollError> {
-    let Order { from, to } =
-        Order::deserialize(order).map_err(|error| PollError::Order(error.to_string()))?;
-    let time = |name: &str, text: &str| {
-        text.parse::<DateTime<Utc>>().map_err(|error| {
-            PollError::Order(format!("{name} is {text:?}, which is no time (RFC 3339): {error}"))
-        })
-    };
-    let to = time("to", &to)?;
-    if from.starts_with("900") && from.bytes().all(|b| b.is_ascii_digit()) {
-        return Ok((from, to));
-    }
-    let start = time("from", &from)?;
-    if start >= to {
-        return Err(PollError::Order("it ends before it begins".to_owned()));
-    }
-    Ok((log_id_at(start), to))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn time(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn the_rate_limit_is_waited_for_to_its_end() {
-        let now = time("2026-11-22T12:00:00.400Z");
-        let wait = until_reset(Some(time("2026-11-22T12:00:03Z")), now);
-        assert!((2_650..2_850).contains(&wait.as_millis()), "{wait:?}");
-        assert!(until_reset(Some(time("2026-11-22T11:59:00Z")), now).as_millis() < 250);
-        assert!(until_reset(None, now).as_millis() < 250);
-    }
-
-    #[test]
-    fn a_page_fits_into_the_shortest_time() {
-        for seconds in [1, 3, 10, 60, 900] {
-            let total = Duration::from_secs(seconds);
-            let pace = Pace::guess(total);
-            assert!(pace.read + pace.write < total / 2);
-            assert!(pace.save < pace.write);
-        }
-    }
-
-    #[test]
-    fn the_oldest_is_looked_for_from_the_beginning_on() {
-        let starts: Vec<String> = oldest(time("2026-11-22T12:00:00Z")).collect();
-        assert_eq!(starts[0], log_id_at(time("1970-01-01T00:00:00Z")));
-        assert_eq!(starts[1], log_id_at(time("2026-10-23T12:05:00Z")));
-        assert!(starts.is_sorted());
-    }
-
-    #[test]
-    fn an_order_starts_at_a_time_or_where_the_last_one_ended() {
-        let end = time("2026-11-02T00:00:00Z");
-        let order = json!({ "from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z" });
-        let start = log_id_at(time("2026-11-01T00:00:00Z"));
-        assert_eq!(parse_order(&order).unwrap(), (start.clone(), end));
-        let order = json!({ "from": start, "to": "2026-11-02T01:00:00+01:00" });
-        assert_eq!(parse_order(&order).unwrap(), (start, end));
-    }
-
-    #[test]
-    fn an_order_that_makes_no_sense_says_why() {
-        let wrong = |order: Value| parse_order(&order).unwrap_err().to_string();
-        let to = "2026-11-02T00:00:00Z";
-        assert!(wrong(json!({ "from": "yesterday", "to": to })).contains("yesterday"));
-        assert!(wrong(json!({ "from": to, "to": to })).contains("ends before it begins"));
-        assert!(wrong(json!({ "from": to })).contains("missing field `to`"));
-        assert!(wrong(json!("all")).contains("expected"));
-    }
-
-    #[test]
-    fn an_answer_says_why_it_stopped() {
-        let answer = Answer {
-            stopped: Stopped::CaughtUp,
-            pages: 2,
-            received: 3,
-            stored: 2,
-            duplicates: 1,
-            rejected: 0,
-            dead_lettered: 0,
-            unknown_types: 0,
-            checkpoint: Some("9001".into()),
-            backfill: None,
-        };
-        assert_eq!(
-            serde_json::to_string(&answer).unwrap(),
-            r#"{"stopped":"caught_up","pages":2,"received":3,"stored":2,"duplicates":1,"rejected":0,"dead_lettered":0,"unknown_types":0,"checkpoint":"9001"}"#
-        );
     }
 }

@@ -1,8 +1,12 @@
 //! Reads Auth0's logs by checkpoint, at each tick of a schedule: the wiring.
 
 mod auth0;
+mod backfill;
 mod checkpoint;
 mod handler;
+mod log_id;
+mod outcome;
+mod pace;
 mod page;
 
 use auth0_ecs::Shipper;

@@ -7,18 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A log id: `900`, the time of logging as `YYYYMMDDhhmmss`, and what makes it unique.
-const LOG_ID_DIGITS: usize = 56;
-
 /// Events come in the order of their logging, which is not the order of their dates: an event may
 /// be logged so much later than it happened.
 const LOGGING_DELAY: TimeDelta = TimeDelta::minutes(10);
-
-/// The log id behind which the events begin that were logged at `time` or later. Auth0 takes it
-/// though it never gave it.
-pub(crate) fn log_id_at(time: DateTime<Utc>) -> String {
-    format!("{:0<LOG_ID_DIGITS$}", time.format("900%Y%m%d%H%M%S").to_string())
-}
 
 /// An array of events.
 #[derive(Debug)]
@@ -107,15 +98,6 @@ mod tests {
 
     fn page(body: &str) -> Page {
         Page::parse(body.as_bytes().to_vec()).unwrap()
-    }
-
-    #[test]
-    fn a_time_becomes_a_log_id_of_full_length() {
-        let real = "90020211103030609732115389415260839021644201259064885298";
-        let id = log_id_at(time("2021-11-03T03:06:09.999Z"));
-        assert_eq!(id, "90020211103030609000000000000000000000000000000000000000");
-        assert_eq!(id.len(), real.len());
-        assert!(id.as_str() < real);
     }
 
     #[test]
