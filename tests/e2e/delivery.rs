@@ -1,6 +1,5 @@
 //! Nothing lost, nothing double, whatever fails between the webhook and the engine.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use e2e::runtime::InvokeError;
 use e2e::stack::EngineKind;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, TIMEOUT, World, deliver, events, post};
+use crate::world::{Answer, TIMEOUT, World, deliver, events, poll_within, post, post_within};
 
 on_both_engines![
     whatever_fails_each_acknowledged_event_is_there_once,
@@ -27,7 +26,7 @@ on_both_engines![
 
 async fn whatever_fails_each_acknowledged_event_is_there_once(kind: EngineKind) {
     let world = World::new(kind).await;
-    let webhook = world.function("webhook", 2);
+    let webhook = world.function("webhook", 4);
     let redrive = world.redrive();
     let mut source = events();
     let mut sent = Vec::new();
@@ -44,12 +43,11 @@ async fn whatever_fails_each_acknowledged_event_is_there_once(kind: EngineKind) 
         Fault::CutAnswer,
         Fault::CutAfterWrite,
         Fault::Mixed(1),
-        Fault::Mixed(2),
-        Fault::Mixed(3),
     ] {
         let failed = world.proxy.failed();
         world.proxy.fail(fault).await;
-        let batches: Vec<_> = (0..4).map(|_| source.take(25)).collect();
+        let count = if matches!(fault, Fault::Mixed(_)) { 16 } else { 4 };
+        let batches: Vec<_> = (0..count).map(|_| source.take(25)).collect();
         let bodies: Vec<_> = batches.iter().map(|batch| json_lines(batch)).collect();
         let posts = bodies.iter().map(|body| deliver(&webhook, body.as_bytes()));
         futures_util::future::join_all(posts).await;
@@ -70,10 +68,6 @@ async fn a_short_fault_is_ridden_out_without_the_queue(kind: EngineKind) {
     let webhook = world.webhook();
     let mut source = events();
     let mut sent = Vec::new();
-    // Warm: the first write makes the index, which takes seconds.
-    let batch = source.take(1);
-    deliver(&webhook, json_lines(&batch).as_bytes()).await;
-    sent.extend(log_ids(&batch));
     for fault in [Fault::Refuse, Fault::Status(503), Fault::Items(429), Fault::CutAfterWrite] {
         let batch = source.take(50);
         world.proxy.fail(fault).await;
@@ -92,7 +86,7 @@ async fn a_short_fault_is_ridden_out_without_the_queue(kind: EngineKind) {
 
 async fn an_engine_that_is_down_for_long_loses_nothing(kind: EngineKind) {
     let world = World::new(kind).await;
-    let webhook = world.function("webhook", 2);
+    let webhook = world.function("webhook", 4);
     let redrive = world.redrive();
     let mut source = events();
     let mut batches: Vec<_> = (0..6).map(|_| source.take(50)).collect();
@@ -126,29 +120,34 @@ async fn an_engine_that_is_down_for_long_loses_nothing(kind: EngineKind) {
 
 async fn killed_in_the_middle_it_has_not_acknowledged_what_is_missing(kind: EngineKind) {
     let world = World::new(kind).await;
-    let webhook = Arc::new(world.function("webhook", 4));
+    let webhook = world.function("webhook", 8);
     let redrive = world.redrive();
     let mut source = events();
     let batches: Vec<_> = (0..200).map(|_| source.take(5)).collect();
     let bodies: Vec<_> = batches.iter().map(|batch| json_lines(batch)).collect();
-    // Delays and refused items stretch each invocation, so that kills strike inside of it.
-    world.proxy.fail(Fault::Mixed(7)).await;
+    // Refused items bring repeats and parked messages: many points at which a kill can strike.
+    world.proxy.fail(Fault::Items(429)).await;
 
-    let done = Arc::new(AtomicBool::new(false));
-    let killer = tokio::spawn({
-        let (webhook, done) = (Arc::clone(&webhook), Arc::clone(&done));
-        async move {
-            while !done.load(Ordering::Relaxed) {
-                tokio::time::sleep(Duration::from_millis(fastrand::u64(20..300))).await;
-                webhook.kill();
+    let done = AtomicBool::new(false);
+    let killer = async {
+        // Counted in requests, so that a slow machine gets somewhere between two kills.
+        while !done.load(Ordering::Relaxed) {
+            let strike = world.proxy.requests() + fastrand::u64(1..12);
+            while world.proxy.requests() < strike && !done.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(0..60))).await;
+            webhook.kill();
         }
-    });
+    };
     // One attempt each: what is acknowledged now has to be complete without a repeat.
-    let posts = bodies.iter().map(|body| post(&webhook, body.as_bytes()));
-    let answers = futures_util::future::join_all(posts).await;
-    done.store(true, Ordering::Relaxed);
-    killer.await.unwrap();
+    let posts = async {
+        let posts = bodies.iter().map(|body| post(&webhook, body.as_bytes()));
+        let answers = futures_util::future::join_all(posts).await;
+        done.store(true, Ordering::Relaxed);
+        answers
+    };
+    let (answers, ()) = tokio::join!(posts, killer);
     let acknowledged: Vec<bool> =
         answers.iter().map(|answer| matches!(answer, Ok(Answer { status: 200, .. }))).collect();
     let died = answers.iter().filter(|answer| matches!(answer, Err(InvokeError::Died))).count();
@@ -177,9 +176,18 @@ async fn fifty_posts_of_one_batch_and_the_poller_leave_one_document_an_event(kin
     world.tenant.add(&events);
     let body = json_lines(&events);
 
-    let posts = futures_util::future::join_all((0..50).map(|_| deliver(&webhook, body.as_bytes())));
-    let (_, polled) = tokio::join!(posts, crate::world::poll(&poller));
-    polled.unwrap();
+    // Fifty processes start at once: that takes longer than the other tests allow.
+    let whole = Duration::from_secs(29);
+    let posts = (0..50).map(|_| post_within(&webhook, body.as_bytes(), whole));
+    let posts = futures_util::future::join_all(posts);
+    let (answers, polled) = tokio::join!(posts, poll_within(&poller, whole));
+    for answer in answers {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    // So many writers at once may be too much for a small engine; then it is the next tick's turn.
+    if polled.is_err() {
+        poll_within(&poller, whole).await.unwrap();
+    }
     world.queues.drain(&world.redrive()).await;
     world.stream.assert_holds_exactly(&log_ids(&events)).await;
 }
@@ -192,12 +200,12 @@ async fn an_event_that_the_engine_refuses_harms_no_other_and_is_kept(kind: Engin
     // About half of the items are refused, then about half of their error documents.
     world.proxy.fail(Fault::Items(400)).await;
     let answer = post(&webhook, body.as_bytes()).await.unwrap();
-    assert_eq!(answer.status, 200, "{answer:?}\n{}", webhook.logs());
+    assert_eq!(answer.status, 200, "{answer:?}\n{}", webhook.last_logs());
 
     let documents = world.stream.documents().await;
     let (refused, good): (Vec<_>, Vec<_>) =
         documents.iter().partition(|hit| hit["_source"]["event"]["kind"] == "pipeline_error");
-    assert!(!refused.is_empty() && !good.is_empty());
+    assert!(!refused.is_empty() && !good.is_empty(), "{answer:?}\n{}", webhook.last_logs());
     let mut kept: Vec<String> =
         good.iter().map(|hit| hit["_id"].as_str().unwrap().to_owned()).collect();
     for hit in &refused {
@@ -226,7 +234,7 @@ async fn what_cannot_be_written_ends_as_a_dead_letter_with_all_its_bytes(kind: E
     deliver(&webhook, json_lines(&events).as_bytes()).await;
     for _ in 0..2 {
         let (received, failed) = world.queues.deliver_batch(&redrive, TIMEOUT).await;
-        assert_eq!((received, failed), (1, 1), "{}", redrive.logs());
+        assert_eq!((received, failed), (1, 1), "{}", redrive.last_logs());
     }
     // The third receive moves it.
     assert_eq!(world.queues.deliver_batch(&redrive, TIMEOUT).await, (0, 0));
@@ -241,7 +249,7 @@ async fn what_cannot_be_written_ends_as_a_dead_letter_with_all_its_bytes(kind: E
 
 async fn redrive_gives_back_only_what_it_could_not_write(kind: EngineKind) {
     let world = World::new(kind).await;
-    let webhook = world.function("webhook", 2);
+    let webhook = world.function("webhook", 4);
     let redrive = world.redrive();
     let mut source = events();
     let batches: Vec<_> = (0..6).map(|_| source.take(20)).collect();

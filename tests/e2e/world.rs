@@ -42,6 +42,7 @@ impl World {
         let name = format!("e2e{:012x}", fastrand::u64(..1 << 48));
         let stream = DataStream::new(kind, &name);
         stream.install_template().await;
+        stream.warm_up().await;
         let proxy = Proxy::start(&stream.engine).await;
         let tenant = Tenant::start("client", "secret").await.unwrap();
         let table = CheckpointTable::create(&name).await;
@@ -115,13 +116,30 @@ pub(crate) struct Answer {
 
 /// Posts a body with the right token.
 pub(crate) async fn post(webhook: &Function, body: &[u8]) -> Result<Answer, InvokeError> {
+    post_within(webhook, body, TIMEOUT).await
+}
+
+/// The same with another timeout of the function.
+pub(crate) async fn post_within(
+    webhook: &Function,
+    body: &[u8],
+    timeout: Duration,
+) -> Result<Answer, InvokeError> {
     let headers = [("authorization", TOKEN), ("content-type", "application/json")];
-    send(webhook, &gateway_request("POST", "/auth0/logs", &headers, body)).await
+    send_within(webhook, &gateway_request("POST", "/auth0/logs", &headers, body), timeout).await
 }
 
 /// Sends a request of any kind.
 pub(crate) async fn send(webhook: &Function, request: &Value) -> Result<Answer, InvokeError> {
-    let answer = webhook.invoke(request.clone(), TIMEOUT).await?;
+    send_within(webhook, request, TIMEOUT).await
+}
+
+async fn send_within(
+    webhook: &Function,
+    request: &Value,
+    timeout: Duration,
+) -> Result<Answer, InvokeError> {
+    let answer = webhook.invoke(request.clone(), timeout).await?;
     let status = answer["statusCode"].as_u64().unwrap_or_else(|| panic!("no answer: {answer}"));
     let body = answer["body"].as_str().unwrap_or_default();
     let body = serde_json::from_str(body).unwrap_or_else(|_| json!(body));
@@ -134,10 +152,10 @@ pub(crate) async fn deliver(webhook: &Function, body: &[u8]) -> usize {
         match post(webhook, body).await {
             Ok(Answer { status: 200..=299, .. }) => return attempt,
             Ok(Answer { status: 503, .. }) | Err(InvokeError::Died) => {}
-            other => panic!("a good batch was answered {other:?}\n{}", webhook.logs()),
+            other => panic!("a good batch was answered {other:?}\n{}", webhook.last_logs()),
         }
     }
-    panic!("a hundred attempts were not enough:\n{}", webhook.logs());
+    panic!("a hundred attempts were not enough:\n{}", webhook.last_logs());
 }
 
 /// One tick of the schedule.

@@ -606,6 +606,8 @@ def e2e(_: Settings, group: Group) -> None:
             "E2E_MOTO_URL": moto,
             "E2E_BIN_DIR": str(target_folder()),
             "E2E_TOOLS_DIR": str(TOOLS),
+            # These tests mostly wait: for time limits, and for engines.
+            "RUST_TEST_THREADS": "4",
         }
         # More of cargo's or the test harness's arguments, as in `make e2e ARGS='redrive'`.
         arguments = shlex.split(os.environ.get("ARGS", ""))

@@ -214,13 +214,19 @@ impl Queues {
             + count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
     }
 
-    /// The bodies of up to ten dead letters, which stay where they are.
+    /// The bodies of all dead letters, which stay where they are but cannot be seen for a minute.
     ///
     /// # Panics
     /// Where the queue cannot be read.
     pub async fn dead_bodies(&self) -> Vec<String> {
-        let messages = self.receive(&self.dead).await;
-        messages.into_iter().map(|message| message.body.unwrap_or_default()).collect()
+        let mut bodies = Vec::new();
+        loop {
+            let messages = self.receive(&self.dead).await;
+            if messages.is_empty() {
+                return bodies;
+            }
+            bodies.extend(messages.into_iter().map(|message| message.body.unwrap_or_default()));
+        }
     }
 
     async fn receive(&self, queue: &str) -> Vec<Message> {
@@ -284,7 +290,7 @@ impl Queues {
                 return;
             }
         }
-        panic!("the retry queue does not get empty:\n{}", redrive.logs());
+        panic!("the retry queue does not get empty:\n{}", redrive.last_logs());
     }
 }
 

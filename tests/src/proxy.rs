@@ -322,6 +322,11 @@ impl Request {
         self.target().split('?').next().is_some_and(|path| path.ends_with("/_bulk"))
     }
 
+    /// The data stream that a `_bulk` path names: `/<stream>/_bulk`.
+    fn stream(&self) -> &str {
+        self.target().split('/').nth(1).unwrap_or_default()
+    }
+
     fn plain_body(&self) -> Bytes {
         if self.header("content-encoding") == Some("gzip") {
             let mut plain = Vec::new();
@@ -432,11 +437,9 @@ async fn forward_some_items(shared: &Shared, request: &Request, status: u16) -> 
     let woven: Vec<Value> = items
         .iter()
         .zip(&refused)
-        .filter_map(
-            |(item, refused)| {
-                if *refused { Some(item.refusal(status)) } else { written.next() }
-            },
-        )
+        .filter_map(|(item, refused)| {
+            if *refused { Some(item.refusal(request.stream(), status)) } else { written.next() }
+        })
         .collect();
     answer["items"] = woven.into();
     answer["errors"] = true.into();
@@ -450,11 +453,13 @@ struct BulkItem<'a> {
 }
 
 impl BulkItem<'_> {
-    fn refusal(&self, status: u16) -> Value {
+    /// As an engine refuses it: `_index` is there in each item, even if only the path named it.
+    fn refusal(&self, stream: &str, status: u16) -> Value {
         let (name, target) = self.action.as_object().unwrap().iter().next().unwrap();
+        let index = target["_index"].as_str().unwrap_or(stream);
         let kind = if status == 429 { "rejected_execution_exception" } else { "exception" };
         json!({ name: {
-            "_index": target["_index"],
+            "_index": index,
             "_id": target["_id"],
             "status": status,
             "error": { "type": kind, "reason": "the proxy says so" },
@@ -587,6 +592,7 @@ mod tests {
         assert_eq!(items.len(), 40);
         for (n, item) in items.iter().enumerate() {
             assert_eq!(item["create"]["_id"], n.to_string());
+            assert!(item["create"]["status"] == 201 || item["create"]["_index"] == "stream");
             let status = if seen.contains(&n.to_string()) { 201 } else { 429 };
             assert_eq!(item["create"]["status"], status);
         }

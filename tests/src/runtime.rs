@@ -159,6 +159,13 @@ impl Function {
         self.running.logs.lock().unwrap().join("\n")
     }
 
+    /// The last lines that the processes printed, for the message of a failed test.
+    #[must_use]
+    pub fn last_logs(&self) -> String {
+        let logs = self.running.logs.lock().unwrap();
+        logs[logs.len().saturating_sub(20)..].join("\n")
+    }
+
     async fn start(&self) -> Environment {
         self.running.starts.fetch_add(1, Ordering::Relaxed);
         let (work, queue) = mpsc::channel(1);
