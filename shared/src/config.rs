@@ -12,9 +12,16 @@ use opensearch::cert::Certificate;
 use url::Url;
 
 /// Everything that is wrong with the environment; prints one line a problem.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<Problem>,
+}
+
+/// As for a human: it is what Rust prints of an error that `main` returns.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// One variable that cannot be used as it is.

@@ -54,7 +54,7 @@ pub struct Metrics {
     /// `DeliveryLag`, in seconds: how old the oldest event was when it was stored.
     pub delivery_lag: Option<i64>,
     /// `PollPages`: pages that Auth0 gave and that are durable, the empty one at the end included.
-    /// `None` outside the poller; there, 0 is written too and means no progress.
+    /// `None` outside the poller and in a backfill; else 0 is written too and means no progress.
     pub poll_pages: Option<usize>,
     /// `RateLimitRemaining`: calls that Auth0 still allows, as its last answer said.
     pub rate_limit_remaining: Option<u64>,

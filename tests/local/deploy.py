@@ -96,28 +96,31 @@ def deploy(arguments: argparse.Namespace) -> None:
 
 def geoip_layer(arguments: argparse.Namespace) -> None:
     """The layer with the files under the names that template.yaml gives the functions."""
+    files = {}
+    for variable, name, kind in (("CITY", "city", "City"), ("ASN", "asn", "ASN")):
+        given = getattr(arguments, name)
+        if not given:
+            raise StackError(f"{variable}=<path> is missing: a MaxMind-format file with {kind} data")
+        try:
+            # The description of what is in it stands at the end of the file.
+            about = Path(given).read_bytes()[-128 * 1024 :].rpartition(b"\xab\xcd\xefMaxMind.com")
+        except OSError as error:
+            raise StackError(f"{variable}: {error}") from None
+        if not about[1]:
+            raise StackError(f"{variable}: {given} is no MaxMind-format file")
+        kinds = re.search(rb"database_type.([\x20-\x7e]+)", about[2], re.S)
+        if not kinds or kind.encode() not in kinds.group(1):
+            raise StackError(f"{variable}: {given} holds no {kind} data")
+        files[f"geoip/{name}.mmdb"] = given
     archive = ZIPS / "geoip-layer.zip"
     archive.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as layer:
-        for variable, name, kind in (("CITY", "city", "City"), ("ASN", "asn", "ASN")):
-            given = getattr(arguments, name)
-            if not given:
-                raise StackError(f"{variable}=<path> is missing: a MaxMind-format file with {kind} data")
-            try:
-                # The description of what is in it stands at the end of the file.
-                about = Path(given).read_bytes()[-128 * 1024 :].rpartition(b"\xab\xcd\xefMaxMind.com")
-            except OSError as error:
-                raise StackError(f"{variable}: {error}") from None
-            if not about[1]:
-                raise StackError(f"{variable}: {given} is no MaxMind-format file")
-            kinds = re.search(rb"database_type.([\x20-\x7e]+)", about[2], re.S)
-            if not kinds or kind.encode() not in kinds.group(1):
-                raise StackError(f"{variable}: {given} holds no {kind} data")
-            layer.write(given, f"geoip/{name}.mmdb")
-    bytes_ = archive.stat().st_size
-    say(f"{archive.relative_to(ROOT)}  {size(bytes_)}")
+        for name, given in files.items():
+            layer.write(given, name)
+    length = archive.stat().st_size
+    say(f"{archive.relative_to(ROOT)}  {size(length)}")
     publish = "aws lambda publish-layer-version --layer-name auth0-log-streams-geoip"
-    if bytes_ < DIRECT_UPLOAD:
+    if length < DIRECT_UPLOAD:
         say(f"next: {publish} --zip-file fileb://{archive.relative_to(ROOT)}")
     else:
         say(f"next, since it is over 50 MB: aws s3 cp {archive.relative_to(ROOT)} s3://<bucket>/")

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use tokio::try_join;
 
 use crate::auth0::{self, Auth0, Auth0Error};
-use crate::backfill::{Progress, parse_order};
+use crate::backfill::{self, Progress, parse_order};
 use crate::checkpoint::{Checkpoints, Saved};
 use crate::log_id::{log_id_at, oldest};
 use crate::outcome::{Answer, Halt, PollError, Stopped};
@@ -343,7 +343,10 @@ impl<'a> Run<'a> {
         };
         let metrics = &mut self.metrics;
         metrics.unauthorized = stopped.as_ref().is_err_and(PollError::is_unauthorized).into();
-        metrics.emit(Function::Poller, Utc::now());
+        match self.place {
+            Place::Live(_) => metrics.emit(Function::Poller, Utc::now()),
+            Place::Backfill { .. } => backfill::metrics(metrics).emit(Function::Poller, Utc::now()),
+        }
         let (checkpoint, backfill) = match self.place {
             Place::Live(checkpoint) => (checkpoint, None),
             Place::Backfill { progress, .. } => (None, Some(progress)),
