@@ -368,3 +368,38 @@ async fn an_order_that_cannot_be_used_is_refused_and_says_why() {
     assert_eq!(error["errorType"], "BackfillOrderUnusable");
     assert_eq!(world.tenant.counters().requests, 0);
 }
+
+#[tokio::test]
+async fn where_even_the_oldest_time_is_refused_it_starts_at_what_a_plan_keeps() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let poller = world.poller();
+    let mut source = events();
+    let first = source.take(10);
+    world.tenant.add(&first);
+    poll(&poller).await.unwrap();
+    let second = source.take(10);
+    world.tenant.add(&second);
+    world.tenant.fail_pages([Fault::ExpiredCheckpoint; 3]);
+    poll(&poller).await.unwrap();
+    let sent = log_ids(&[first, second].concat());
+    world.stream.assert_holds_exactly(&sent).await;
+    assert_eq!(world.table.checkpoint().await.as_ref(), sent.last());
+}
+
+#[tokio::test]
+async fn a_page_without_log_ids_is_kept_and_does_not_go_round_for_ever() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let poller = world.poller();
+    let events = events().take(5);
+    world.tenant.add(&events);
+    world.tenant.fail_pages([Fault::NoIds; 50]);
+    let Err(InvokeError::Reported(error)) = poll(&poller).await else {
+        panic!("{}", poller.logs());
+    };
+    assert_eq!(error["errorType"], "NoLogId");
+    assert_eq!(world.tenant.counters().requests, 1);
+    assert_eq!(world.table.checkpoint().await, None);
+    assert_eq!(world.stream.count().await, 5);
+    drop(poll(&poller).await);
+    assert_eq!(world.stream.count().await, 5, "the same page gives the same documents");
+}

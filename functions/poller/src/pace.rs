@@ -23,7 +23,7 @@ impl Pace {
             read: (total / 8).min(Duration::from_secs(2)),
             write: (total / 4).min(Duration::from_secs(4)),
             save: (total / 8).min(Duration::from_secs(2)),
-            attempt: (total / 4).min(Duration::from_secs(10)),
+            attempt: (total / 2).min(Duration::from_secs(10)),
         }
     }
 }
