@@ -96,7 +96,7 @@ class Dashboards(unittest.TestCase):
                 for dashboard in panels.DASHBOARDS:
                     page = overview.page(engine, stream, START, END, scripts, [dashboard])
                     screenshot = f"--screenshot={panels.FOLDER / dashboard.id}.png"
-                    browse(Path(folder), page, screenshot, "--window-size=1300,1280")
+                    browse(Path(folder), page, screenshot, "--window-size=1300,1340")
 
     def buckets(self, product: str, id: str) -> dict[str, int]:
         """The rows of a panel: label and number of events."""

@@ -49,7 +49,7 @@ def test() -> None:
         }
         # More of unittest's arguments, as in `make test-analysts ARGS=test_searching`.
         arguments = shlex.split(os.environ.get("ARGS", "")) or ["discover"]
-        run = [str(python), "-W", "ignore", "-m", "unittest", "-v", *arguments]
+        run = [str(python), "-W", "ignore", "-m", "unittest", *arguments, "-v"]
         if subprocess.run(run, cwd=ROOT / "tests/analysts", env=env).returncode != 0:
             raise StackError("the analysts' tests failed")
     group.stop()

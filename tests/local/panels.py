@@ -25,6 +25,8 @@ CONTEXT: Json = {
     "must_not": ["%dashboard_context-must_not_clause%"],
 }
 COLOURS = {"success": "#4c9f70", "failure": "#c8553d", "unknown": "#8a94a6"}
+# Counts have no halves.
+COUNTS: Json = {"tickMinStep": 1, "format": "d"}
 DATA = "auth0.logs.data."
 FAILED_LOGIN: Json = {"term": {f"{DATA}classification": "Login - Failure"}}
 LOGIN: Json = {"terms": {f"{DATA}classification": ["Login - Success", "Login - Failure"]}}
@@ -109,7 +111,7 @@ def over_time(id: str, title: str, field: str, *filters: Json, **layout: int) ->
         "mark": {"type": "bar", "width": 7, "tooltip": True},
         "encoding": {
             "x": {"field": "key", "type": "temporal", "title": None},
-            "y": {"field": "kind.doc_count", "type": "quantitative", "title": "Events"},
+            "y": {"field": "kind.doc_count", "type": "quantitative", "title": "Events", "axis": COUNTS},
             "color": colour,
         },
     }
@@ -134,7 +136,7 @@ def named(id: str, title: str, choices: dict[str, Json], *filters: Json) -> Pane
 def bars(label: str, length: str, what: str, colour: str, sort: Any = "-x") -> Json:
     encoding = {
         "y": {"field": label, "type": "nominal", "title": None, "sort": sort, "axis": {"labelLimit": 320}},
-        "x": {"field": length, "type": "quantitative", "title": what, "axis": {"tickMinStep": 1}},
+        "x": {"field": length, "type": "quantitative", "title": what, "axis": COUNTS},
     }
     number = {"mark": {"type": "text", "align": "left", "dx": 4}, "encoding": {"text": {"field": length}}}
     bar = {"mark": {"type": "bar", "color": colour, "tooltip": True}}

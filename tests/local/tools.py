@@ -269,10 +269,9 @@ def vega() -> list[Path]:
     """The scripts that a page needs to draw a Vega-Lite spec, in the order of their loading."""
 
     def fill(folder: Path) -> None:
-        if not shutil.which("npm"):
-            raise StackError("npm is missing, which brings Vega: `apt install npm`")
         packages = [f"{name}@{version}" for name, version in VEGA.items()]
-        run_step("vega: download", ["npm", "pack", "--silent", *packages], cwd=folder)
+        npm = _command(("npm",), "npm")
+        run_step("vega: download", [npm, "pack", "--silent", *packages], cwd=folder)
         for name, version in VEGA.items():
             member = f"package/build/{name}.min.js"
             archive = folder / f"{name}-{version}.tgz"
@@ -285,18 +284,23 @@ def vega() -> list[Path]:
 
 
 def chromium() -> str:
-    """The browser that renders panels; installed where this runs as root, as in CI."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
+    """The browser that renders panels."""
+    return _command(("chromium", "chromium-browser", "google-chrome"), "chromium", "fonts-dejavu-core")
+
+
+def _command(names: tuple[str, ...], *packages: str) -> str:
+    """The first command of `names` that is there; installed from Debian's packages by root, as in CI."""
+    for name in names:
         if found := shutil.which(name):
             return found
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise StackError("a Chromium is missing, which draws the panels: `apt install chromium`")
-    say("  installing chromium")
+        raise StackError(f"{names[0]} is missing: `apt install {' '.join(packages)}`")
+    say(f"  installing {names[0]}")
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    run_step("chromium: package lists", ["apt-get", "update", "-q"], env=env)
-    packages = ["--no-install-recommends", "chromium", "fonts-dejavu-core"]
-    run_step("chromium: install", ["apt-get", "install", "-y", "-q", *packages], env=env)
-    return "chromium"
+    run_step(f"{names[0]}: package lists", ["apt-get", "update", "-q"], env=env)
+    install_all = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+    run_step(f"{names[0]}: install", install_all, env=env)
+    return names[0]
 
 
 def set_up(engines: list[str]) -> None:
