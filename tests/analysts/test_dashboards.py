@@ -28,7 +28,7 @@ PANELS = [(f"{d.id}-{p.id}", p) for d in panels.DASHBOARDS for p in d.panels]
 
 
 class Drawing(HTMLParser):
-    """What the browser has drawn, for each panel: its texts, and what its marks say of themselves."""
+    """What the browser has drawn, by panel: texts, and what marks say of themselves."""
 
     def __init__(self, dom: str) -> None:
         super().__init__()
@@ -62,8 +62,18 @@ def browse(folder: Path, page: str, *options: str) -> str:
     """Opens the page in a headless browser; gives what that prints."""
     file = folder / "page.html"
     file.write_text(page)
-    argv = [tools.chromium(), "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    argv += ["--disable-dev-shm-usage", f"--user-data-dir={folder}/profile", "--virtual-time-budget=20000"]
+    argv = [
+        tools.chromium(),
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+    ]
+    argv += [
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={folder}/profile",
+        "--virtual-time-budget=20000",
+    ]
     done = subprocess.run(
         [*argv, *options, file.as_uri()], capture_output=True, text=True, timeout=180, check=True
     )
@@ -107,7 +117,9 @@ class Dashboards(unittest.TestCase):
     def test_saved_objects_are_up_to_date(self) -> None:
         for program in panels.PROGRAMS:
             self.assertEqual(
-                panels.path(program).read_text(), panels.ndjson(program), "python3 tests/local/panels.py"
+                panels.path(program).read_text(),
+                panels.ndjson(program),
+                "python3 tests/local/panels.py",
             )
 
     def test_saved_objects_hold_together(self) -> None:
@@ -235,7 +247,9 @@ class Import(unittest.TestCase):
             path, headers, body = self.requests.pop()
             self.assertEqual(path, "/api/saved_objects/_import?overwrite=true")
             self.assertEqual(headers["Authorization"], "ApiKey key")
-            self.assertEqual({k.lower() for k in headers} & set(dashboards.HEADERS.values()), {header})
+            self.assertEqual(
+                {k.lower() for k in headers} & set(dashboards.HEADERS.values()), {header}
+            )
             self.assertIn(panels.path(program).read_bytes(), body)
 
     def test_a_refused_import_is_a_failure(self) -> None:

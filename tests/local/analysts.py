@@ -1,7 +1,8 @@
-"""What analysts get, tested and run: `make test-analysts`, `make hunt`, `make dashboards`, `make overview`.
+"""What analysts get, tested and run: `make test-analysts`, `make hunt`, `make dashboards`, `make
+overview`.
 
-Sigma's converter, Vega's scripts and a Chromium are needed for these only, and installed by their first
-run; the functions need none of them.
+Sigma's converter, Vega's scripts and a Chromium are needed for these only, and installed by their
+first run; the functions need none of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from services import INTERRUPTS, Group, Interrupted, free_ports
 from stack import RUN, build, engine_service, plain_environment, stopped_on_failure, target_folder
 from tools import ROOT, StackError, say
 
+
 def test() -> None:
     """Runs tests/analysts against both engines, on free ports."""
     tools.check_prerequisites()
@@ -26,6 +28,7 @@ def test() -> None:
         for engine in ("opensearch", "elasticsearch"):
             tools.engine_home(engine)
         python = tools.sigma()
+        tools.from_debian(("npm",), "npm")
         tools.vega()
         tools.chromium()
     group = Group(RUN / "analysts")
@@ -40,7 +43,8 @@ def test() -> None:
         for part in parts:
             group.wait(part)
         env = plain_environment() | {
-            f"ANALYSTS_{name.upper()}_URL": f"http://127.0.0.1:{port}" for name, port in ports.items()
+            f"ANALYSTS_{name.upper()}_URL": f"http://127.0.0.1:{port}"
+            for name, port in ports.items()
         }
         env |= {
             "ANALYSTS_BIN_DIR": str(target_folder()),
@@ -70,7 +74,7 @@ def dashboards() -> None:
 
 
 def draw() -> None:
-    """Writes the dashboards over the engine of SEARCH_ENDPOINT, or of `make up`, as one local page."""
+    """Draws the dashboards over the engine of SEARCH_ENDPOINT, or of `make up`."""
     engine = Engine.from_environment(os.environ.get("SEARCH_ENDPOINT") or "http://127.0.0.1:9200")
     stream = f"logs-auth0.logs-{os.environ.get('DATA_STREAM_NAMESPACE') or 'default'}"
     try:

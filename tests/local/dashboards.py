@@ -1,6 +1,7 @@
 """Imports the dashboards into Kibana or OpenSearch Dashboards: `make dashboards`.
 
-Says what it would do, unless APPLY=1. What is there under the same ids is replaced, nothing else touched.
+Says what it would do, unless APPLY=1. What is there under the same ids is replaced, nothing else
+touched.
 """
 
 from __future__ import annotations

@@ -115,7 +115,8 @@ def _table(documents: list[dict[str, Any]]) -> str:
         for column, limit in enumerate(limits.values())
     ]
     lines = (
-        "  ".join(_fit(cell, width) for cell, width in zip(row, widths, strict=True)) for row in rows
+        "  ".join(_fit(cell, width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
     )
     return "\n".join(line.rstrip() for line in lines)
 

@@ -115,7 +115,9 @@ def page(
             id = f"{dashboard.id}-{panel.id}"
             answer = engine.search(stream, filled(panel.search, product, start, end))
             specs[id] = drawn(panel, answer)
-            boxes.append(f'<div class="panel" style="grid-column: span {panel.width}"><div id="{id}"></div></div>')
+            boxes.append(
+                f'<div class="panel" style="grid-column: span {panel.width}"><div id="{id}"></div></div>'
+            )
         sections.append(
             f"<h1>{html.escape(dashboard.title)}</h1><p>{html.escape(dashboard.description)}</p>"
             f'<div class="panels">{"".join(boxes)}</div>'

@@ -1,7 +1,9 @@
-"""The dashboards: one source of panels, as saved objects for Kibana and for OpenSearch Dashboards.
+"""The dashboards: one source of panels, as saved objects for Kibana and for OpenSearch
+Dashboards.
 
-A panel is a Vega-Lite spec with a search in it, which both programs run with the dashboard's time range and
-filters. Written to docs/dashboards by `python3 tests/local/panels.py`; a test checks that they are up to date.
+A panel is a Vega-Lite spec with a search in it, which both programs run with the dashboard's time
+range and filters. Written to docs/dashboards by `python3 tests/local/panels.py`; a test checks
+that they are up to date.
 """
 
 from __future__ import annotations
@@ -83,7 +85,9 @@ def top(
     """The ten most frequent values of a field."""
     drawing = bars("key", "doc_count", "Events", colour)
     aggregation = {"terms": {"field": field, "size": 10}}
-    return Panel(id, title, search(aggregation, *filters), "aggregations.rows.buckets", drawing, **layout)
+    return Panel(
+        id, title, search(aggregation, *filters), "aggregations.rows.buckets", drawing, **layout
+    )
 
 
 def distinct(id: str, title: str, field: str, counted: str, what: str, *filters: Json) -> Panel:
@@ -111,7 +115,12 @@ def over_time(id: str, title: str, field: str, *filters: Json, **layout: int) ->
         "mark": {"type": "bar", "width": 7, "tooltip": True},
         "encoding": {
             "x": {"field": "key", "type": "temporal", "title": None},
-            "y": {"field": "kind.doc_count", "type": "quantitative", "title": "Events", "axis": COUNTS},
+            "y": {
+                "field": "kind.doc_count",
+                "type": "quantitative",
+                "title": "Events",
+                "axis": COUNTS,
+            },
             "color": colour,
         },
     }
@@ -120,7 +129,7 @@ def over_time(id: str, title: str, field: str, *filters: Json, **layout: int) ->
 
 
 def named(id: str, title: str, choices: dict[str, Json], *filters: Json) -> Panel:
-    """How many events each of the named queries finds: also for parts of details, which do not aggregate."""
+    """How many events each named query finds; parts of details do not aggregate otherwise."""
     drawing = {
         "transform": [
             {"fold": [f"{name}.doc_count" for name in choices], "as": ["name", "events"]},
@@ -135,10 +144,19 @@ def named(id: str, title: str, choices: dict[str, Json], *filters: Json) -> Pane
 
 def bars(label: str, length: str, what: str, colour: str, sort: Any = "-x") -> Json:
     encoding = {
-        "y": {"field": label, "type": "nominal", "title": None, "sort": sort, "axis": {"labelLimit": 320}},
+        "y": {
+            "field": label,
+            "type": "nominal",
+            "title": None,
+            "sort": sort,
+            "axis": {"labelLimit": 320},
+        },
         "x": {"field": length, "type": "quantitative", "title": what, "axis": COUNTS},
     }
-    number = {"mark": {"type": "text", "align": "left", "dx": 4}, "encoding": {"text": {"field": length}}}
+    number = {
+        "mark": {"type": "text", "align": "left", "dx": 4},
+        "encoding": {"text": {"field": length}},
+    }
     bar = {"mark": {"type": "bar", "color": colour, "tooltip": True}}
     return {"encoding": encoding, "layer": [bar, number]}
 
@@ -197,16 +215,41 @@ DASHBOARDS = (
         "Attacks, and what somebody changed.",
         (
             over_time("blocks", "Attack protection", f"{DATA}type_id", of_type(*BLOCKS), width=48),
-            distinct("spraying", "Addresses by users that fail from there", "source.ip", "user.name", "Users", FAILED_LOGIN),
+            distinct(
+                "spraying",
+                "Addresses by users that fail from there",
+                "source.ip",
+                "user.name",
+                "Users",
+                FAILED_LOGIN,
+            ),
             named(
                 "risk",
                 "Confidence in sign-ins",
                 {value: confidence(value) for value in ("low", "medium", "high")},
                 of_type("s"),
             ),
-            top("fatigue", "Users by push notifications", "user.id", of_type("gd_send_pn", "gd_auth_rejected"), colour="#c8553d"),
-            distinct("families", "Refresh token families by addresses", "auth0.logs.family_id", "source.ip", "Addresses"),
-            top("fingerprints", "TLS fingerprints of failures", "auth0.logs.ja4", {"term": {"event.outcome": "failure"}}, colour="#c8553d"),
+            top(
+                "fatigue",
+                "Users by push notifications",
+                "user.id",
+                of_type("gd_send_pn", "gd_auth_rejected"),
+                colour="#c8553d",
+            ),
+            distinct(
+                "families",
+                "Refresh token families by addresses",
+                "auth0.logs.family_id",
+                "source.ip",
+                "Addresses",
+            ),
+            top(
+                "fingerprints",
+                "TLS fingerprints of failures",
+                "auth0.logs.ja4",
+                {"term": {"event.outcome": "failure"}},
+                colour="#c8553d",
+            ),
             top("changes", "Changes to the tenant", f"{DATA}description.keyword", of_type("sapi")),
         ),
     ),
@@ -225,14 +268,18 @@ PROGRAMS: dict[str, Json] = {
         "reference": "panel_{n}",
     },
 }
-NO_SEARCH = {"searchSourceJSON": json.dumps({"query": {"query": "", "language": "kuery"}, "filter": []})}
+NO_SEARCH = {
+    "searchSourceJSON": json.dumps({"query": {"query": "", "language": "kuery"}, "filter": []})
+}
 DATA_VIEW = "auth0-log-streams"
 
 
 def saved_objects(program: str) -> list[Json]:
     """All objects to import, each after what it refers to."""
     view = {"title": INDEX, "timeFieldName": "@timestamp"}
-    objects: list[Json] = [{"type": "index-pattern", "id": DATA_VIEW, "attributes": view, "references": []}]
+    objects: list[Json] = [
+        {"type": "index-pattern", "id": DATA_VIEW, "attributes": view, "references": []}
+    ]
     for dashboard in DASHBOARDS:
         objects += [_visualization(program, dashboard, panel) for panel in dashboard.panels]
         objects.append(_dashboard(program, dashboard))

@@ -269,9 +269,10 @@ def vega() -> list[Path]:
     """The scripts that a page needs to draw a Vega-Lite spec, in the order of their loading."""
 
     def fill(folder: Path) -> None:
+        if not shutil.which("npm"):
+            raise StackError("npm is missing, which brings Vega: `apt install npm`")
         packages = [f"{name}@{version}" for name, version in VEGA.items()]
-        npm = _command(("npm",), "npm")
-        run_step("vega: download", [npm, "pack", "--silent", *packages], cwd=folder)
+        run_step("vega: download", ["npm", "pack", "--silent", *packages], cwd=folder)
         for name, version in VEGA.items():
             member = f"package/build/{name}.min.js"
             archive = folder / f"{name}-{version}.tgz"
@@ -285,11 +286,12 @@ def vega() -> list[Path]:
 
 def chromium() -> str:
     """The browser that renders panels."""
-    return _command(("chromium", "chromium-browser", "google-chrome"), "chromium", "fonts-dejavu-core")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return from_debian(names, "chromium", "fonts-dejavu-core")
 
 
-def _command(names: tuple[str, ...], *packages: str) -> str:
-    """The first command of `names` that is there; installed from Debian's packages by root, as in CI."""
+def from_debian(names: tuple[str, ...], *packages: str) -> str:
+    """The first command of `names` that is there. Root, as in CI, installs it; for tests only."""
     for name in names:
         if found := shutil.which(name):
             return found
