@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::mem;
 
-use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
+use regex_syntax::hir::{Class, ClassBytes, Hir, HirKind, Look, Repetition};
 
-use crate::grams::{END, START, fold};
+use crate::grams::{DIGIT, END, START, fold};
 
 /// Alternatives, folded: one of them must be there.
 pub(crate) type Literals = BTreeSet<Vec<u8>>;
@@ -41,12 +41,16 @@ impl Shape {
             HirKind::Literal(literal) => {
                 Self::exact([literal.0.iter().map(|byte| fold(*byte)).collect()].into())
             }
-            HirKind::Class(Class::Bytes(class)) => {
+            HirKind::Class(class) => {
+                let Some(class) = byte_class(class) else { return Self::anything() };
                 let bytes = class.ranges().iter().flat_map(|range| range.start()..=range.end());
-                let members: Literals = bytes.map(|byte| vec![fold(byte)]).collect();
+                let mut members: Literals = bytes.map(|byte| vec![fold(byte)]).collect();
+                if (b'0'..=b'9').all(|digit| members.contains(&vec![digit])) {
+                    members.retain(|member| !member.iter().all(u8::is_ascii_digit));
+                    members.insert(vec![DIGIT]);
+                }
                 if members.len() <= MOST_MEMBERS { Self::exact(members) } else { Self::anything() }
             }
-            HirKind::Class(Class::Unicode(_)) => Self::anything(),
             HirKind::Repetition(repetition) => Self::of_repetition(repetition),
             HirKind::Capture(capture) => Self::of(&capture.sub),
             HirKind::Concat(parts) => {
@@ -133,6 +137,14 @@ impl Shape {
         add(&mut self.required, &self.prefix);
         add(&mut self.required, &self.suffix);
         self.required
+    }
+}
+
+/// A class as one of bytes; what is not so from the start, such as `a|b`, is ASCII all the same.
+pub(crate) fn byte_class(class: &Class) -> Option<ClassBytes> {
+    match class {
+        Class::Bytes(class) => Some(class.clone()),
+        Class::Unicode(class) => class.to_byte_class(),
     }
 }
 

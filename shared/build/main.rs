@@ -7,9 +7,12 @@
 #![expect(clippy::indexing_slicing, reason = "indices are of the tables that are built here")]
 #![expect(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
 
+mod compile;
 #[path = "../src/user_agent/grams.rs"]
 mod grams;
 mod literals;
+#[path = "../src/user_agent/step.rs"]
+mod step;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,18 +22,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use grams::{SLOTS, fold, slot};
+use compile::{Classes, Program};
+use grams::{DIGIT, SLOTS, fold, slot, without_digits};
 use literals::Literals;
 use regex_syntax::ParserBuilder;
+use regex_syntax::hir::Hir;
 use serde::Deserialize;
 use ua_parser::Regexes;
 use ua_parser::device::Flag;
+
+use crate::step::{GROUPS, Step};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let core = uap_core()?;
     let file = core.join("regexes.yaml");
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=src/user_agent/grams.rs");
+    println!("cargo::rerun-if-changed=src/user_agent/step.rs");
     println!("cargo::rerun-if-changed={}", file.display());
     // For the tests, which read uap-core's own test cases.
     println!("cargo::rustc-env=UAP_CORE={}", core.display());
@@ -39,8 +47,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let kinds = rules(serde_norway::from_str(&yaml)?);
     let agents = fs::read(core.join("tests/test_ua.yaml"))?;
     let tables = Tables::new(&kinds, &Frequencies::of(&agents))?;
+    let code = render_rules(&kinds)? + &tables.render()?;
     let out = env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?;
-    fs::write(Path::new(&out).join("rules.rs"), tables.render(&kinds)?)?;
+    fs::write(Path::new(&out).join("rules.rs"), code)?;
     Ok(())
 }
 
@@ -84,9 +93,30 @@ fn uap_core() -> Result<PathBuf, Box<dyn Error>> {
 struct Rule {
     pattern: String,
     ignore_case: bool,
+    has_version: bool,
     /// Replacements; what has none is taken from the capture group of its position.
     name: Option<String>,
     version: [Option<String>; 4],
+}
+
+impl Rule {
+    /// By bytes, which the matcher takes for characters; classes such as `\d` are ASCII.
+    fn parse(&self) -> Result<Hir, Box<dyn Error>> {
+        let parser = &mut ParserBuilder::new();
+        let parser = parser.unicode(false).utf8(false).case_insensitive(self.ignore_case);
+        Ok(parser.build().parse(&self.pattern)?)
+    }
+
+    /// Whether the name or the version is made of this group.
+    fn uses(&self, group: u32) -> bool {
+        let part = |replacement: &Option<String>, own: u32| match replacement {
+            Some(text) => text.contains(&format!("${group}")),
+            None => group == own,
+        };
+        let version = self.version.iter().zip(2..).any(|(text, own)| part(text, own));
+        (1..=GROUPS).contains(&(group as usize))
+            && (part(&self.name, 1) || self.has_version && version)
+    }
 }
 
 /// The rules for browsers, operating systems and devices. Brand and model of devices have no field
@@ -98,6 +128,7 @@ fn rules(regexes: Regexes<'_>) -> [Vec<Rule>; 3] {
     let browsers = regexes.user_agent_parsers.into_iter().map(|rule| Rule {
         pattern: rule.regex.into_owned(),
         ignore_case: false,
+        has_version: true,
         name: text(rule.family_replacement),
         version: [
             rule.v1_replacement,
@@ -110,6 +141,7 @@ fn rules(regexes: Regexes<'_>) -> [Vec<Rule>; 3] {
     let systems = regexes.os_parsers.into_iter().map(|rule| Rule {
         pattern: rule.regex.into_owned(),
         ignore_case: false,
+        has_version: true,
         name: text(rule.os_replacement),
         version: [
             rule.os_v1_replacement,
@@ -122,10 +154,60 @@ fn rules(regexes: Regexes<'_>) -> [Vec<Rule>; 3] {
     let devices = regexes.device_parsers.into_iter().map(|rule| Rule {
         pattern: rule.regex.into_owned(),
         ignore_case: rule.regex_flag == Some(Flag::IgnoreCase),
+        has_version: false,
         name: text(rule.device_replacement),
         version: [const { None }; 4],
     });
     [browsers.collect(), systems.collect(), devices.collect()]
+}
+
+fn render_rules(kinds: &[Vec<Rule>; 3]) -> Result<String, Box<dyn Error>> {
+    let mut code = String::new();
+    let mut start = 0;
+    for (name, rules) in ["BROWSERS", "SYSTEMS", "DEVICES"].iter().zip(kinds) {
+        let end = start + rules.len();
+        writeln!(code, "pub(super) const {name}: Range<usize> = {start}..{end};")?;
+        start = end;
+    }
+    let mut classes = Classes::default();
+    writeln!(code, "static RULES: [Rule; {start}] = [")?;
+    for rule in kinds.iter().flatten() {
+        let uses = |group| rule.uses(group);
+        let mut program = Program::new(&rule.parse()?, &mut classes, &uses)?;
+        let (first, Rule { name, version, .. }) = (program.first()?, rule);
+        let program: Vec<String> = program.steps.iter().map(render_step).collect();
+        let program = program.join(", ");
+        writeln!(
+            code,
+            "Rule {{ program: &[{program}], first: {first:?}, name: {name:?}, version: {version:?} }},"
+        )?;
+    }
+    let classes = classes.all();
+    let list: Vec<String> = classes.iter().map(|class| format!("Class({class:?})")).collect();
+    writeln!(code, "];\nstatic CLASSES: [Class; {}] = [{}];", list.len(), list.join(", "))?;
+    writeln!(code, "#[cfg(test)]\npub(super) static PATTERNS: [(&str, bool); {start}] = [")?;
+    for Rule { pattern, ignore_case, .. } in kinds.iter().flatten() {
+        writeln!(code, "({pattern:?}, {ignore_case}),")?;
+    }
+    writeln!(code, "];")?;
+    Ok(code)
+}
+
+fn render_step(step: &Step) -> String {
+    match *step {
+        Step::Byte(byte) => format!("Byte({byte})"),
+        Step::Class(class) => format!("In({class})"),
+        Step::Run { class, least, most, greedy } => {
+            format!("Run {{ class: {class}, least: {least}, most: {most}, greedy: {greedy} }}")
+        }
+        Step::Save(slot) => format!("Save({slot})"),
+        Step::Or(other) => format!("Or({other})"),
+        Step::Jump(other) => format!("Jump({other})"),
+        Step::Start => "Start".to_owned(),
+        Step::End => "End".to_owned(),
+        Step::Boundary => "Boundary".to_owned(),
+        Step::Match => "Match".to_owned(),
+    }
 }
 
 /// How common each gram is among agents: a literal is best looked for by its rarest.
@@ -135,15 +217,22 @@ impl Frequencies {
     fn of(text: &[u8]) -> Self {
         let text: Vec<u8> = text.iter().map(|byte| fold(*byte)).collect();
         let mut counts = BTreeMap::new();
-        for gram in text.windows(3) {
-            *counts.entry([gram[0], gram[1], gram[2]]).or_default() += 1;
+        for gram in text.array_windows() {
+            for gram in [Some(*gram), without_digits(*gram)].into_iter().flatten() {
+                *counts.entry(gram).or_default() += 1;
+            }
         }
         Self(counts)
     }
 
     /// A literal's grams, the rarest first, with its frequency.
     fn grams(&self, literal: &[u8]) -> Vec<(usize, u16)> {
-        let grams = literal.windows(3).map(|gram| [gram[0], gram[1], gram[2]]);
+        // Beside "any digit" no digit is looked for.
+        let general = |gram: &[u8; 3]| {
+            let general = without_digits(*gram).filter(|_| gram.contains(&DIGIT));
+            general.unwrap_or(*gram)
+        };
+        let grams = literal.array_windows().map(general);
         let ranked: BTreeSet<_> =
             grams.map(|gram| (self.0.get(&gram).map_or(1, |n| n + 1), slot(gram))).collect();
         ranked.into_iter().collect()
@@ -172,9 +261,7 @@ impl Tables {
     fn new(kinds: &[Vec<Rule>; 3], frequencies: &Frequencies) -> Result<Self, Box<dyn Error>> {
         let mut tables = Self { by_slot: vec![vec![]; SLOTS], unfiltered: vec![], further: vec![] };
         for (index, rule) in kinds.iter().flatten().enumerate() {
-            let parser = &mut ParserBuilder::new();
-            let parser = parser.unicode(false).utf8(false).case_insensitive(rule.ignore_case);
-            let mut sets = literals::required(&parser.build().parse(&rule.pattern)?);
+            let mut sets = literals::required(&rule.parse()?);
             sets.sort_by_key(|set| frequencies.cost(set));
             let mut sets = sets.iter();
             match sets.next() {
@@ -200,24 +287,9 @@ impl Tables {
         Ok(tables)
     }
 
-    fn render(&self, kinds: &[Vec<Rule>; 3]) -> Result<String, Box<dyn Error>> {
+    fn render(&self) -> Result<String, Box<dyn Error>> {
         let mut code = String::new();
-        let [browsers, systems, devices] = kinds.each_ref().map(Vec::len);
-        writeln!(code, "pub(super) const BROWSERS: Range<usize> = 0..{browsers};")?;
-        let devices_at = browsers + systems;
-        writeln!(code, "pub(super) const SYSTEMS: Range<usize> = {browsers}..{devices_at};")?;
-        let end = devices_at + devices;
-        writeln!(code, "pub(super) const DEVICES: Range<usize> = {devices_at}..{end};")?;
-
-        writeln!(code, "static RULES: [Rule; {end}] = [")?;
-        for Rule { pattern, ignore_case, name, version } in kinds.iter().flatten() {
-            writeln!(
-                code,
-                "Rule {{ pattern: {pattern:?}, ignore_case: {ignore_case}, name: {name:?}, version: {version:?} }},"
-            )?;
-        }
-        writeln!(code, "];\nstatic UNFILTERED: &[u16] = &{:?};", self.unfiltered)?;
-
+        writeln!(code, "static UNFILTERED: &[u16] = &{:?};", self.unfiltered)?;
         let starts = self::starts(&self.by_slot)?;
         writeln!(code, "static SLOT_STARTS: [u16; {}] = {starts:?};", starts.len())?;
         writeln!(code, "static ENTRIES: &[Entry] = &[")?;

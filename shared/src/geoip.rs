@@ -3,6 +3,9 @@
 //! The files are mapped into memory and opened once, so that a cold start reads only their metadata
 //! and a lookup only the few pages it needs. A file that cannot be used is an error at start.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};

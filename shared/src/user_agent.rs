@@ -6,9 +6,10 @@
 //! crawlers.
 
 mod condensed;
-mod expression;
 mod grams;
+mod program;
 mod rules;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -16,10 +17,10 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rules::{BROWSERS, Candidates, DEVICES, Found, Rules, SYSTEMS};
+use program::{Agent, Matcher};
+use rules::{BROWSERS, Candidates, DEVICES, Found, SYSTEMS};
 use woothee::parser::Parser;
-
-use expression::Agent;
+use woothee::woothee::VALUE_UNKNOWN;
 
 /// What is unknown.
 const OTHER: &str = "Other";
@@ -57,22 +58,22 @@ impl Os {
     }
 }
 
-/// The parser: the rules that were needed so far, and the agents seen last.
+/// The parser, with the agents that it saw last.
 #[derive(Debug)]
 pub struct UserAgents(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    rules: Rules,
+    matcher: Matcher,
     cache: Cache,
 }
 
 impl UserAgents {
-    /// Compiles nothing yet: a rule is compiled when an agent first needs it.
+    /// Costs nothing: the rules were compiled with this crate.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "there is to be one, made at start")]
     pub fn new() -> Self {
-        Self(Mutex::new(State { rules: Rules::new(), cache: Cache::default() }))
+        Self(Mutex::new(State { matcher: Matcher::default(), cache: Cache::default() }))
     }
 
     /// Parses any string; what neither the rules nor `woothee` know is `Other`.
@@ -81,52 +82,55 @@ impl UserAgents {
     #[must_use]
     pub fn parse(&self, agent: &str) -> Arc<UserAgent> {
         let agent = Agent::cut(agent);
-        let State { rules, cache } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { matcher, cache } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = cache.get(agent) {
             return known;
         }
-        let parsed = Arc::new(condensed::parse(agent).unwrap_or_else(|| parse(rules, agent)));
+        let parsed = Arc::new(condensed::parse(agent).unwrap_or_else(|| parse(matcher, agent)));
         cache.insert(agent, &parsed);
         parsed
     }
 }
 
-fn parse(rules: &mut Rules, text: &str) -> UserAgent {
+fn parse(matcher: &mut Matcher, text: &str) -> UserAgent {
     let agent = Agent::new(text);
     let candidates = Candidates::of(&agent);
-    let browser = rules.find(BROWSERS, &candidates, &agent);
-    let os = rules.find(SYSTEMS, &candidates, &agent);
-    let device = rules.find(DEVICES, &candidates, &agent);
+    let mut find = |kind| rules::find(kind, &candidates, &agent, matcher);
+    let (browser, os, device) = (find(&BROWSERS), find(&SYSTEMS), find(&DEVICES));
 
     let known = |found: &Found| found.name != OTHER;
-    let second_opinion = SecondOpinion::of(text);
+    let browser = browser.filter(known);
+    // `Spider` is any machine to the rules, libraries for HTTP too.
+    let opinion = (browser.is_none() || device.as_ref().is_some_and(|it| it.name == "Spider"))
+        .then(|| SecondOpinion::of(text));
+    let crawler = opinion.as_ref().is_some_and(|opinion| opinion.crawler);
     let Found { name, version } = browser
-        .filter(known)
-        .or(second_opinion.name)
+        .or_else(|| opinion?.browser)
         .unwrap_or_else(|| Found { name: OTHER.into(), version: None });
     UserAgent {
         name,
         version,
         os: os.filter(known).map(|Found { name, version }| Os::new(name, version)),
-        crawler: second_opinion.crawler || device.as_ref().is_some_and(|it| it.name == "Spider"),
         device: device.map_or_else(|| OTHER.into(), |device| device.name),
+        crawler,
     }
 }
 
-/// What `woothee` says.
+/// What `woothee` says. It is asked only where the rules leave something to say: its first answer
+/// takes as long as a cold start's whole parsing otherwise.
 struct SecondOpinion {
-    name: Option<Found>,
+    browser: Option<Found>,
     crawler: bool,
 }
 
 impl SecondOpinion {
     fn of(agent: &str) -> Self {
-        let known = |text: &str| (text != woothee::woothee::VALUE_UNKNOWN).then(|| text.to_owned());
+        let known = |text: &str| (text != VALUE_UNKNOWN).then(|| text.to_owned());
         match Parser::new().parse(agent) {
-            None => Self { name: None, crawler: false },
-            Some(result) => Self {
-                name: known(result.name).map(|name| Found { name, version: known(result.version) }),
-                crawler: result.category == "crawler",
+            None => Self { browser: None, crawler: false },
+            Some(it) => Self {
+                browser: known(it.name).map(|name| Found { name, version: known(it.version) }),
+                crawler: it.category == "crawler",
             },
         }
     }

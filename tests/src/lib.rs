@@ -13,6 +13,7 @@
 pub mod aws;
 pub mod engine;
 pub mod events;
+pub mod mmdb;
 pub mod proxy;
 pub mod runtime;
 pub mod stack;

@@ -10,15 +10,18 @@ use super::{OTHER, Os, SecondOpinion, UserAgent};
 pub(super) fn parse(agent: &str) -> Option<UserAgent> {
     let (browser, system) = agent.split_once(" / ")?;
     let ((name, version), (os, os_version)) = (split(browser)?, split(system)?);
+    let os = (os != OTHER).then(|| {
+        Os::new(os.to_owned(), known(os_version).map(|version| without_zeros(version).to_owned()))
+    });
     Some(UserAgent {
         name: name.to_owned(),
         // `125.0` is the whole version of many browsers, which say no more than `125.0` or
         // `125.0.0.0` of themselves.
         version: known(version).map(|version| version.strip_suffix(".0").unwrap_or(version).into()),
-        os: (os != OTHER)
-            .then(|| Os::new(os.to_owned(), known(os_version).map(|v| without_zeros(v).into()))),
         device: OTHER.to_owned(),
-        crawler: SecondOpinion::of(agent).crawler,
+        // Crawlers name no system.
+        crawler: os.is_none() && SecondOpinion::of(agent).crawler,
+        os,
     })
 }
 

@@ -2,24 +2,25 @@
 //!
 //! There are about 1,200 rules in three ordered lists, all of them regular expressions, and
 //! compiling them takes longer than a function's whole start. So the build script
-//! (`build/main.rs`) works out which literals a rule requires. A pass over the agent leaves the few
-//! rules whose literals may be in it; these are compiled when they are first tried, and kept.
+//! (`build/main.rs`) compiles them to static programs, and works out which literals each requires:
+//! a pass over the agent leaves the few rules whose literals may be in it, and these are tried.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
-use regex_automata::nfa::thompson::backtrack::Cache;
-
-use super::expression::{Agent, Expression, Groups};
-use super::grams::{END, SLOTS, START, fold, slot};
+use super::grams::{END, SLOTS, START, fold, slot, without_digits};
+use super::program::{Agent, Class, Groups, Matcher};
+use super::step::Step::{
+    self, Boundary, Byte, Class as In, End, Jump, Match, Or, Run, Save, Start,
+};
 
 include!(concat!(env!("OUT_DIR"), "/rules.rs"));
 
 /// One of uap-core's rules.
 struct Rule {
-    pattern: &'static str,
-    ignore_case: bool,
+    program: &'static [Step],
+    /// The class of bytes that a match begins with.
+    first: Option<u16>,
     /// Replacement for the name; the first group where there is none.
     name: Option<&'static str>,
     /// Replacements for the parts of the version; groups two to five where there are none.
@@ -56,50 +57,33 @@ impl Rule {
     }
 }
 
-/// The rules, compiled as far as they were needed, and room to match them in.
-pub(super) struct Rules {
-    compiled: Vec<Option<Box<Expression>>>,
-    cache: Option<Cache>,
+/// What the first rule of a kind that matches says.
+pub(super) fn find(
+    kind: &Range<usize>,
+    candidates: &Candidates,
+    agent: &Agent<'_>,
+    matcher: &mut Matcher,
+) -> Option<Found> {
+    candidates.0.iter().filter(|index| kind.contains(index)).find_map(|index| {
+        let rule = RULES.get(*index)?;
+        let first = rule.first.and_then(|class| CLASSES.get(usize::from(class)));
+        let groups = matcher.find(rule.program, &CLASSES, first, agent)?;
+        Some(rule.found(&groups))
+    })?
 }
 
-impl fmt::Debug for Rules {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let compiled = self.compiled.iter().flatten().count();
-        f.debug_struct("Rules").field("compiled", &compiled).finish_non_exhaustive()
-    }
-}
-
-impl Rules {
-    pub(super) fn new() -> Self {
-        Self { compiled: RULES.iter().map(|_| None).collect(), cache: None }
-    }
-
-    /// What the first of the candidates in `kind` that matches says.
-    pub(super) fn find(
-        &mut self,
-        kind: Range<usize>,
-        candidates: &Candidates,
-        agent: &Agent<'_>,
-    ) -> Option<Found> {
-        let (rule, groups) =
-            candidates.within(&kind).find_map(|index| self.matches(index, agent))?;
-        rule.found(&groups)
-    }
-
-    fn matches<'a>(
-        &mut self,
-        index: usize,
-        agent: &'a Agent<'_>,
-    ) -> Option<(&'static Rule, Groups<'a>)> {
-        let rule = RULES.get(index)?;
-        let compiled = self.compiled.get_mut(index)?;
-        if compiled.is_none() {
-            *compiled = Expression::new(rule.pattern, rule.ignore_case).map(Box::new);
-        }
-        let expression = compiled.as_deref_mut()?;
-        let groups = expression.find(rule.pattern, rule.ignore_case, agent, &mut self.cache)?;
-        Some((rule, groups))
-    }
+/// The same by another engine and with no filter, for comparison.
+#[cfg(test)]
+pub(super) fn find_by(
+    expressions: &[regex::bytes::Regex],
+    kind: &Range<usize>,
+    agent: &Agent<'_>,
+) -> Option<Found> {
+    let (index, captures) = kind.clone().find_map(|index| {
+        let captures = expressions[index].captures(agent.image())?;
+        Some((index, captures))
+    })?;
+    RULES[index].found(&Groups::of(agent, &captures))
 }
 
 /// A rule that may match where a gram occurs, and further grams of the same literal.
@@ -121,10 +105,9 @@ impl Candidates {
         let mut grams = Grams([0; SLOTS / 64]);
         let mut hits = Vec::with_capacity(32);
         for gram in folded.array_windows() {
-            let slot = slot(*gram);
-            if grams.insert(slot) {
+            for slot in [Some(*gram), without_digits(*gram)].into_iter().flatten().map(slot) {
                 let entries = list(ENTRIES, &SLOT_STARTS, slot.into());
-                if !entries.is_empty() {
+                if grams.insert(slot) && !entries.is_empty() {
                     hits.push(entries);
                 }
             }
@@ -143,10 +126,6 @@ impl Candidates {
             further.is_empty() || further.iter().any(|literal| grams.contain(literal))
         });
         Self(rules)
-    }
-
-    fn within(&self, kind: &Range<usize>) -> impl Iterator<Item = usize> {
-        self.0.iter().copied().filter(move |rule| kind.contains(rule))
     }
 }
 
