@@ -8,10 +8,10 @@ ANALYSTS = $(PYTHON) tests/local/analysts.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down poll redrive logs setup-tools test lint unit e2e \
-	build validate deploy geoip-layer backfill audit sbom test-analysts hunt
+	build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards overview
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## demo: start the local stack, send sample events in, show the documents, stay until Ctrl-C
 	@$(STACK) run
@@ -34,7 +34,7 @@ logs: ## show the logs of the local stack's functions
 setup-tools: ## install into .tools/ what the local stack and the tests need
 	@$(STACK) setup
 
-test: lint unit e2e ## all that CI runs: lint, unit tests, end-to-end tests
+test: lint unit e2e test-analysts ## all that CI runs: lint, unit, end-to-end and analysts' tests
 
 lint: ## check formatting and lints
 	cargo fmt --check
@@ -74,3 +74,9 @@ test-analysts: ## test detections, search guide and dashboards on both engines (
 
 hunt: ## run the detections against an engine (SEARCH_ENDPOINT=… SEARCH_API_KEY=… SINCE=24h)
 	@$(ANALYSTS) hunt
+
+dashboards: ## import the dashboards: DASHBOARDS=kibana|opensearch-dashboards DASHBOARDS_URL=… (dry run; APPLY=1)
+	@$(ANALYSTS) dashboards
+
+overview: ## draw the dashboards as a local page from the last day of an engine (SEARCH_ENDPOINT=…)
+	@$(ANALYSTS) overview

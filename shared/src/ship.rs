@@ -493,8 +493,8 @@ struct State {
     refreshed: Option<Instant>,
 }
 
-/// A 401 has the secret read again at most this often.
-const REFRESH: Duration = Duration::from_secs(60);
+/// A 401 has the secret read again at most this often: while it is wrong, each batch meets a 401.
+const REFRESH: Duration = Duration::from_secs(10);
 
 impl Connection {
     fn new(config: SearchConfig, aws: SdkConfig) -> Self {

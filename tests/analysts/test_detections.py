@@ -1,4 +1,5 @@
-"""Every detection hits what it must and nothing else; every raw field converts, and no other does."""
+"""Every detection hits what it must and nothing else; every raw field converts, and no other
+does."""
 
 import csv
 import json
@@ -35,7 +36,9 @@ def events(rule: Path) -> list[dict]:
 
 def rule_with(field: str, value: object = "x") -> str:
     detection = {"selection": {field: value}, "condition": "selection"}
-    return json.dumps({"title": "a rule", "logsource": {"product": "auth0"}, "detection": detection})
+    return json.dumps(
+        {"title": "a rule", "logsource": {"product": "auth0"}, "detection": detection}
+    )
 
 
 def convert(text: str, product: str) -> str:
@@ -66,7 +69,9 @@ class Detections(unittest.TestCase):
                     self.assertEqual(sorted(map(str, found)), sorted(map(str, wanted)))
 
     def test_every_rule_has_hits_and_misses(self) -> None:
-        self.assertEqual([rule.stem for rule in RULES], sorted(p.stem for p in EVENTS.glob("*.json")))
+        self.assertEqual(
+            [rule.stem for rule in RULES], sorted(p.stem for p in EVENTS.glob("*.json"))
+        )
         for rule in RULES:
             self.assertTrue(cases(rule)["hits"] and cases(rule)["misses"], rule.stem)
 
@@ -97,18 +102,30 @@ class Pipeline(unittest.TestCase):
 
     def test_unknown_fields_are_named(self) -> None:
         for product in world.URLS:
-            for field in ("data.tpye", "data.request.body.roles", "data.details.made_up{}", "EventID"):
-                with self.assertRaisesRegex(SigmaTransformationError, re.escape(f"not mapped: {field}")):
+            for field in (
+                "data.tpye",
+                "data.request.body.roles",
+                "data.details.made_up{}",
+                "EventID",
+            ):
+                with self.assertRaisesRegex(
+                    SigmaTransformationError, re.escape(f"not mapped: {field}")
+                ):
                     convert(rule_with(field), product)
 
     def test_an_unknown_field_of_a_correlation_is_named(self) -> None:
         text = (hunt.RULES / "token-family-spread.yml").read_text()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "rule.yml"
-            for known, unknown in (("    - data.user_id", "    - data.user"), ("field: data.ip", "field: data.addr")):
+            for known, unknown in (
+                ("    - data.user_id", "    - data.user"),
+                ("field: data.ip", "field: data.addr"),
+            ):
                 self.assertIn(known, text)
                 path.write_text(text.replace(known, unknown))
-                with self.assertRaisesRegex(hunt.CannotHunt, r"rule\.yml: .*not mapped: data\.(user|addr)$"):
+                with self.assertRaisesRegex(
+                    hunt.CannotHunt, r"rule\.yml: .*not mapped: data\.(user|addr)$"
+                ):
                     hunt.read(path, "opensearch")
 
     def test_lists_convert_with_and_without_braces_and_data(self) -> None:

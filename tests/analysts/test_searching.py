@@ -40,7 +40,9 @@ def count(events: Iterable[dict], name: str) -> dict[str, int]:
     return dict(Counter(event[name] for event in events if name in event))
 
 
-def distinct(events: Iterable[dict], name: Callable[[dict], str | None], value: str) -> dict[str, int]:
+def distinct(
+    events: Iterable[dict], name: Callable[[dict], str | None], value: str
+) -> dict[str, int]:
     found = defaultdict(set)
     for event in events:
         if name(event) and value in event:
@@ -53,7 +55,18 @@ def path(event: dict, *parts: str) -> bool:
 
 
 WRITES = ("post", "patch", "put", "delete")
-ACTIONS = {"s": "successful-login", "seacft": "success-exchange-auth-code-for-access-token", "scp": "user-password-changed-successfully", "slo": "user-logout-successful", "gd_send_pn": "push-notification-sent", "gd_auth_succeed": "mfa-authentication-succeeded", "gd_auth_rejected": "user-rejected-mfa-request", "fp": "incorrect-password", "du": "user-deleted", "mgmt_api_read": "success-mgmt-api-op-secrets-returned"}
+ACTIONS = {
+    "s": "successful-login",
+    "seacft": "success-exchange-auth-code-for-access-token",
+    "scp": "user-password-changed-successfully",
+    "slo": "user-logout-successful",
+    "gd_send_pn": "push-notification-sent",
+    "gd_auth_succeed": "mfa-authentication-succeeded",
+    "gd_auth_rejected": "user-rejected-mfa-request",
+    "fp": "incorrect-password",
+    "du": "user-deleted",
+    "mgmt_api_read": "success-mgmt-api-op-secrets-returned",
+}
 
 
 def actions(events: Iterable[dict]) -> dict[str, int]:
@@ -71,7 +84,10 @@ strange = where(lambda e: e["type"] == "brand_new_type" or isinstance(e.get("det
 # Of each question: how many events the line finds, and what the search counts.
 ANSWERS: list[tuple[int, dict]] = [
     (len(of_type(*FAILED)), count(of_type(*FAILED), "user_name")),
-    (len(of_type("f", "fp", "fu")), distinct(of_type("f", "fp", "fu"), lambda e: e["ip"], "user_name")),
+    (
+        len(of_type("f", "fp", "fu")),
+        distinct(of_type("f", "fp", "fu"), lambda e: e["ip"], "user_name"),
+    ),
     (1, {"grace@example.com": 1}),
     (2, {"limit_mu": 1, "limit_wc": 1}),
     (3, {"emma@example.com": 2, "hugo@example.com": 1}),
@@ -102,7 +118,8 @@ class Searching(unittest.TestCase):
         cls.questions = [section.partition("\n")[0] for section in sections]
         cls.lines = [re.search(r"```text\n(.*)\n```", section)[1] for section in sections]
         cls.searches = [
-            json.loads(re.search(r"```json\n(.*?)\n```", section, re.DOTALL)[1]) for section in sections
+            json.loads(re.search(r"```json\n(.*?)\n```", section, re.DOTALL)[1])
+            for section in sections
         ]
 
     def test_there_are_twenty_questions(self) -> None:
@@ -115,14 +132,18 @@ class Searching(unittest.TestCase):
                 with self.subTest(question=question, product=product):
                     self.assertGreater(events, 0)
                     query = {"query_string": {"query": line}}
-                    hits = engine.search(self.stream, {"size": 0, "query": query, "track_total_hits": True})
+                    hits = engine.search(
+                        self.stream, {"size": 0, "query": query, "track_total_hits": True}
+                    )
                     self.assertEqual(hits["hits"]["total"]["value"], events)
 
     def test_every_search_counts_right(self) -> None:
         for question, search, (_, answer) in zip(self.questions, self.searches, ANSWERS):
             for product, engine in world.engines().items():
                 with self.subTest(question=question, product=product):
-                    buckets = engine.search(self.stream, search)["aggregations"]["answer"]["buckets"]
+                    buckets = engine.search(self.stream, search)["aggregations"]["answer"][
+                        "buckets"
+                    ]
                     if isinstance(buckets, dict):
                         buckets = [{"key": key, **bucket} for key, bucket in buckets.items()]
                     found = {bucket["key"]: self.counted(bucket) for bucket in buckets}

@@ -1,4 +1,5 @@
-"""Both engines, and the events that these tests find in them: mapped by our mapper, below our template."""
+"""Both engines, and the events that these tests find in them: mapped by our mapper, below our
+template."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ from stack import plain_environment
 HERE = Path(__file__).resolve().parent
 
 # Set by tests/local/analysts.py, which runs these tests.
-URLS = {name: os.environ[f"ANALYSTS_{name.upper()}_URL"] for name in ("opensearch", "elasticsearch")}
+URLS = {
+    name: os.environ[f"ANALYSTS_{name.upper()}_URL"] for name in ("opensearch", "elasticsearch")
+}
 BINARIES = Path(os.environ["ANALYSTS_BIN_DIR"])
 
 # Keeps apart what several runs write into the same engines.
@@ -55,7 +58,7 @@ def template_fields() -> dict[str, str]:
 
 
 def in_template(field: str) -> bool:
-    """Whether a query on `field` can find anything: a field of the template, or a part of a flat one."""
+    """Whether a query on `field` can find anything: in the template, or a part of a flat field."""
     fields = template_fields()
     parts = field.split(".")
     parents = (".".join(parts[:length]) for length in range(1, len(parts)))
@@ -63,7 +66,7 @@ def in_template(field: str) -> bool:
 
 
 def index(namespace: str, events: list[dict[str, Any]]) -> str:
-    """Maps the events, writes them into both engines and makes them searchable; gives the data stream."""
+    """Maps the events and writes them into both engines; gives the data stream."""
     body = "".join(json.dumps(event) + "\n" for event in events)
     argv = [BINARIES / "examples/map"]
     mapped = subprocess.run(argv, input=body.encode(), capture_output=True, check=True).stdout
@@ -89,7 +92,7 @@ def event(log_id: str, when: datetime, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def spread(name: str, start: datetime, data: dict[str, Any]) -> list[dict[str, Any]]:
-    """One case: its `data`, `repeat` times, `minutes` or else ten seconds apart, each with its own {n}."""
+    """One case: its `data` `repeat` times, with its own {n}, ten seconds or `minutes` apart."""
     data = copy.deepcopy(data)
     repeat = data.pop("repeat", 1)
     step = timedelta(minutes=data.pop("minutes")) if "minutes" in data else timedelta(seconds=10)

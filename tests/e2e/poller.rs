@@ -231,6 +231,27 @@ async fn a_revoked_token_is_replaced_once() {
 }
 
 #[tokio::test]
+async fn a_poller_that_was_overtaken_ends_and_moves_nothing_back() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let poller = world.poller();
+    let mut source = events();
+    let events = source.take(20);
+    world.tenant.add(&events);
+    let further = log_ids(&source.take(1)).remove(0);
+    world.tenant.fail_pages([Fault::Slow(Duration::from_secs(1))]);
+    let another = async {
+        eventually("it reads", || async { world.tenant.counters().requests > 0 }).await;
+        world.table.set("127.0.0.1", &further).await;
+    };
+    let (outcome, ()) = tokio::join!(poll(&poller), another);
+    let answer = outcome.expect("to be overtaken is no failure");
+    assert_eq!(answer["stopped"], "another_poller", "{answer}");
+    assert_eq!(answer["checkpoint"], *further);
+    assert_eq!(world.table.checkpoint().await, Some(further));
+    world.stream.assert_holds_exactly(&log_ids(&events)).await;
+}
+
+#[tokio::test]
 async fn tokens_are_renewed_before_they_expire() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();

@@ -1,5 +1,7 @@
 //! Secrets with real version stages: rotation loses nothing, and an outage takes nothing away.
 
+use std::time::Duration;
+
 use auth0_ecs::secrets::{SearchCredentials, SecretError, Secrets, WebhookToken};
 use e2e::aws::{self, create_empty_secret, create_secret, rotate_secret};
 use e2e::events::{json_lines, log_ids};
@@ -130,6 +132,44 @@ async fn a_rotation_under_load_refuses_no_valid_token_and_loses_no_event() {
         posts(NEW_TOKEN, four)
     );
     world.stream.assert_holds_exactly(&log_ids(&batches.concat())).await;
+}
+
+#[tokio::test]
+async fn the_engines_password_changes_under_load_and_no_event_is_lost() {
+    /// `writer:first` in Base64, in the proxy's lower case.
+    const FIRST: &str = "basic d3jpdgvyomzpcnn0";
+    let world = World::new(EngineKind::OpenSearch).await;
+    let first = json!({ "username": "writer", "password": "first" });
+    let id = create_secret(&unique("search"), &first).await;
+    let webhook = world.function_with("webhook", 4, &[("SEARCH_SECRET_ID", &id)]);
+    let redrive = world.function_with("redrive", 1, &[("SEARCH_SECRET_ID", &id)]);
+    let mut source = events();
+    let batches: Vec<_> = (0..400).map(|_| source.take(2)).collect();
+
+    let posts = async |batches: &[Vec<serde_json::Value>]| {
+        for batch in batches {
+            let answer = post(&webhook, json_lines(batch).as_bytes()).await.unwrap();
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    };
+    // The engine has the new password some time before the secret has.
+    let rotate = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.proxy.fail_only(Fault::Status(401), |head| head.contains(FIRST)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        rotate_secret(&id, &json!({ "username": "writer", "password": "second" })).await;
+    };
+    let (one, rest) = batches.split_at(100);
+    let (two, rest) = rest.split_at(100);
+    let (three, four) = rest.split_at(100);
+    tokio::join!(posts(one), posts(two), posts(three), posts(four), rotate);
+    assert!(world.proxy.failed() > 0, "the old password has met the engine");
+    world.queues.drain(&redrive).await;
+    world.stream.assert_holds_exactly(&log_ids(&batches.concat())).await;
+    assert!(webhook.starts() <= 4, "no restart was needed");
+    for password in ["first", "second"] {
+        assert!(!webhook.logs().contains(&format!("\"{password}\"")), "{}", webhook.logs());
+    }
 }
 
 #[tokio::test]

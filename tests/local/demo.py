@@ -1,11 +1,16 @@
-"""The demo of `make run`: posts the sample batches, polls once, shows the documents as a table."""
+"""The demo of `make run`: posts the sample batches, polls once, shows documents and pictures."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+import overview
+import seed
+import tools
+from search import Engine, SearchError
 from services import http
 from tools import ROOT, StackError, say
 
@@ -18,14 +23,33 @@ BATCHES = ("batch.jsonl", "batch-array.json", "object.json")
 ROWS = 25
 
 
+def _post(settings: Settings, name: str, body: bytes) -> None:
+    headers = {"Authorization": settings.webhook_token, "Content-Type": "application/json"}
+    status, answer = http("POST", settings.webhook_url, body, headers, timeout=60)
+    say(f"  POST {name}: {status} {answer.decode(errors='replace').strip()}")
+    if status != 200:
+        raise StackError("the webhook did not take the batch: see `make logs`")
+
+
 def post_samples(settings: Settings) -> None:
     for name in BATCHES:
-        body = (EVENTS / "auth0" / name).read_bytes()
-        headers = {"Authorization": settings.webhook_token, "Content-Type": "application/json"}
-        status, answer = http("POST", settings.webhook_url, body, headers, timeout=60)
-        say(f"  POST {name}: {status} {answer.decode(errors='replace').strip()}")
-        if status != 200:
-            raise StackError("the webhook did not take the sample batch: see `make logs`")
+        _post(settings, name, (EVENTS / "auth0" / name).read_bytes())
+
+
+def draw(settings: Settings) -> None:
+    """Posts the last day of an invented tenant, and draws the dashboards over it as a local page."""
+    end = datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0)
+    lines = (json.dumps(event) for event in seed.day(end))
+    say("\nposting a day of invented events, for pictures")
+    _post(settings, "a day", "\n".join(lines).encode())
+    engine = Engine(settings.search_endpoint, settings.search_headers)
+    try:
+        file = overview.write(engine, settings.data_stream, tools.vega())
+    except (StackError, SearchError) as error:
+        # The stack works without pictures.
+        say(f"no pictures: {error}")
+    else:
+        say(f"pictures   {file.as_uri()}")
 
 
 def poll(settings: Settings) -> None:
@@ -91,7 +115,8 @@ def _table(documents: list[dict[str, Any]]) -> str:
         for column, limit in enumerate(limits.values())
     ]
     lines = (
-        "  ".join(_fit(cell, width) for cell, width in zip(row, widths, strict=True)) for row in rows
+        "  ".join(_fit(cell, width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
     )
     return "\n".join(line.rstrip() for line in lines)
 

@@ -1,10 +1,11 @@
 """Runs the detections of docs/detections/rules against an engine and prints what they find.
 
-Sigma's Lucene backends convert a rule to a query, but no correlation; ES|QL does, but does not read Auth0's
-details (docs/detections/README.md). Here a correlation is an aggregation over the converted query of its
-rule: the same on Elasticsearch and OpenSearch, without scripts or plugins.
+Sigma's Lucene backends convert a rule to a query, but no correlation; ES|QL does, but does not
+read Auth0's details (docs/detections/README.md). Here a correlation is an aggregation over the
+converted query of its rule: the same on Elasticsearch and OpenSearch, without scripts or plugins.
 
     make hunt SEARCH_ENDPOINT=https://… SINCE=24h
+
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def pipeline(product: str) -> ProcessingPipeline:
 
 @dataclass(frozen=True)
 class Correlation:
-    """What of Sigma's correlations runs here: events or distinct values, counted per group and window."""
+    """What runs here: events or distinct values, counted by group and window of time."""
 
     group_by: tuple[str, ...]
     seconds: int
@@ -86,7 +87,7 @@ class Detection:
         return {"size": 0, "query": query, "aggs": {"groups": groups}}
 
     def run(self, engine: Engine, index: str, *filters: dict[str, Any]) -> list[dict[str, str]]:
-        """The events that the rule hits (`event.id`, a page at most), or the groups that the correlation finds."""
+        """The events that the rule hits, a page at most, or the groups that are found."""
         body = self.body(*filters)
         if self.correlation is None:
             hits = engine.search(index, body)["hits"]["hits"]
@@ -126,11 +127,11 @@ def read(path: Path, product: str) -> list[Detection]:
         raise CannotHunt(f"{path.name}: {error}") from error
 
 
-def _correlated(
-    rule: SigmaCorrelationRule, queries: dict[str, str], product: str
-) -> Detection:
+def _correlated(rule: SigmaCorrelationRule, queries: dict[str, str], product: str) -> Detection:
     if rule.type not in (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT):
-        raise CannotHunt(f"{rule.type.name.lower()} is not run here, but event_count and value_count")
+        raise CannotHunt(
+            f"{rule.type.name.lower()} is not run here, but event_count and value_count"
+        )
     field = rule.condition.fieldref
     raw = [*rule.group_by, *([field] if field else [])]
     pipeline(product).apply(rule)
@@ -148,7 +149,9 @@ def _correlated(
             group_by=tuple(rule.group_by),
             seconds=rule.timespan.seconds,
             field=field,
-            op={"GTE": "ge", "GT": "gt", "LTE": "le", "LT": "lt", "EQ": "eq"}[rule.condition.op.name],
+            op={"GTE": "ge", "GT": "gt", "LTE": "le", "LT": "lt", "EQ": "eq"}[
+                rule.condition.op.name
+            ],
             count=rule.condition.count,
         ),
     )
@@ -156,9 +159,13 @@ def _correlated(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the detections against an engine.")
-    parser.add_argument("--url", default=os.environ.get("SEARCH_ENDPOINT") or "http://127.0.0.1:9200")
+    parser.add_argument(
+        "--url", default=os.environ.get("SEARCH_ENDPOINT") or "http://127.0.0.1:9200"
+    )
     parser.add_argument("--index", default="logs-auth0.logs-*")
-    parser.add_argument("--since", default=os.environ.get("SINCE") or "24h", help="such as 24h or 7d")
+    parser.add_argument(
+        "--since", default=os.environ.get("SINCE") or "24h", help="such as 24h or 7d"
+    )
     parser.add_argument("--show", choices=BACKENDS, help="print the searches, and ask no engine")
     parser.add_argument("rules", nargs="*", type=Path, default=sorted(RULES.glob("*.yml")))
     arguments = parser.parse_args()

@@ -1,7 +1,9 @@
-"""A day in the life of an invented tenant: ordinary traffic, and what an analyst should find in it.
+"""A day in the life of an invented tenant: ordinary traffic, and what an analyst should find in
+it.
 
-The same for the same end, so that tests know every answer. The people, addresses' owners, applications and
-ids are made up; the addresses are ones that public databases place, so that a map shows something.
+The same for the same end, so that tests know every answer. The people, addresses' owners,
+applications and ids are made up; the addresses are ones that public databases place, so that a map
+shows something.
 """
 
 from __future__ import annotations
@@ -11,12 +13,25 @@ from datetime import datetime, timedelta
 from typing import Any
 
 PEOPLE = ("anna", "ben", "carla", "david", "emma", "felix", "grace", "hugo", "ida", "jonas")
-APPS = {"Shop web": "Xh4kQ2mVbT7pLz9R", "Shop mobile": "m2mT5vK8qWn1RzX4", "Warehouse sync": "cB7yHd2LsPf9GjEa"}
+APPS = {
+    "Shop web": "Xh4kQ2mVbT7pLz9R",
+    "Shop mobile": "m2mT5vK8qWn1RzX4",
+    "Warehouse sync": "cB7yHd2LsPf9GjEa",
+}
 # Address → where `location_info` says that it is.
 PLACES = {
     "81.2.69.143": ("London", "EU", "GB", "GBR", "United Kingdom", 51.51, -0.09, "Europe/London"),
     "89.160.20.112": ("Linköping", "EU", "SE", "SWE", "Sweden", 58.42, 15.62, "Europe/Stockholm"),
-    "216.160.83.56": ("Seattle", "NA", "US", "USA", "United States", 47.61, -122.33, "America/Los_Angeles"),
+    "216.160.83.56": (
+        "Seattle",
+        "NA",
+        "US",
+        "USA",
+        "United States",
+        47.61,
+        -122.33,
+        "America/Los_Angeles",
+    ),
     "175.16.199.37": ("Changchun", "AS", "CN", "CHN", "China", 43.88, 125.32, "Asia/Shanghai"),
 }
 HOMES = ("81.2.69.143", "89.160.20.112", "216.160.83.56")
@@ -65,11 +80,19 @@ def app(name: str) -> dict[str, str]:
 
 def api(method: str, path: str, status: int, **request: Any) -> dict[str, Any]:
     """The details of a call of the Management API."""
-    return {"request": {"method": method, "path": path, **request}, "response": {"statusCode": status}}
+    return {
+        "request": {"method": method, "path": path, **request},
+        "response": {"statusCode": status},
+    }
 
 
 def risk(confidence: str) -> dict[str, Any]:
-    travel = {"confidence": confidence, "code": "impossible_travel_from_last_login" if confidence == "low" else "minimal_travel_from_last_login"}
+    travel = {
+        "confidence": confidence,
+        "code": "impossible_travel_from_last_login"
+        if confidence == "low"
+        else "minimal_travel_from_last_login",
+    }
     return {"confidence": confidence, "version": "1", "assessments": {"ImpossibleTravel": travel}}
 
 
@@ -89,7 +112,9 @@ def _ordinary(made: Day, hour: int) -> None:
         who, minute = person(hour + visit), 1 + visit * 7
         which = app("Shop mobile" if visit % 3 == 0 else "Shop web")
         if visit % 5 == 4:
-            made.add(hour, minute - 0.5, "fp", description="Wrong email or password.", **who, **which)
+            made.add(
+                hour, minute - 0.5, "fp", description="Wrong email or password.", **who, **which
+            )
         made.add(hour, minute, "s", details={"riskAssessment": risk("high")}, **who, **which)
         made.add(hour, minute + 0.1, "seacft", **who, **which)
         if visit % 2:
@@ -97,20 +122,45 @@ def _ordinary(made: Day, hour: int) -> None:
             made.add(hour, minute + 0.4, "gd_auth_succeed", **who)
         if visit % 4 == 3:
             made.add(hour, minute + 5, "slo", **who, **which)
-    made.add(hour, 30, "seccft", ip="216.160.83.56", user_agent="curl/8.9.1", **app("Warehouse sync"))
+    made.add(
+        hour, 30, "seccft", ip="216.160.83.56", user_agent="curl/8.9.1", **app("Warehouse sync")
+    )
     if hour % 6 == 0:
         new = {"user_name": f"new{hour}@example.net", "user_id": f"auth0|new{hour}"}
         made.add(hour, 40, "ss", ip=HOMES[0], user_agent=AGENTS[1], **new, **app("Shop web"))
 
 
 def _attacks(made: Day) -> None:
-    tool = {"ip": ATTACKER, "user_agent": "python-requests/2.32", "security_context": {"ja3": "8d9f7747675e24454cd9b7ed35c58707", "ja4": "t13d1812h1_85036bcba153_375ca2c5e164"}}
+    tool = {
+        "ip": ATTACKER,
+        "user_agent": "python-requests/2.32",
+        "security_context": {
+            "ja3": "8d9f7747675e24454cd9b7ed35c58707",
+            "ja4": "t13d1812h1_85036bcba153_375ca2c5e164",
+        },
+    }
     for number in range(15):
         names = {"user_name": f"staff{number}@example.com"}
-        made.add(14, number * 0.5, "fu" if number % 3 else "fp", description="Wrong email or password.", **names, **tool, **app("Shop web"))
-    made.add(14, 8, "limit_mu", description="An IP address is blocked with many failed login attempts", **tool)
+        made.add(
+            14,
+            number * 0.5,
+            "fu" if number % 3 else "fp",
+            description="Wrong email or password.",
+            **names,
+            **tool,
+            **app("Shop web"),
+        )
+    made.add(
+        14,
+        8,
+        "limit_mu",
+        description="An IP address is blocked with many failed login attempts",
+        **tool,
+    )
     grace = {"user_name": "grace@example.com", "user_id": "auth0|grace"}
-    made.add(14, 9, "s", details={"riskAssessment": risk("low")}, **grace, **tool, **app("Shop web"))
+    made.add(
+        14, 9, "s", details={"riskAssessment": risk("low")}, **grace, **tool, **app("Shop web")
+    )
     for number in range(8):
         made.add(15, number, "gd_send_pn", **grace, **tool)
     for number in range(2):
@@ -120,26 +170,117 @@ def _attacks(made: Day) -> None:
     made.add(10, 50, "limit_wc", user_name="hugo@example.com", **tool)
     family = {"user_id": "auth0|ida", "user_name": "ida@example.com"}
     for number, ip in enumerate((*PLACES, "81.2.69.143")):
-        made.add(11, 10 + number, "sertft", details={"familyId": "fam-ida", "tokenCounter": number}, **family, ip=ip, **app("Shop mobile"))
+        made.add(
+            11,
+            10 + number,
+            "sertft",
+            details={"familyId": "fam-ida", "tokenCounter": number},
+            **family,
+            ip=ip,
+            **app("Shop mobile"),
+        )
     for number in range(3):
-        made.add(12, 10 + number, "sertft", details={"familyId": "fam-ben"}, **person(1), **app("Shop mobile"))
-    made.add(11, 20, "ferrt", description="Unsuccessful Refresh Token exchange, reused refresh token detected", details={"familyId": "fam-ida", "tokenCounter": 2, "latestCounter": 4}, **family, ip=ATTACKER, **app("Shop mobile"))
+        made.add(
+            12,
+            10 + number,
+            "sertft",
+            details={"familyId": "fam-ben"},
+            **person(1),
+            **app("Shop mobile"),
+        )
+    made.add(
+        11,
+        20,
+        "ferrt",
+        description="Unsuccessful Refresh Token exchange, reused refresh token detected",
+        details={"familyId": "fam-ida", "tokenCounter": 2, "latestCounter": 4},
+        **family,
+        ip=ATTACKER,
+        **app("Shop mobile"),
+    )
 
 
 def _changes(made: Day) -> None:
-    admin = {"user_id": "auth0|admin", "user_name": "root@example.com", "ip": "89.160.20.112", "client_name": "Dashboard", "client_id": "dash"}
+    admin = {
+        "user_id": "auth0|admin",
+        "user_name": "root@example.com",
+        "ip": "89.160.20.112",
+        "client_name": "Dashboard",
+        "client_id": "dash",
+    }
     brute = "/api/v2/attack-protection/brute-force-protection"
-    made.add(16, 1, "mgmt_api_read", description="Get client by ID", details=api("get", "/api/v2/clients/abc", 200), **admin)
-    made.add(16, 2, "sapi", description="Update Brute-force settings", details=api("patch", brute, 200, body={"enabled": False}), **admin)
-    made.add(16, 3, "sapi", description="Assign roles to a user", details=api("post", "/api/v2/users/auth0|grace/roles", 204, body={"roles": ["rol_admin"]}), **admin)
-    made.add(16, 4, "sapi", description="Create client grant", details=api("post", "/api/v2/client-grants", 201, body={"scope": ["read:users", "update:users"]}), **admin)
-    made.add(16, 5, "sapi", description="Update a log stream", details=api("patch", "/api/v2/log-streams/lst_1", 200, body={"status": "paused"}), **admin)
-    made.add(16, 6, "sapi", description="Create tenant invitations for a given client", details=api("post", "/api/v2/tenants/invitations", 201), **admin)
+    made.add(
+        16,
+        1,
+        "mgmt_api_read",
+        description="Get client by ID",
+        details=api("get", "/api/v2/clients/abc", 200),
+        **admin,
+    )
+    made.add(
+        16,
+        2,
+        "sapi",
+        description="Update Brute-force settings",
+        details=api("patch", brute, 200, body={"enabled": False}),
+        **admin,
+    )
+    made.add(
+        16,
+        3,
+        "sapi",
+        description="Assign roles to a user",
+        details=api("post", "/api/v2/users/auth0|grace/roles", 204, body={"roles": ["rol_admin"]}),
+        **admin,
+    )
+    made.add(
+        16,
+        4,
+        "sapi",
+        description="Create client grant",
+        details=api(
+            "post", "/api/v2/client-grants", 201, body={"scope": ["read:users", "update:users"]}
+        ),
+        **admin,
+    )
+    made.add(
+        16,
+        5,
+        "sapi",
+        description="Update a log stream",
+        details=api("patch", "/api/v2/log-streams/lst_1", 200, body={"status": "paused"}),
+        **admin,
+    )
+    made.add(
+        16,
+        6,
+        "sapi",
+        description="Create tenant invitations for a given client",
+        details=api("post", "/api/v2/tenants/invitations", 201),
+        **admin,
+    )
     for number in range(4):
-        made.add(17, number, "fapi", description="You have reached the rate limit", details=api("get", "/api/v2/users", 403 if number == 0 else 429), ip="216.160.83.56", user_agent="curl/8.9.1", **app("Warehouse sync"))
-    made.add(17, 10, "api_limit", description="Global limit has been reached", client_id=APPS["Warehouse sync"])
+        made.add(
+            17,
+            number,
+            "fapi",
+            description="You have reached the rate limit",
+            details=api("get", "/api/v2/users", 403 if number == 0 else 429),
+            ip="216.160.83.56",
+            user_agent="curl/8.9.1",
+            **app("Warehouse sync"),
+        )
+    made.add(
+        17,
+        10,
+        "api_limit",
+        description="Global limit has been reached",
+        client_id=APPS["Warehouse sync"],
+    )
     for number, type_ in enumerate(("s", "seacft", "scp", "slo")):
-        made.add(18, 10 + number, type_, details={"session_id": SESSION}, **person(2), **app("Shop web"))
+        made.add(
+            18, 10 + number, type_, details={"session_id": SESSION}, **person(2), **app("Shop web")
+        )
     made.add(19, 5, "du", user_id="auth0|old", user_name="old@example.com", ip="89.160.20.112")
     # What this project's table of types does not know yet, and what is not as Auth0 describes it.
     made.add(20, 5, "brand_new_type", description="Something new")

@@ -551,6 +551,7 @@ def run(settings: Settings, group: Group) -> None:
     with tools.exclusive("stack", wait=False), stopped_on_failure(group):
         bring_up(settings, group)
         demo.show(settings)
+        demo.draw(settings)
         say(f"{describe(settings)}\nCtrl-C stops all of it.")
         while names := group.names():
             if ended := [name for name in names if not group.alive(name)]:

@@ -30,6 +30,15 @@ DYNAMODB_LOCAL = "3.0.0"
 OPENSEARCH = "3.8.0"
 ELASTICSEARCH = "9.2.0"
 
+SIGMA = {
+    "pySigma": "1.5.1",
+    "pySigma-backend-elasticsearch": "2.1.1",
+    "pySigma-backend-opensearch": "2.0.3",
+    "sigma-cli": "3.1.0",
+}
+# The versions are those of Kibana 9 and OpenSearch Dashboards 3: Vega 5 and Vega-Lite 5.
+VEGA = {"vega": "5.33.1", "vega-lite": "5.23.0", "vega-embed": "6.29.0"}
+
 # OpenSearch 3 and Elasticsearch 9 both need it; DynamoDB Local would take 17.
 JAVA_MAJOR = 21
 
@@ -242,6 +251,58 @@ def dynamodb_lib() -> Path:
 
     what = f"DynamoDB Local {DYNAMODB_LOCAL} (46 MB)"
     return install(f"dynamodb-{DYNAMODB_LOCAL}", what, fill) / "lib"
+
+
+def sigma() -> Path:
+    """The Python of the environment that has pySigma in it."""
+
+    def fill(folder: Path) -> None:
+        run_step("sigma: virtual environment", [sys.executable, "-m", "venv", str(folder)])
+        packages = [f"{name}=={version}" for name, version in SIGMA.items()]
+        pip = [str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
+        run_step("sigma: download", [*pip, *packages])
+
+    return install(f"sigma-{SIGMA['pySigma']}", "pySigma and sigma-cli", fill) / "bin/python"
+
+
+def vega() -> list[Path]:
+    """The scripts that a page needs to draw a Vega-Lite spec, in the order of their loading."""
+
+    def fill(folder: Path) -> None:
+        if not shutil.which("npm"):
+            raise StackError("npm is missing, which brings Vega: `apt install npm`")
+        packages = [f"{name}@{version}" for name, version in VEGA.items()]
+        run_step("vega: download", ["npm", "pack", "--silent", *packages], cwd=folder)
+        for name, version in VEGA.items():
+            member = f"package/build/{name}.min.js"
+            archive = folder / f"{name}-{version}.tgz"
+            extract = ["tar", "-xzf", str(archive), "--strip-components=2", member]
+            run_step(f"{name}: unpack", extract, cwd=folder)
+            archive.unlink()
+
+    folder = install(f"vega-{VEGA['vega']}", "Vega, Vega-Lite and vega-embed (1 MB)", fill)
+    return [folder / f"{name}.min.js" for name in VEGA]
+
+
+def chromium() -> str:
+    """The browser that renders panels."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return from_debian(names, "chromium", "fonts-dejavu-core")
+
+
+def from_debian(names: tuple[str, ...], *packages: str) -> str:
+    """The first command of `names` that is there. Root, as in CI, installs it; for tests only."""
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise StackError(f"{names[0]} is missing: `apt install {' '.join(packages)}`")
+    say(f"  installing {names[0]}")
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    run_step(f"{names[0]}: package lists", ["apt-get", "update", "-q"], env=env)
+    install_all = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+    run_step(f"{names[0]}: install", install_all, env=env)
+    return names[0]
 
 
 def set_up(engines: list[str]) -> None:
