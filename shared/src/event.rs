@@ -64,7 +64,7 @@ pub(crate) const MEMBERS: &[(&str, Shape)] = &[
 
 /// Names below `auth0.logs.data` that are no member's: the mapper writes them itself, or the index
 /// template has them for what is moved elsewhere.
-const TAKEN_NAMES: &[&str] = &[
+pub(crate) const TAKEN_NAMES: &[&str] = &[
     "$event_schema",
     "classification",
     "date",
@@ -513,5 +513,99 @@ mod tests {
         ] {
             assert_eq!(written(wrong), None, "{wrong}");
         }
+    }
+
+    /// What `read` writes for an event with these data members, and the event.
+    fn written(data: &str) -> (serde_json::Value, crate::changes::Changes) {
+        let raw = format!("{{\"log_id\":\"1\",\"data\":{data}}}");
+        let mut copier = Copier::default();
+        let mut out = b"{".to_vec();
+        read(raw.as_bytes(), &mut copier, &mut out).unwrap();
+        if out.last() == Some(&b',') {
+            out.pop();
+        }
+        out.push(b'}');
+        (serde_json::from_slice(&out).unwrap(), copier.changes)
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_its_field_is_kept_beside_it() {
+        use serde_json::json;
+        for (given, expected) in [
+            (json!({"is_mobile": "yes"}), json!({"is_mobile_text": "yes"})),
+            (json!({"location_info": "Rome"}), json!({"location_info_text": "Rome"})),
+            (
+                json!({"location_info": {"city_name": {"en": "Rome"}}}),
+                json!({"location_info": {"city_name": "{\"en\":\"Rome\"}"}}),
+            ),
+            (json!({"description": {"a": 1}}), json!({"description": "{\"a\":1}"})),
+            (json!({"scope": ["a", ["b"]]}), json!({"scope": ["a", "[\"b\"]"]})),
+            (json!({"details": "gone"}), json!({"details": {"value": "gone"}})),
+            (json!({"details": [1]}), json!({"details": {"value": [1]}})),
+            (json!({"date": "yesterday"}), json!({"date_text": "yesterday"})),
+        ] {
+            let (found, changes) = written(&given.to_string());
+            assert_eq!(found, expected);
+            assert!(!changes.is_empty(), "{given}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_taken_or_would_be_paths_are_changed() {
+        use serde_json::json;
+        for (given, expected) in [
+            (r#"{"type_id":1}"#, json!({"type_id_text": 1})),
+            (r#"{"type.id":{"a":1}}"#, json!({"type_id_text": {"a": 1}})),
+            (r#"{"user.id":{"a":1}}"#, json!({"user_id_text": {"a": 1}})),
+            (r#"{"details.error":1}"#, json!({"details_error": 1})),
+            (r#"{"":1," ":2}"#, json!({"_": 1})),
+            (
+                r#"{"references":{"trace_id.x":1,"":2}}"#,
+                json!({"references": {"trace_id_x": 1, "_": 2}}),
+            ),
+        ] {
+            let (found, changes) = written(given);
+            assert_eq!(found, expected);
+            assert!(changes.has(Change::NameAdjusted));
+        }
+        // A name in escapes is the name all the same.
+        let (found, changes) =
+            written(r#"{"\u0069p":"81.2.69.143","d\u0061te":"2026-03-14T10:05:13Z"}"#);
+        assert_eq!(found, json!({}));
+        assert!(changes.is_empty());
+    }
+
+    #[test]
+    fn the_first_of_two_members_that_move_elsewhere_stays() {
+        let raw = br#"{"log_id":"1","data":{"log_id":"1","ip":"","ip":"::1","ip":"::2"}}"#;
+        let mut copier = Copier::default();
+        let event = read(raw, &mut copier, &mut Vec::new()).unwrap();
+        assert_eq!(event.ip, Some(&b"\"::1\""[..]));
+        assert_eq!(event.log_id, Some(&b"\"1\""[..]));
+        assert!(copier.changes.has(Change::DuplicateName));
+    }
+
+    #[test]
+    fn a_pulled_event_is_the_bare_data() {
+        let raw =
+            br#"{"_id":"7","type":"s","isMobile":true,"$event_schema":{"version":"1"},"x":1}"#;
+        let mut copier = Copier::default();
+        let mut out = Vec::new();
+        let event = read(raw, &mut copier, &mut out).unwrap();
+        assert_eq!(event.log_id, Some(&b"\"7\""[..]));
+        assert_eq!(event.code, Some(&b"\"s\""[..]));
+        assert_eq!(out, br#""is_mobile":true,"x":1,"#);
+        assert!(copier.changes.is_empty());
+    }
+
+    #[test]
+    fn what_has_no_field_of_an_event_is_none() {
+        let problem = |raw: &str| {
+            read(raw.as_bytes(), &mut Copier::default(), &mut Vec::new()).map(drop).unwrap_err()
+        };
+        assert_eq!(problem("[]"), Broken::Shape);
+        assert_eq!(problem("{\"a\":1}"), Broken::Content);
+        assert!(matches!(problem("{\"type\":"), Broken::Syntax(_)));
+        assert!(matches!(problem("{\"type\":\"s\"} {}"), Broken::Syntax(_)));
     }
 }

@@ -445,6 +445,43 @@ Written from `shared/src/template.rs`: `UPDATE_DOCS=1 cargo test -p auth0-ecs fi
         }
     }
 
+    /// What the mapper writes under a name has to be what the name is mapped as.
+    #[test]
+    fn members_have_fields_of_their_shape() {
+        use crate::event::{MEMBERS, Shape, TAKEN_NAMES};
+        const DATA: &str = "auth0.logs.data.";
+        let field = |name: &str| {
+            FIELDS.iter().find(|field| field.name.strip_prefix(DATA) == Some(name)).map(|f| f.kind)
+        };
+        for (member, shape) in MEMBERS {
+            let kind = field(member);
+            let fits = match shape {
+                Shape::Text => {
+                    matches!(kind, Some(Kind::Keyword | Kind::KeywordWithText | Kind::Text))
+                }
+                Shape::Boolean => matches!(kind, Some(Kind::Boolean)),
+                Shape::Flat => matches!(kind, Some(Kind::Flat)),
+                Shape::Record => {
+                    let prefix = format!("{DATA}{member}.");
+                    let inner: Vec<&Field> =
+                        FIELDS.iter().filter(|field| field.name.starts_with(&prefix)).collect();
+                    !inner.is_empty()
+                        && inner.iter().all(|field| {
+                            matches!(field.kind, Kind::Keyword)
+                                && !field.name.trim_start_matches(&prefix).contains('.')
+                        })
+                }
+            };
+            assert!(fits, "{member} is written as {shape:?} and mapped as {kind:?}");
+        }
+        // Whatever else has a field is kept free of the event's own members.
+        for name in FIELDS.iter().filter_map(|field| field.name.strip_prefix(DATA)) {
+            let first = name.split('.').next().unwrap();
+            let is_member = MEMBERS.iter().any(|(member, _)| *member == first);
+            assert!(is_member || TAKEN_NAMES.contains(&first), "{name}");
+        }
+    }
+
     #[test]
     fn a_search_without_a_field_looks_only_into_mapped_text() {
         let text: BTreeSet<&str> = FIELDS
