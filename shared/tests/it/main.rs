@@ -8,6 +8,8 @@
     reason = "helpers of tests: a panic is how a test fails, and it says where"
 )]
 
+mod geoip_files;
+mod golden;
 mod hostile;
 mod invariants;
 mod property;
