@@ -208,9 +208,15 @@ class Group:
         end = "\n".join(text.splitlines()[-lines:])
         return f"{end}\n(all of it: {self.log(name)})"
 
+    def is_being_stopped(self) -> bool:
+        """Whether another process is at it: what ends then has not failed."""
+        return (self.folder / "stopping").exists()
+
     def stop(self) -> list[str]:
         """Stops everything recorded here; the names of what was still running."""
         stopped = self.running()
+        if stopped:
+            (self.folder / "stopping").touch()
         # The functions first, while what they talk to is still there.
         for name in reversed(stopped):
             signal_all(self._live_pids(name), signal.SIGTERM)
@@ -225,6 +231,7 @@ class Group:
                 time.sleep(0.1)
         for name in self.names():
             self._record(name).unlink(missing_ok=True)
+        (self.folder / "stopping").unlink(missing_ok=True)
         return stopped
 
 

@@ -436,8 +436,10 @@ def warm_up_engine(settings: Settings) -> None:
 def warm_up(settings: Settings, group: Group) -> None:
     """The first call of a function starts its process. The poller is left out: it would poll."""
     invoke = f"{settings.functions_url}/2015-03-31/functions/redrive/invocations"
-    calls = [("webhook", "GET", settings.webhook_url, None)]
-    calls.append(("redrive", "POST", invoke, b'{"Records":[]}'))
+    calls = [
+        ("webhook", "GET", settings.webhook_url, None),
+        ("redrive", "POST", invoke, b'{"Records":[]}'),
+    ]
     for name, method, url, body in calls:
         try:
             status, answer = http(method, url, body, timeout=90)
@@ -554,7 +556,8 @@ def run(settings: Settings, group: Group) -> None:
         demo.draw(settings)
         say(f"{describe(settings)}\nCtrl-C stops all of it.")
         while names := group.names():
-            if ended := [name for name in names if not group.alive(name)]:
+            ended = [name for name in names if not group.alive(name)]
+            if ended and not group.is_being_stopped():
                 raise StackError(f"{ended[0]} ended:\n{group.tail(ended[0])}")
             time.sleep(1)
         say("stopped by `make down`")
