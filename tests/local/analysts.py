@@ -17,7 +17,14 @@ import tools
 from dashboards import import_all
 from search import Engine, SearchError
 from services import INTERRUPTS, Group, Interrupted, free_ports
-from stack import RUN, build, engine_service, plain_environment, stopped_on_failure, target_folder
+from stack import (
+    RUN,
+    build,
+    engine_service,
+    plain_environment,
+    stopped_on_failure,
+    target_folder,
+)
 from tools import ROOT, StackError, say
 
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 
 import panels
-from search import sign_in
+from search import secret_of, sign_in
 from services import http
 from tools import ROOT, StackError, say
 
@@ -45,7 +45,7 @@ def import_all(settings: Mapping[str, str]) -> None:
     head = f'Content-Disposition: form-data; name="file"; filename="{file.name}"'
     body = f"--{boundary}\r\n{head}\r\nContent-Type: application/ndjson\r\n\r\n".encode()
     body += file.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
-    headers = sign_in(settings.get) | {
+    headers = sign_in(secret_of(settings)) | {
         HEADERS[program]: "true",
         "Content-Type": f"multipart/form-data; boundary={boundary}",
     }

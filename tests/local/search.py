@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ class Engine:
     @classmethod
     def from_environment(cls, url: str) -> Engine:
         """Signs in with SEARCH_API_KEY, or SEARCH_USERNAME and SEARCH_PASSWORD, if they are set."""
-        return cls(url.rstrip("/"), sign_in(os.environ.get))
+        return cls(url.rstrip("/"), sign_in(secret_of(os.environ)))
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """The engine's answer, read as JSON. A `body` of bytes is NDJSON; anything else is JSON.
@@ -60,11 +61,20 @@ class Engine:
         return "opensearch" if b'"opensearch"' in answer else "elasticsearch"
 
 
-def sign_in(setting: Any) -> dict[str, str]:
-    """The header that signs in; `setting` gives a setting by name, such as `os.environ.get`."""
-    if api_key := setting("SEARCH_API_KEY"):
+def secret_of(env: Mapping[str, str]) -> dict[str, str]:
+    """What signs in, in the form of the functions' search secret; empty where nothing is set."""
+    if api_key := env.get("SEARCH_API_KEY", "").strip():
+        return {"api_key": api_key}
+    if username := env.get("SEARCH_USERNAME", "").strip():
+        return {"username": username, "password": env.get("SEARCH_PASSWORD", "").strip()}
+    return {}
+
+
+def sign_in(secret: Mapping[str, str]) -> dict[str, str]:
+    """The header for such a secret."""
+    if api_key := secret.get("api_key"):
         return {"Authorization": f"ApiKey {api_key}"}
-    if username := setting("SEARCH_USERNAME"):
-        pair = f"{username}:{setting('SEARCH_PASSWORD') or ''}".encode()
+    if username := secret.get("username"):
+        pair = f"{username}:{secret['password']}".encode()
         return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
     return {}

@@ -7,7 +7,6 @@ that a stack stores outlives it. Settings come from the environment, which `make
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -24,6 +23,7 @@ import demo
 import tools
 from aws import CREDENTIALS, Aws
 from redrive import MAX_RECEIVE_COUNT, VISIBILITY_TIMEOUT, redrive_all
+from search import secret_of, sign_in
 from services import (
     INTERRUPTS,
     Group,
@@ -99,12 +99,7 @@ class Settings:
     @property
     def search_headers(self) -> dict[str, str]:
         """Signs in to the engine that the functions write to, for the demo's own search."""
-        if api_key := self.search_secret.get("api_key"):
-            return {"Authorization": f"ApiKey {api_key}"}
-        if username := self.search_secret.get("username"):
-            pair = f"{username}:{self.search_secret['password']}".encode()
-            return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
-        return {}
+        return sign_in(self.search_secret)
 
     def save(self, folder: Path) -> None:
         """Keeps what `make poll` and `make redrive` need to find this stack."""
@@ -135,12 +130,6 @@ class Settings:
             raise StackError(f"ENGINE is {engine!r}, but has to be opensearch or elasticsearch")
         engine_port = port("ENGINE_PORT", 9200)
         tenant_port = port("TENANT_PORT", 9300)
-        if api_key := text("SEARCH_API_KEY"):
-            search_secret = {"api_key": api_key}
-        elif username := text("SEARCH_USERNAME"):
-            search_secret = {"username": username, "password": text("SEARCH_PASSWORD")}
-        else:
-            search_secret = {}
         return cls(
             engine=engine,
             engine_port=engine_port,
@@ -153,7 +142,7 @@ class Settings:
             webhook_token=text("WEBHOOK_TOKEN", DEFAULT_TOKEN),
             auth0_client_id=text("AUTH0_CLIENT_ID", "local-client"),
             auth0_client_secret=text("AUTH0_CLIENT_SECRET", "local-client-secret"),
-            search_secret=search_secret,
+            search_secret=secret_of(env),
             geoip_city_file=text("GEOIP_CITY_FILE"),
             geoip_asn_file=text("GEOIP_ASN_FILE"),
             namespace=text("DATA_STREAM_NAMESPACE", "default"),
