@@ -48,6 +48,10 @@ unit: ## run the unit tests
 e2e: ## run the end-to-end tests on real engines (one of them: ARGS='name of the test')
 	@$(STACK) e2e
 
+.PHONY: e2e-secured
+e2e-secured: ## run the tests of the documented roles on engines with security and TLS
+	@$(PYTHON) tests/local/secured.py
+
 build: ## build the functions' zips for Lambda, without Docker (ARCH=arm64)
 	@$(DEPLOY) build
 

@@ -35,6 +35,7 @@ mod delivery;
 mod poller;
 mod rollover;
 mod secrets;
+mod secured;
 mod setup;
 mod webhook;
 mod world;

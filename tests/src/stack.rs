@@ -40,8 +40,13 @@ pub fn binary(name: &str) -> PathBuf {
     PathBuf::from(variable("E2E_BIN_DIR")).join(name)
 }
 
-/// Without the stack a test fails: one that passes without having run proves nothing.
-fn variable(name: &str) -> String {
+/// One of the tests' own settings. Without the stack a test fails: one that passes without having run
+/// proves nothing.
+///
+/// # Panics
+/// Where it is not set.
+#[must_use]
+pub fn variable(name: &str) -> String {
     #[expect(clippy::disallowed_methods, reason = "the tests' own settings, not the product's")]
     let value = std::env::var(name);
     value.unwrap_or_else(|_| panic!("{name} is not set: run the end-to-end tests by `make test`"))

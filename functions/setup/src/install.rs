@@ -22,6 +22,9 @@ const OLDEST_OPENSEARCH: Version = Version { major: 2, minor: 7 };
 /// The oldest that was tried; what the template uses has been there since 8.0.
 const OLDEST_ELASTICSEARCH: Version = Version { major: 8, minor: 8 };
 
+/// Older templates have no such part.
+const FIRST_DATA_STREAM_LIFECYCLE: Version = Version { major: 8, minor: 11 };
+
 /// One call's share of the time, so that one that hangs leaves time for another try.
 const CALL: Duration = Duration::from_secs(20);
 
@@ -165,7 +168,7 @@ struct Target {
 impl Target {
     async fn install(mut self, namespace: &str) -> Result<Installed, InstallError> {
         let engine = self.detect().await?;
-        let (lifecycle, policy_kept) = self.install_policy(engine.product).await?;
+        let (lifecycle, policy_kept) = self.install_policy(engine).await?;
         let constant_keyword = self.install_template(engine.product, lifecycle).await?;
         if engine.product != Product::OpenSearchServerless {
             self.check(namespace).await?;
@@ -199,13 +202,16 @@ impl Target {
     }
 
     /// Gives what the engine has, and whether its policy was there already.
-    async fn install_policy(&self, product: Product) -> Result<(Lifecycle, bool), InstallError> {
-        let (path, policy, lifecycle, otherwise) = match product {
+    async fn install_policy(&self, engine: Detected) -> Result<(Lifecycle, bool), InstallError> {
+        let (path, policy, lifecycle, otherwise) = match engine.product {
             Product::OpenSearch => {
                 ("_plugins/_ism/policies", template::ism_policy(), Lifecycle::Ism, Lifecycle::None)
             }
             Product::Elasticsearch => {
-                ("_ilm/policy", template::ilm_policy(), Lifecycle::Ilm, Lifecycle::DataStream)
+                let is_old =
+                    engine.version.is_some_and(|version| version < FIRST_DATA_STREAM_LIFECYCLE);
+                let otherwise = if is_old { Lifecycle::None } else { Lifecycle::DataStream };
+                ("_ilm/policy", template::ilm_policy(), Lifecycle::Ilm, otherwise)
             }
             Product::ElasticsearchServerless => return Ok((Lifecycle::DataStream, false)),
             Product::OpenSearchServerless => return Ok((Lifecycle::None, false)),

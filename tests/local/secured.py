@@ -1,0 +1,235 @@
+"""`make e2e-secured`: OpenSearch with its security plugin and Elasticsearch with security, both with
+TLS, and the end-to-end tests of the documented roles against them.
+
+OpenSearch is the version whose security plugin is published beside the minimal distribution.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import shlex
+import shutil
+import ssl
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import tools
+from services import INTERRUPTS, Group, Interrupted, Service, free_ports
+from stack import (
+    RUN,
+    as_ordinary_user,
+    build,
+    moto_service,
+    plain_environment,
+    stopped_on_failure,
+    target_folder,
+)
+from tools import ROOT, StackError, say
+
+OPENSEARCH = "3.4.0"
+# Made anew each time; the engines listen on this machine only. Long and mixed enough for both.
+PASSWORD = f"Aa1-{secrets.token_hex(12)}"
+
+
+def copy_artifact(artifact: str, folder: Path) -> Path:
+    """Downloads a zip by Maven; its path."""
+    copy = ["dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"]
+    tools.run_step(f"{artifact}: download", ["mvn", "-q", "-B", *copy], cwd=folder)
+    _, name, version, _ = artifact.split(":")
+    return folder / f"{name}-{version}.zip"
+
+
+def opensearch_home() -> Path:
+    """The distribution with the security plugin in it, not configured yet."""
+
+    def fill(folder: Path) -> None:
+        distribution = "org.opensearch.distribution.integ-test-zip:opensearch"
+        archive = copy_artifact(f"{distribution}:{OPENSEARCH}:zip", folder)
+        tools.run_step("opensearch: unpack", ["unzip", "-q", str(archive), "-d", str(folder)])
+        plugin = f"org.opensearch.plugin:opensearch-security:{OPENSEARCH}.0:zip"
+        plugin_archive = copy_artifact(plugin, folder)
+        home = folder / f"opensearch-{OPENSEARCH}"
+        # The plugin wants a module that this version's minimal distribution lacks.
+        module = home / "modules/rule-framework"
+        newer = tools.engine_home("opensearch") / "modules/rule-framework"
+        shutil.copytree(newer, module)
+        descriptor = module / "plugin-descriptor.properties"
+        text = descriptor.read_text().replace(tools.OPENSEARCH, OPENSEARCH)
+        descriptor.write_text(text)
+        install = [str(home / "bin/opensearch-plugin"), "install", "--batch"]
+        env = plain_environment() | {"OPENSEARCH_JAVA_HOME": str(tools.java_home())}
+        tools.run_step("opensearch: security", [*install, f"file://{plugin_archive}"], env=env)
+        archive.unlink()
+        plugin_archive.unlink()
+
+    what = f"opensearch {OPENSEARCH} with its security plugin (200 MB)"
+    folder = tools.install(f"opensearch-secured-{OPENSEARCH}", what, fill)
+    return folder / f"opensearch-{OPENSEARCH}"
+
+
+def fresh_copy(home: Path, folder: Path) -> Path:
+    """A copy to configure and to run once."""
+    copy = folder / home.name
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(home, copy, symlinks=True)
+    return copy
+
+
+def make_certificates(folder: Path) -> Path:
+    """An authority and a certificate for this machine, signed by it; the authority's."""
+    folder.mkdir(parents=True)
+
+    def openssl(*arguments: str) -> None:
+        done = subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise StackError(f"openssl {arguments[0]} failed:\n{done.stderr}")
+
+    key = ("-newkey", "rsa:2048", "-nodes")
+    authority = ("-subj", "/CN=tests", "-addext", "basicConstraints=critical,CA:TRUE")
+    openssl("req", "-x509", *key, "-days", "7", *authority, "-keyout", "ca.key", "-out", "ca.pem")
+    openssl("req", *key, "-subj", "/CN=localhost", "-keyout", "node.key", "-out", "node.csr")
+    extensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
+    (folder / "extensions").write_text(extensions)
+    signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "extensions")
+    openssl("x509", "-req", "-in", "node.csr", *signing, "-days", "7", "-out", "node.pem")
+    return folder / "ca.pem"
+
+
+def is_ready(url: str, authority: Path) -> bool:
+    """Whether the engine knows its superuser."""
+    context = ssl.create_default_context(cafile=str(authority))
+    handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    token = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
+    request = urllib.request.Request(f"{url}/_cluster/health")
+    request.add_header("Authorization", f"Basic {token}")
+    try:
+        with urllib.request.build_opener(*handlers).open(request, timeout=5) as answer:
+            return answer.status == 200
+    except (OSError, ValueError):
+        return False
+
+
+def engine_service(name: str, home: Path, port: int, authority: Path, prefix: str) -> Service:
+    (transport_port,) = free_ports(1)
+    options = {
+        "discovery.type": "single-node",
+        "http.host": "127.0.0.1",
+        "http.port": port,
+        "transport.host": "127.0.0.1",
+        "transport.port": transport_port,
+        "cluster.routing.allocation.disk.threshold_enabled": "false",
+    }
+    settings = [f"-E{key}={value}" for key, value in options.items()]
+    env = plain_environment() | {
+        f"{prefix}_JAVA_HOME": str(tools.java_home()),
+        f"{prefix}_JAVA_OPTS": "-Xms384m -Xmx384m",
+    }
+    return Service(
+        name=name,
+        argv=[*as_ordinary_user(home, home), str(home / "bin" / name), *settings],
+        port=port,
+        port_variable="",
+        ready=lambda: is_ready(f"https://127.0.0.1:{port}", authority),
+        env=env,
+        timeout_seconds=400,
+    )
+
+
+def secured_opensearch(folder: Path, port: int) -> tuple[Service, Path]:
+    home = fresh_copy(opensearch_home(), folder)
+    demo = home / "plugins/opensearch-security/tools/install_demo_configuration.sh"
+    env = plain_environment() | {
+        "OPENSEARCH_JAVA_HOME": str(tools.java_home()),
+        "OPENSEARCH_INITIAL_ADMIN_PASSWORD": PASSWORD,
+    }
+    tools.run_step("opensearch: certificates and users", ["bash", str(demo), "-y"], env=env)
+    config = home / "config/opensearch.yml"
+    kept = [line for line in config.read_text().splitlines() if "network.host" not in line]
+    kept.append("plugins.security.allow_default_init_securityindex: true")
+    config.write_text("\n".join(kept) + "\n")
+    # The demo gives every user a role with privileges of its own, which would hide a missing one.
+    mapping = home / "config/opensearch-security/roles_mapping.yml"
+    sections = mapping.read_text().split("\n\n")
+    mapping.write_text("\n\n".join(s for s in sections if not s.startswith("own_index:")))
+    authority = home / "config/root-ca.pem"
+    return engine_service("opensearch", home, port, authority, "OPENSEARCH"), authority
+
+
+def secured_elasticsearch(folder: Path, port: int) -> tuple[Service, Path, Path]:
+    home = fresh_copy(tools.engine_home("elasticsearch"), folder)
+    authority = make_certificates(home / "config/certs")
+    with open(home / "config/elasticsearch.yml", "a") as config:
+        config.write("xpack.security.enabled: true\n")
+        config.write("xpack.security.authc.realms.file.file1.order: 0\n")
+        for layer in ("http", "transport"):
+            ssl_settings = f"xpack.security.{layer}.ssl"
+            config.write(f"{ssl_settings}.enabled: true\n")
+            config.write(f"{ssl_settings}.key: certs/node.key\n")
+            config.write(f"{ssl_settings}.certificate: certs/node.pem\n")
+            config.write(f"{ssl_settings}.certificate_authorities: certs/ca.pem\n")
+    users = [str(home / "bin/elasticsearch-users"), "useradd", "admin", "-p", PASSWORD]
+    env = plain_environment() | {"ES_JAVA_HOME": str(tools.java_home())}
+    tools.run_step("elasticsearch: superuser", [*users, "-r", "superuser"], env=env)
+    service = engine_service("elasticsearch", home, port, authority, "ES")
+    return service, authority, home / "config"
+
+
+def run() -> None:
+    tools.check_prerequisites()
+    if not shutil.which("openssl"):
+        raise StackError("missing prerequisites:\n  openssl: `apt install openssl`")
+    group = Group(RUN / "secured")
+    with tools.exclusive("secured", wait=True), stopped_on_failure(group):
+        group.stop()
+        group.folder.mkdir(parents=True, exist_ok=True)
+        ports = free_ports(3)
+        opensearch, opensearch_ca = secured_opensearch(group.folder, ports[0])
+        elasticsearch, elasticsearch_ca, config = secured_elasticsearch(group.folder, ports[1])
+        parts = [opensearch, elasticsearch, moto_service(ports[2])]
+        for part in parts:
+            group.start(part)
+        build("everything", "--workspace", "--all-targets")
+        for part in parts:
+            group.wait(part)
+        env = plain_environment() | {
+            "E2E_SECURED_OPENSEARCH_URL": f"https://127.0.0.1:{ports[0]}",
+            "E2E_SECURED_OPENSEARCH_CA": str(opensearch_ca),
+            "E2E_SECURED_OPENSEARCH_PASSWORD": PASSWORD,
+            "E2E_SECURED_ELASTICSEARCH_URL": f"https://127.0.0.1:{ports[1]}",
+            "E2E_SECURED_ELASTICSEARCH_CA": str(elasticsearch_ca),
+            "E2E_SECURED_ELASTICSEARCH_PASSWORD": PASSWORD,
+            "E2E_SECURED_ELASTICSEARCH_CONFIG": str(config),
+            "E2E_MOTO_URL": f"http://127.0.0.1:{ports[2]}",
+            # Named in the functions' environment, and not used by these tests.
+            "E2E_DYNAMODB_URL": "http://127.0.0.1:1",
+            "E2E_BIN_DIR": str(target_folder()),
+        }
+        arguments = shlex.split(os.environ.get("ARGS", "secured::"))
+        command = ["cargo", "test", "-p", "e2e", "--test", "e2e", *arguments, "--", "--ignored"]
+        if subprocess.run(command, cwd=ROOT, env=env).returncode != 0:
+            raise StackError("the end-to-end tests on engines with security failed")
+        say("stopping")
+        group.stop()
+        for part in ("opensearch", "elasticsearch"):
+            for home in group.folder.glob(f"{part}-*/"):
+                shutil.rmtree(home, ignore_errors=True)
+
+
+def main() -> int:
+    INTERRUPTS.install()
+    try:
+        run()
+    except Interrupted:
+        return 130
+    except (StackError, OSError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
