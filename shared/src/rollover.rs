@@ -172,6 +172,25 @@ struct Got {
     seq_no: Option<u64>,
     #[serde(rename = "_primary_term")]
     primary_term: Option<u64>,
+    error: Option<GotError>,
+}
+
+#[derive(Deserialize)]
+struct GotError {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+impl GotError {
+    /// The status of the same error on a request of its own; `None` where it is an answer, too: an
+    /// index that is gone by now holds no copy.
+    fn status(&self) -> Option<u16> {
+        match self.kind.as_str() {
+            "index_not_found_exception" => None,
+            "security_exception" => Some(403),
+            _ => Some(503),
+        }
+    }
 }
 
 /// Real-time gets, answered in the order of the lookups.
@@ -189,7 +208,11 @@ async fn get(
     let payload = Payload::Json(body);
     let body = ask(engine, Method::Post, "_mget?_source=false", payload, WHAT, deadline).await?;
     let Answer { docs } = parse(&body, WHAT)?;
-    Ok(docs)
+    // OpenSearch answers 200 where a role allows the request but not the look into the index.
+    match docs.iter().filter_map(|doc| doc.error.as_ref()).find_map(GotError::status) {
+        Some(status) => Err(RolloverError::Refused { what: WHAT, status }),
+        None => Ok(docs),
+    }
 }
 
 /// Deletes the later copies, each only as it is now.
