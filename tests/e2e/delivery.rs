@@ -11,7 +11,9 @@ use e2e::runtime::InvokeError;
 use e2e::stack::EngineKind;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, TIMEOUT, World, deliver, events, poll_within, post, post_within};
+use crate::world::{
+    Answer, SHORT, World, deliver, deliver_within, events, poll, post, post_within,
+};
 
 on_both_engines![
     whatever_fails_each_acknowledged_event_is_there_once,
@@ -49,7 +51,7 @@ async fn whatever_fails_each_acknowledged_event_is_there_once(kind: EngineKind) 
         let count = if matches!(fault, Fault::Mixed(_)) { 16 } else { 4 };
         let batches: Vec<_> = (0..count).map(|_| source.take(25)).collect();
         let bodies: Vec<_> = batches.iter().map(|batch| json_lines(batch)).collect();
-        let posts = bodies.iter().map(|body| deliver(&webhook, body.as_bytes()));
+        let posts = bodies.iter().map(|body| deliver_within(&webhook, body.as_bytes(), SHORT));
         futures_util::future::join_all(posts).await;
         assert!(
             fault == Fault::Refuse || world.proxy.failed() > failed,
@@ -100,7 +102,7 @@ async fn an_engine_that_is_down_for_long_loses_nothing(kind: EngineKind) {
 
     world.proxy.fail(Fault::Refuse).await;
     let bodies: Vec<_> = batches.iter().map(|batch| json_lines(batch)).collect();
-    let posts = bodies.iter().map(|body| post(&webhook, body.as_bytes()));
+    let posts = bodies.iter().map(|body| post_within(&webhook, body.as_bytes(), SHORT));
     for answer in futures_util::future::join_all(posts).await {
         let answer = answer.unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -108,7 +110,7 @@ async fn an_engine_that_is_down_for_long_loses_nothing(kind: EngineKind) {
     let parked = world.queues.parked().await;
     assert!(parked > batches.len(), "{parked} messages: the large batch was split");
     // Delivered into the outage, the messages come back to the queue.
-    world.queues.deliver_batch(&redrive, TIMEOUT).await;
+    world.queues.deliver_batch(&redrive, SHORT).await;
     assert_eq!(world.queues.parked().await, parked);
     assert_eq!(world.stream.count().await, 0);
 
@@ -142,7 +144,7 @@ async fn killed_in_the_middle_it_has_not_acknowledged_what_is_missing(kind: Engi
     };
     // One attempt each: what is acknowledged now has to be complete without a repeat.
     let posts = async {
-        let posts = bodies.iter().map(|body| post(&webhook, body.as_bytes()));
+        let posts = bodies.iter().map(|body| post_within(&webhook, body.as_bytes(), SHORT));
         let answers = futures_util::future::join_all(posts).await;
         done.store(true, Ordering::Relaxed);
         answers
@@ -176,17 +178,14 @@ async fn fifty_posts_of_one_batch_and_the_poller_leave_one_document_an_event(kin
     world.tenant.add(&events);
     let body = json_lines(&events);
 
-    // Fifty processes start at once: that takes longer than the other tests allow.
-    let whole = Duration::from_secs(29);
-    let posts = (0..50).map(|_| post_within(&webhook, body.as_bytes(), whole));
-    let posts = futures_util::future::join_all(posts);
-    let (answers, polled) = tokio::join!(posts, poll_within(&poller, whole));
+    let posts = (0..50).map(|_| post(&webhook, body.as_bytes()));
+    let (answers, polled) = tokio::join!(futures_util::future::join_all(posts), poll(&poller));
     for answer in answers {
         assert_eq!(answer.unwrap().status, 200);
     }
     // So many writers at once may be too much for a small engine; then it is the next tick's turn.
     if polled.is_err() {
-        poll_within(&poller, whole).await.unwrap();
+        poll(&poller).await.unwrap();
     }
     world.queues.drain(&world.redrive()).await;
     world.stream.assert_holds_exactly(&log_ids(&events)).await;
@@ -231,13 +230,13 @@ async fn what_cannot_be_written_ends_as_a_dead_letter_with_all_its_bytes(kind: E
     let redrive = world.redrive();
     let events = events().take(10);
     world.proxy.fail(Fault::Refuse).await;
-    deliver(&webhook, json_lines(&events).as_bytes()).await;
+    deliver_within(&webhook, json_lines(&events).as_bytes(), SHORT).await;
     for _ in 0..2 {
-        let (received, failed) = world.queues.deliver_batch(&redrive, TIMEOUT).await;
+        let (received, failed) = world.queues.deliver_batch(&redrive, SHORT).await;
         assert_eq!((received, failed), (1, 1), "{}", redrive.last_logs());
     }
     // The third receive moves it.
-    assert_eq!(world.queues.deliver_batch(&redrive, TIMEOUT).await, (0, 0));
+    assert_eq!(world.queues.deliver_batch(&redrive, SHORT).await, (0, 0));
     assert_eq!(world.queues.parked().await, 0);
     let bodies = world.queues.dead_bodies().await;
     assert_eq!(bodies.len(), 1);
@@ -255,18 +254,20 @@ async fn redrive_gives_back_only_what_it_could_not_write(kind: EngineKind) {
     let batches: Vec<_> = (0..6).map(|_| source.take(20)).collect();
     world.proxy.fail(Fault::Refuse).await;
     let bodies: Vec<_> = batches.iter().map(|batch| json_lines(batch)).collect();
-    futures_util::future::join_all(bodies.iter().map(|body| deliver(&webhook, body.as_bytes())))
-        .await;
+    futures_util::future::join_all(
+        bodies.iter().map(|body| deliver_within(&webhook, body.as_bytes(), SHORT)),
+    )
+    .await;
     world.queues.park("this is no message of ours").await;
 
     // Some items go through, some do not, and the foreign message never does.
     world.proxy.fail(Fault::Mixed(11)).await;
     for _ in 0..20 {
-        world.queues.deliver_batch(&redrive, TIMEOUT).await;
+        world.queues.deliver_batch(&redrive, SHORT).await;
     }
     world.proxy.heal().await;
     for _ in 0..5 {
-        world.queues.deliver_batch(&redrive, TIMEOUT).await;
+        world.queues.deliver_batch(&redrive, SHORT).await;
     }
     assert_eq!(world.queues.parked().await + world.queues.dead_letters().await, 1);
     world.stream.assert_holds_exactly(&log_ids(&batches.concat())).await;

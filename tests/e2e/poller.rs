@@ -10,7 +10,7 @@ use e2e::runtime::{Function, InvokeError, eventually};
 use e2e::stack::{self, EngineKind};
 use e2e::tenant::Fault;
 
-use crate::world::{TIMEOUT, World, deliver, events, poll, poll_within};
+use crate::world::{SHORT, TIMEOUT, World, deliver, events, poll, poll_within};
 
 on_both_engines![
     with_faults_on_both_sides_each_event_is_there_once_in_the_end,
@@ -72,7 +72,7 @@ async fn with_faults_on_both_sides_each_event_is_there_once_in_the_end(kind: Eng
             world.tenant.fail_tokens(tokens);
         }
         for _ in 0..6 {
-            drop(poll(&poller).await);
+            drop(poll_within(&poller, SHORT).await);
             assert_nothing_was_passed(&world, &sent).await;
         }
         world.proxy.heal().await;
@@ -124,7 +124,7 @@ async fn an_engine_away_leaves_the_checkpoint_where_it_was(kind: EngineKind) {
     let second = source.take(30);
     world.tenant.add(&second);
     world.proxy.fail(EngineFault::Refuse).await;
-    let outcome = poll(&poller).await;
+    let outcome = poll_within(&poller, SHORT).await;
     assert!(matches!(outcome, Err(InvokeError::Reported(_))), "an alarm needs it: {outcome:?}");
     assert_eq!(world.table.checkpoint().await, before);
     assert_eq!(world.queues.parked().await, 0, "the checkpoint is the poller's queue");
@@ -317,7 +317,7 @@ async fn a_tenant_that_never_answers_ends_the_tick_in_time() {
     let events = events().take(20);
     world.tenant.add(&events);
     world.tenant.fail_pages([Fault::Hang; 50]);
-    let outcome = poll_within(&poller, TIMEOUT).await;
+    let outcome = poll_within(&poller, SHORT).await;
     assert!(matches!(outcome, Err(InvokeError::Reported(_))), "not by a timeout: {outcome:?}");
     assert_eq!(world.table.checkpoint().await, None);
     world.tenant.heal();

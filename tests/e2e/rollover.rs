@@ -5,7 +5,7 @@ use e2e::events::{json_lines, log_ids};
 use e2e::proxy::Fault;
 use e2e::stack::EngineKind;
 
-use crate::world::{World, deliver, events, poll};
+use crate::world::{SHORT, World, deliver, deliver_within, events, poll};
 
 on_both_engines![
     a_batch_before_and_after_a_rollover_is_there_once,
@@ -43,7 +43,7 @@ async fn what_was_parked_before_a_rollover_and_stored_meanwhile_is_there_once(ki
     let batch = source.take(30);
     // Written, but the answer never comes: parked although it is there.
     world.proxy.fail(Fault::CutAfterWrite).await;
-    deliver(&webhook, json_lines(&batch).as_bytes()).await;
+    deliver_within(&webhook, json_lines(&batch).as_bytes(), SHORT).await;
     assert!(world.queues.parked().await > 0);
     world.proxy.heal().await;
     world.stream.rollover().await;
