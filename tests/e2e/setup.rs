@@ -261,7 +261,7 @@ async fn every_failure_is_answered_with_its_reason() {
 
     let secret = [("SEARCH_SECRET_ID", "no-such-secret")];
     let secret = reason("http://127.0.0.1:1", &secret, TIMEOUT).await;
-    assert_eq!(secret, "the secret no-such-secret does not exist");
+    assert_eq!(secret, "the secret no-such-secret does not exist, or has no value yet");
 
     let (website, _) = stand_in(|_, _| (200, json!("hello"))).await;
     let website = reason(&website, &[], TIMEOUT).await;
