@@ -28,7 +28,7 @@ CONTEXT: Json = {
 }
 COLOURS = {"success": "#4c9f70", "failure": "#c8553d", "unknown": "#8a94a6"}
 # Counts have no halves.
-COUNTS: Json = {"tickMinStep": 1, "format": "d"}
+COUNTS: Json = {"labelExpr": "datum.value % 1 ? '' : format(datum.value, ',')"}
 DATA = "auth0.logs.data."
 FAILED_LOGIN: Json = {"term": {f"{DATA}classification": "Login - Failure"}}
 LOGIN: Json = {"terms": {f"{DATA}classification": ["Login - Success", "Login - Failure"]}}
