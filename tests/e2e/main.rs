@@ -32,6 +32,9 @@ macro_rules! on_both_engines {
 }
 
 mod delivery;
+#[path = "../../shared/tests/it/hostile.rs"]
+mod hostile;
+mod mapping;
 mod poller;
 mod rollover;
 mod secrets;
