@@ -7,7 +7,7 @@ DEPLOY = $(PYTHON) tests/local/deploy.py
 ANALYSTS = $(PYTHON) tests/local/analysts.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down poll redrive logs setup-tools test lint unit e2e \
+.PHONY: help run up down poll redrive logs setup-tools test lint unit e2e fuzz \
 	build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards overview
 
 help: ## list the targets
