@@ -52,6 +52,13 @@ e2e: ## run the end-to-end tests on real engines (one of them: ARGS='name of the
 e2e-secured: ## run the tests of the documented roles on engines with security and TLS
 	@$(PYTHON) tests/local/secured.py
 
+fuzz: ## look for bodies that break what holds for all documents (needs nightly Rust; FUZZ_SECONDS=600)
+	cargo install cargo-fuzz --version 0.13.2 --locked --root .tools
+	mkdir -p shared/fuzz/corpus/documents
+	cd shared && PATH="$(CURDIR)/.tools/bin:$$PATH" cargo +nightly fuzz run \
+		--sanitizer none --debug-assertions documents fuzz/corpus/documents ../events/auth0 -- \
+		-dict=fuzz/json.dict -max_total_time=$(or $(FUZZ_SECONDS),600)
+
 build: ## build the functions' zips for Lambda, without Docker (ARCH=arm64)
 	@$(DEPLOY) build
 
