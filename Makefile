@@ -34,7 +34,7 @@ logs: ## show the logs of the local stack's functions
 setup-tools: ## install into .tools/ what the local stack and the tests need
 	@$(STACK) setup
 
-test: lint unit e2e test-analysts ## all that CI runs: lint, unit, end-to-end and analysts' tests
+test: lint unit e2e e2e-secured test-analysts ## all that CI runs: lint, unit, end-to-end and analysts' tests
 
 lint: ## check formatting and lints
 	cargo fmt --check

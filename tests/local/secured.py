@@ -192,7 +192,7 @@ def run() -> None:
         parts = [opensearch, elasticsearch, moto_service(ports[2])]
         for part in parts:
             group.start(part)
-        build("everything", "--workspace", "--all-targets")
+        build("functions and tests", "--workspace", "--bins", "--tests", "--locked")
         for part in parts:
             group.wait(part)
         env = plain_environment() | {
@@ -209,7 +209,7 @@ def run() -> None:
             "E2E_BIN_DIR": str(target_folder()),
         }
         arguments = shlex.split(os.environ.get("ARGS", "secured::"))
-        command = ["cargo", "test", "-p", "e2e", "--test", "e2e", *arguments, "--", "--ignored"]
+        command = ["cargo", "test", "--workspace", "--test", "e2e", "--locked", *arguments, "--", "--ignored"]
         if subprocess.run(command, cwd=ROOT, env=env).returncode != 0:
             raise StackError("the end-to-end tests on engines with security failed")
         say("stopping")
