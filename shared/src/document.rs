@@ -257,12 +257,9 @@ impl Mapper {
         out.extend_from_slice(if has_error { b"\"error\"}" } else { b"\"info\"}" });
 
         let changes = copier.changes;
-        if !changes.is_empty() {
-            // error.type belongs to the event, error.message to what was done to it.
-            write_error(out, &details, Some(&changes.message()));
-        } else {
-            write_error(out, &details, None);
-        }
+        // error.type belongs to the event, error.message to what was done to it.
+        let message = (!changes.is_empty()).then(|| changes.message());
+        write_error(out, &details, message.as_deref());
         write_event(out, code, log_type, &id);
         if self.preserve_original_event || !changes.is_empty() {
             write_original(out, raw);
