@@ -5,10 +5,10 @@
 //! it; whether a piece is an event is found when it is mapped. The scan keeps no stack, so nesting
 //! costs nothing here.
 
-use jiter::Jiter;
 use memchr::memchr;
 
-use crate::json::repair;
+use crate::repair::repair;
+use crate::scan::Scanner;
 
 /// Cuts a body into its pieces: the bytes of each event, without white space around them.
 #[must_use]
@@ -20,11 +20,12 @@ pub fn split(body: &[u8]) -> Pieces<'_> {
 /// Whether these bytes are JSON, or would be but for their encoding or nesting.
 #[must_use]
 pub fn is_json(bytes: &[u8]) -> bool {
-    let is_valid = |bytes: &[u8]| {
-        let mut json = Jiter::new(bytes);
-        json.next_skip().is_ok() && json.finish().is_ok()
+    let is_valid = |text: &str| {
+        let mut json = Scanner::new(text);
+        let skipped = json.peek().and_then(|kind| json.skip(kind));
+        skipped.and_then(|_| json.finish()).is_ok()
     };
-    is_valid(bytes) || is_valid(repair(bytes).as_bytes())
+    std::str::from_utf8(bytes).is_ok_and(is_valid) || is_valid(&repair(bytes))
 }
 
 /// The pieces of a body, in order.

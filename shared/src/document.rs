@@ -8,18 +8,20 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use crate::Input;
-use crate::changes::Change;
+use crate::cache::Cache;
+use crate::changes::{Change, Changes};
 use crate::codes::{self, LogType};
+use crate::copier::Member;
 use crate::event::{self, Broken, Event};
-use crate::geoip::{Geo, GeoIp, Location, Network};
-use crate::json::{
-    self, Copier, Member, decode, find_member, member, write_plain, write_str, write_text,
-};
+use crate::geoip::{Geo, GeoIp, Location, Network, Place, RecordKey};
+use crate::json::{decode, find_member, member, write_plain, write_str, write_text};
+use crate::repair::repair;
 use crate::user_agent::{UserAgent, UserAgents};
 
 /// Makes documents of events; built once per process.
@@ -28,6 +30,8 @@ pub struct Mapper {
     geoip: GeoIp,
     /// Without a City file, a pulled event's own `location_info` says where it came from.
     has_city_file: bool,
+    /// The members of `source` that were written for the records looked up last.
+    places: Mutex<Cache<RecordKey, Vec<u8>>>,
     user_agents: UserAgents,
     preserve_original_event: bool,
     /// `"agent":{…},"data_stream":{…},"ecs":{…}`: the same in each document.
@@ -106,6 +110,7 @@ impl Mapper {
         Self {
             has_city_file: geoip.has_city(),
             geoip,
+            places: Mutex::default(),
             user_agents: UserAgents::new(),
             preserve_original_event: *preserve_original_event,
             constant,
@@ -123,10 +128,9 @@ impl Mapper {
         out: &mut Vec<u8>,
     ) -> Document {
         let start = out.len();
-        let mut copier = Copier::default();
-        // Jiter steps over strings without a look at their encoding.
+        let mut changes = Changes::default();
         let read = match std::str::from_utf8(raw) {
-            Ok(_) => self.event_document(raw, raw, input, received, &mut copier, out),
+            Ok(text) => self.event_document(text, changes, raw, input, received, out),
             Err(error) => Err(Broken::Syntax(error.to_string())),
         };
         let problem = match read {
@@ -135,13 +139,11 @@ impl Mapper {
         };
         // The common case pays nothing for what follows: the event is read again, put right.
         out.truncate(start);
-        let repaired = json::repair(raw);
+        let repaired = repair(raw);
         let mut is_json = !matches!(problem, Broken::Syntax(_));
         if repaired.as_bytes() != raw {
-            copier = Copier::default();
-            copier.changes.note(Change::Repaired);
-            let repaired = repaired.as_bytes();
-            match self.event_document(repaired, raw, input, received, &mut copier, out) {
+            changes.note(Change::Repaired);
+            match self.event_document(&repaired, changes, raw, input, received, out) {
                 Ok(document) => return document,
                 Err(problem) => is_json = !matches!(problem, Broken::Syntax(_)),
             }
@@ -199,18 +201,19 @@ impl Mapper {
         Document { id, date, kind }
     }
 
-    /// `event` is what is read, `raw` what was received: the same bytes but for a repaired event.
+    /// `text` is what is read, with `changes` made to it before; `raw` is what was received.
     fn event_document(
         &self,
-        event: &[u8],
+        text: &str,
+        changes: Changes,
         raw: &[u8],
         input: Input,
         received: DateTime<Utc>,
-        copier: &mut Copier,
         out: &mut Vec<u8>,
     ) -> Result<Document, Broken> {
         out.extend_from_slice(b"{\"auth0\":{\"logs\":{\"data\":{");
-        let event = event::read(event, copier, out)?;
+        let event = event::read(text, changes, out)?;
+        let mut changes = event.changes;
         let code = event.code.map(decode);
         let code = code.as_deref();
         let log_type = code.and_then(codes::find);
@@ -222,14 +225,14 @@ impl Mapper {
             write_date(out, date);
             out.push(b',');
         } else {
-            copier.changes.note(Change::BadDate);
+            changes.note(Change::BadDate);
         }
         if code == Some("s") {
             write_login(out, &details);
         }
         let (id, derived) = document_id(event.log_id, raw);
         if derived {
-            copier.changes.note(Change::IdDerived);
+            changes.note(Change::IdDerived);
             if let Some(log_id) = event.log_id {
                 out.extend_from_slice(b"\"log_id\":");
                 write_str(out, &decode(log_id));
@@ -243,10 +246,10 @@ impl Mapper {
 
         out.extend_from_slice(self.constant.as_bytes());
         let user_agent = event.user_agent.map(|token| self.user_agents.parse(&decode(token)));
-        let has_error = details.find(out, "error").is_some();
+        let has_error = details.find("error").is_some();
 
         write_http(out, &details);
-        write_addresses(self, out, &event, copier);
+        write_addresses(self, out, &event, &mut changes);
         write_user(out, &event);
         write_organization(out, &event);
         write_traces(out, &event);
@@ -256,7 +259,6 @@ impl Mapper {
         out.extend_from_slice(b",\"log\":{\"level\":");
         out.extend_from_slice(if has_error { b"\"error\"}" } else { b"\"info\"}" });
 
-        let changes = copier.changes;
         // error.type belongs to the event, error.message to what was done to it.
         let message = (!changes.is_empty()).then(|| changes.message());
         write_error(out, &details, message.as_deref());
@@ -272,6 +274,27 @@ impl Mapper {
         out.push(b'}');
         let kind = if log_type.is_some() { Kind::Event } else { Kind::UnknownType };
         Ok(Document { id, date: event.date, kind })
+    }
+
+    /// `source.geo` and `source.as`, from the GeoIP files.
+    fn write_place(&self, ip: IpAddr, out: &mut Vec<u8>) {
+        let Some(records) = self.geoip.lookup(ip) else { return };
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = places.get(&records.key()) {
+            out.extend_from_slice(&known);
+            return;
+        }
+        let mut text = Vec::new();
+        if let Some(Place { geo, network }) = records.place() {
+            if let Some(geo) = geo {
+                write_geo(&mut text, &geo);
+            }
+            if let Some(network) = network {
+                write_network(&mut text, &network);
+            }
+        }
+        out.extend_from_slice(&text);
+        places.insert(records.key(), &Arc::new(text));
     }
 
     fn write_input_tags(&self, out: &mut Vec<u8>, input: Input, crawler: bool, adjusted: bool) {
@@ -291,21 +314,20 @@ impl Mapper {
 
 /// The members of `details`, as they stand in the output.
 struct Details<'a> {
-    members: &'a [Member],
+    members: &'a [Member<'a>],
 }
 
 impl Details<'_> {
-    fn find(&self, out: &[u8], name: &str) -> Option<Range<usize>> {
-        let is_it = |m: &&Member| out.get(m.name.clone()) == Some(name.as_bytes());
-        self.members.iter().find(is_it).map(|member| member.value.clone())
+    fn find(&self, name: &str) -> Option<Range<usize>> {
+        self.members.iter().find(|member| member.name == name).map(|member| member.value.clone())
     }
 
     /// Where the value at `path` is in `out`: a member's, or that of a member of a member.
     fn get(&self, out: &[u8], path: &[&str]) -> Option<Range<usize>> {
         let (first, rest) = path.split_first()?;
-        let mut place = self.find(out, first)?;
+        let mut place = self.find(first)?;
         for name in rest {
-            let found = find_member(out.get(place.clone())?, name)?;
+            let found = find_member(text(out, &place)?, name)?;
             place = place.start + found.start..place.start + found.end;
         }
         Some(place)
@@ -313,13 +335,18 @@ impl Details<'_> {
 
     /// Where the scalar at `path` is.
     fn scalar(&self, out: &[u8], path: &[&str]) -> Option<Range<usize>> {
-        self.get(out, path).filter(|place| out.get(place.clone()).is_some_and(is_scalar))
+        self.get(out, path).filter(|place| text(out, place).is_some_and(is_scalar))
     }
 
     /// The number at `path`.
     fn number(&self, out: &[u8], path: &[&str]) -> Option<i64> {
-        whole_number(out.get(self.get(out, path)?)?)
+        whole_number(text(out, &self.get(out, path)?)?)
     }
+}
+
+/// What is written at `place`.
+fn text<'o>(out: &'o [u8], place: &Range<usize>) -> Option<&'o str> {
+    std::str::from_utf8(out.get(place.clone())?).ok()
 }
 
 /// The longest `_id` that engines take, in bytes.
@@ -327,9 +354,9 @@ const MAX_ID: usize = 512;
 
 /// The `_id`, and whether it had to be derived: from a `log_id` that is too long, or, without one that
 /// tells events apart, from the content. The same event gives the same id each time it is delivered.
-fn document_id(log_id: Option<&[u8]>, raw: &[u8]) -> (String, bool) {
+fn document_id(log_id: Option<&str>, raw: &[u8]) -> (String, bool) {
     let is_text_or_number =
-        |token: &&[u8]| matches!(token.first(), Some(b'"' | b'-' | b'0'..=b'9'));
+        |token: &&str| token.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
     let id = log_id.filter(is_text_or_number).map(decode).filter(|id| !id.trim().is_empty());
     let content = match id {
         Some(id) if id.len() <= MAX_ID => return (id.into_owned(), false),
@@ -409,7 +436,7 @@ fn write_login(out: &mut Vec<u8>, details: &Details<'_>) {
 }
 
 /// A JSON number, or a string of one, as a whole number; 1.6359e12 and 1635908765696.4 are numbers too.
-fn whole_number(token: &[u8]) -> Option<i64> {
+fn whole_number(token: &str) -> Option<i64> {
     let text = decode(token);
     if let Ok(number) = text.parse::<i64>() {
         return Some(number);
@@ -460,8 +487,8 @@ fn write_key(out: &mut Vec<u8>, name: &str) {
     out.push(b':');
 }
 
-fn is_scalar(token: &[u8]) -> bool {
-    !matches!(token, b"null" | b"\"\"" | [b'{' | b'[', ..] | [])
+fn is_scalar(token: &str) -> bool {
+    !matches!(token.as_bytes(), b"null" | b"\"\"" | [b'{' | b'[', ..] | [])
 }
 
 /// `http.*` and `url.path`, from the API calls that some types log.
@@ -500,7 +527,7 @@ struct Address<'a> {
 }
 
 impl<'a> Address<'a> {
-    fn read(token: &'a [u8]) -> Option<Self> {
+    fn read(token: &'a str) -> Option<Self> {
         let text = decode(token);
         let ip = text.parse().ok()?;
         Some(Self { text, ip })
@@ -508,20 +535,16 @@ impl<'a> Address<'a> {
 }
 
 /// `source`, `client`, `network` and `related`.
-fn write_addresses(mapper: &Mapper, out: &mut Vec<u8>, event: &Event<'_>, copier: &mut Copier) {
+fn write_addresses(mapper: &Mapper, out: &mut Vec<u8>, event: &Event<'_>, changes: &mut Changes) {
     let source = event.ip.and_then(Address::read);
     let client = event.client_ip.and_then(Address::read);
     if client.is_none() && event.client_ip.is_some() {
         // The text itself stays in auth0.logs.data.client_ip.
-        copier.changes.note(Change::BadAddress);
+        changes.note(Change::BadAddress);
     }
-    let place = source.as_ref().and_then(|source| mapper.geoip.lookup(source.ip));
-    let (mut geo, network) = place.map_or((None, None), |place| (place.geo, place.network));
     let location_info = event.location_info.filter(|_| !mapper.has_city_file);
     let located = location_info.map(LocationInfo::read);
-    if let Some(located) = &located {
-        geo = located.geo();
-    }
+    let geo = located.as_ref().and_then(LocationInfo::geo);
 
     if event.ip.is_some() || geo.is_some() {
         out.extend_from_slice(b",\"source\":{");
@@ -530,7 +553,7 @@ fn write_addresses(mapper: &Mapper, out: &mut Vec<u8>, event: &Event<'_>, copier
             write_plain(out, &source.text);
             out.push(b',');
         } else if let Some(token) = event.ip {
-            copier.changes.note(Change::BadAddress);
+            changes.note(Change::BadAddress);
             out.extend_from_slice(b"\"address\":");
             write_text(out, token);
             out.push(b',');
@@ -538,8 +561,8 @@ fn write_addresses(mapper: &Mapper, out: &mut Vec<u8>, event: &Event<'_>, copier
         if let Some(geo) = geo {
             write_geo(out, &geo);
         }
-        if let Some(network) = network {
-            write_network(out, &network);
+        if let Some(source) = &source {
+            mapper.write_place(source.ip, out);
         }
         close(out);
     }
@@ -596,12 +619,12 @@ fn close_list(out: &mut Vec<u8>, opening: &str) {
 
 /// A pulled event's `location_info`.
 struct LocationInfo<'a> {
-    token: &'a [u8],
+    token: &'a str,
     texts: [Option<Cow<'a, str>>; 5],
 }
 
 impl<'a> LocationInfo<'a> {
-    fn read(token: &'a [u8]) -> Self {
+    fn read(token: &'a str) -> Self {
         let text = |name| scalar_member(token, name).map(decode);
         let texts = ["city_name", "continent_code", "country_code", "country_name", "time_zone"];
         Self { token, texts: texts.map(text) }
@@ -716,15 +739,16 @@ fn write_user(out: &mut Vec<u8>, event: &Event<'_>) {
 fn email_domain(name: &str) -> Option<&str> {
     let (local, domain) = name.rsplit_once('@')?;
     let is_plain = |text: &str| {
+        let is_sign = |byte: u8| byte <= b' ' || byte == b'@' || byte == 0x7f;
         !text.is_empty()
-            && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '@')
+            && !text.bytes().any(is_sign)
+            && (text.is_ascii() || !text.contains(|c: char| c.is_whitespace() || c.is_control()))
     };
-    let labels = domain.split('.');
-    (is_plain(local)
-        && is_plain(domain)
-        && labels.clone().count() > 1
-        && labels.clone().all(|l| !l.is_empty()))
-    .then_some(domain)
+    let has_labels = domain.contains('.')
+        && !domain.starts_with('.')
+        && !domain.ends_with('.')
+        && !domain.contains("..");
+    (is_plain(local) && is_plain(domain) && has_labels).then_some(domain)
 }
 
 fn write_organization(out: &mut Vec<u8>, event: &Event<'_>) {
@@ -737,7 +761,7 @@ fn write_organization(out: &mut Vec<u8>, event: &Event<'_>) {
         if let Some(value) = value {
             write_plain(out, name);
             out.push(b':');
-            out.extend_from_slice(value);
+            out.extend_from_slice(value.as_bytes());
             out.push(b',');
         }
     }
@@ -759,11 +783,11 @@ fn write_traces(out: &mut Vec<u8>, event: &Event<'_>) {
 }
 
 /// A scalar member of an object as received: to be written as text, since its type was not looked at.
-fn scalar_member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
+fn scalar_member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
     member(object, name).filter(|value| is_scalar(value))
 }
 
-fn write_user_agent(out: &mut Vec<u8>, original: &[u8], parsed: &UserAgent) {
+fn write_user_agent(out: &mut Vec<u8>, original: &str, parsed: &UserAgent) {
     out.extend_from_slice(b",\"user_agent\":{\"original\":");
     write_text(out, original);
     out.extend_from_slice(b",\"name\":");
@@ -846,7 +870,10 @@ fn write_list(out: &mut Vec<u8>, name: &str, values: &[&str]) {
 
 fn write_original(out: &mut Vec<u8>, raw: &[u8]) {
     out.extend_from_slice(b",\"original\":");
-    write_str(out, &String::from_utf8_lossy(raw));
+    match std::str::from_utf8(raw) {
+        Ok(text) => write_str(out, text),
+        Err(_) => write_str(out, &String::from_utf8_lossy(raw)),
+    }
 }
 
 fn write_ingested(out: &mut Vec<u8>, received: DateTime<Utc>) {

@@ -7,10 +7,11 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _, Utc};
-use jiter::{Jiter, JiterError, Peek};
 
-use crate::changes::Change;
-use crate::json::{self, Copier, MAX_DEPTH, Member};
+use crate::changes::{Change, Changes};
+use crate::copier::{Copier, Kept, MAX_DEPTH, Mark, Member};
+use crate::json;
+use crate::scan::{Kind, Name, Syntax};
 
 /// What a member of `data` may hold so that every engine accepts it in its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,23 +83,25 @@ pub(crate) const TAKEN_NAMES: &[&str] = &[
 /// JSON value as received, never one that holds nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Event<'a> {
-    pub(crate) log_id: Option<&'a [u8]>,
+    pub(crate) log_id: Option<&'a str>,
     pub(crate) date: Option<DateTime<Utc>>,
     /// The type's code.
-    pub(crate) code: Option<&'a [u8]>,
-    pub(crate) ip: Option<&'a [u8]>,
-    pub(crate) client_ip: Option<&'a [u8]>,
-    pub(crate) user_id: Option<&'a [u8]>,
-    pub(crate) user_name: Option<&'a [u8]>,
-    pub(crate) user_agent: Option<&'a [u8]>,
-    pub(crate) organization_id: Option<&'a [u8]>,
-    pub(crate) organization_name: Option<&'a [u8]>,
-    pub(crate) location_info: Option<&'a [u8]>,
-    pub(crate) security_context: Option<&'a [u8]>,
-    pub(crate) references: Option<&'a [u8]>,
-    pub(crate) transaction_linking_id: Option<&'a [u8]>,
+    pub(crate) code: Option<&'a str>,
+    pub(crate) ip: Option<&'a str>,
+    pub(crate) client_ip: Option<&'a str>,
+    pub(crate) user_id: Option<&'a str>,
+    pub(crate) user_name: Option<&'a str>,
+    pub(crate) user_agent: Option<&'a str>,
+    pub(crate) organization_id: Option<&'a str>,
+    pub(crate) organization_name: Option<&'a str>,
+    pub(crate) location_info: Option<&'a str>,
+    pub(crate) security_context: Option<&'a str>,
+    pub(crate) references: Option<&'a str>,
+    pub(crate) transaction_linking_id: Option<&'a str>,
     /// The members of `details` that are in the output.
-    pub(crate) details: Vec<Member>,
+    pub(crate) details: Vec<Member<'a>>,
+    /// What had to be changed so far.
+    pub(crate) changes: Changes,
 }
 
 /// Why a piece is no event.
@@ -112,36 +115,20 @@ pub(crate) enum Broken {
     Content,
 }
 
-impl From<JiterError> for Broken {
-    fn from(error: JiterError) -> Self {
-        Self::Syntax(format!("{} at byte {}", error.error_type, error.index))
-    }
-}
-
 /// Reads an event and writes the members of its data, each with a comma behind it, to `out`.
+/// `changes` are those that were made to the event before.
 pub(crate) fn read<'a>(
-    raw: &'a [u8],
-    copier: &mut Copier,
+    text: &'a str,
+    changes: Changes,
     out: &mut Vec<u8>,
 ) -> Result<Event<'a>, Broken> {
-    let mut json = Jiter::new(raw);
-    if json.peek()? != Peek::Object {
-        json.next_skip()?;
-        json.finish()?;
-        return Err(Broken::Shape);
+    let mut reader = Reader::new(Copier::new(text, changes, out));
+    match reader.whole() {
+        Ok(Kind::Object) if reader.is_log_event => Ok(reader.finish()),
+        Ok(Kind::Object) => Err(Broken::Content),
+        Ok(_) => Err(Broken::Shape),
+        Err(error) => Err(Broken::Syntax(format!("{error} at byte {}", reader.copier.json.at()))),
     }
-    let mut reader = Reader {
-        event: Event::default(),
-        pulled_id: None,
-        date: None,
-        is_log_event: false,
-        copier,
-        out,
-        written: Names::default(),
-    };
-    reader.members(&mut json, Level::Envelope)?;
-    json.finish()?;
-    if reader.is_log_event { Ok(reader.finish()) } else { Err(Broken::Content) }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,60 +138,89 @@ enum Level {
     Data,
 }
 
-/// What to do with a member, by its name.
-enum Name {
+/// A member of an event whose name is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
     Data,
     LogId,
+    /// `_id`, which a pulled event has.
     PulledId,
     Schema,
     Date,
     Type,
     Ip,
     UserId,
-    Username,
+    UserName,
     UserAgent,
     /// An index into [`MEMBERS`].
     Mapped(usize),
-    Other(String),
 }
 
-impl Name {
-    /// `raw` is the name as it stands between its quotes.
-    fn of(raw: &[u8]) -> Self {
-        let name = json::decode_name(raw);
-        match name.as_bytes() {
-            b"data" => Self::Data,
-            b"log_id" => Self::LogId,
-            b"_id" => Self::PulledId,
-            b"$event_schema" => Self::Schema,
-            b"date" => Self::Date,
-            b"type" => Self::Type,
-            b"ip" => Self::Ip,
-            b"user_id" => Self::UserId,
-            b"user_name" => Self::Username,
-            b"user_agent" => Self::UserAgent,
-            b"isMobile" => member_index("is_mobile").map_or(Self::Schema, Self::Mapped),
-            _ => match member_index(&name) {
-                Some(index) => Self::Mapped(index),
-                None => Self::Other(name.into_owned()),
-            },
-        }
+impl Known {
+    /// What is known by this name, in one look.
+    fn find(name: &str) -> Option<Self> {
+        let (known, field) = (*KNOWN.get(slot(name.as_bytes()))?)?;
+        (known == name).then_some(field)
     }
 }
 
-fn member_index(name: &str) -> Option<usize> {
-    MEMBERS.binary_search_by(|(member, _)| (*member).cmp(name)).ok()
+/// The names that are not in [`MEMBERS`].
+const OTHERS: [(&str, Known); 11] = [
+    ("data", Known::Data),
+    ("log_id", Known::LogId),
+    ("_id", Known::PulledId),
+    ("$event_schema", Known::Schema),
+    ("date", Known::Date),
+    ("type", Known::Type),
+    ("ip", Known::Ip),
+    ("user_id", Known::UserId),
+    ("user_name", Known::UserName),
+    ("user_agent", Known::UserAgent),
+    // Pulled events have it under this name.
+    ("isMobile", Known::Mapped(IS_MOBILE)),
+];
+
+const IS_MOBILE: usize = 16;
+
+/// Where in [`KNOWN`] a name is. The factors were found by trying: no two names meet.
+#[expect(clippy::indexing_slicing, reason = "a name that has a first byte has a middle one")]
+const fn slot(name: &[u8]) -> usize {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
+    let middle = name[name.len() / 2] as usize;
+    (2 * name.len() + 34 * *first as usize + 21 * *last as usize + middle) % SLOTS
 }
 
-struct Reader<'a, 'r> {
+const SLOTS: usize = 128;
+
+/// All names that are known, each in its slot.
+#[expect(clippy::indexing_slicing, reason = "worked out by the compiler")]
+static KNOWN: [Option<(&str, Known)>; SLOTS] = {
+    let mut slots = [None; SLOTS];
+    let mut index = 0;
+    while index < MEMBERS.len() + OTHERS.len() {
+        let (name, known) = if index < MEMBERS.len() {
+            (MEMBERS[index].0, Known::Mapped(index))
+        } else {
+            OTHERS[index - MEMBERS.len()]
+        };
+        let slot = slot(name.as_bytes());
+        assert!(slots[slot].is_none(), "two names in one slot: find other factors");
+        slots[slot] = Some((name, known));
+        index += 1;
+    }
+    slots
+};
+
+struct Reader<'a, 'o> {
     event: Event<'a>,
     /// A pulled event's `_id`, which stands in where there is no `log_id`.
-    pulled_id: Option<&'a [u8]>,
-    date: Option<&'a [u8]>,
+    pulled_id: Option<&'a str>,
+    date: Option<&'a str>,
     /// Whether anything in it is a log event's.
     is_log_event: bool,
-    copier: &'r mut Copier,
-    out: &'r mut Vec<u8>,
+    copier: Copier<'a, 'o>,
+    /// What is in the output so far.
+    kept: Kept,
     written: Names,
 }
 
@@ -219,15 +235,16 @@ struct Names {
 /// A member's name in the output.
 enum Key {
     /// One of [`MEMBERS`], by its index.
-    Member(usize, &'static str),
+    Member(usize),
     Other(String),
 }
 
 impl Names {
     /// Whether there was none of this name yet.
+    #[inline]
     fn insert(&mut self, key: Key) -> bool {
         match key {
-            Key::Member(index, _) => {
+            Key::Member(index) => {
                 let bit = 1 << index;
                 let is_new = self.members & bit == 0;
                 self.members |= bit;
@@ -238,52 +255,72 @@ impl Names {
     }
 }
 
-impl<'a> Reader<'a, '_> {
-    fn members(&mut self, json: &mut Jiter<'a>, level: Level) -> Result<(), Broken> {
-        let mut next = json.next_object_bytes()?.map(Name::of);
-        while let Some(name) = next {
-            let peek = json.peek()?;
-            self.member(json, peek, name, level)?;
-            next = json.next_key_bytes()?.map(Name::of);
+impl<'a, 'o> Reader<'a, 'o> {
+    fn new(copier: Copier<'a, 'o>) -> Self {
+        Self {
+            event: Event::default(),
+            pulled_id: None,
+            date: None,
+            is_log_event: false,
+            copier,
+            kept: Kept::nothing(0),
+            written: Names::default(),
+        }
+    }
+
+    /// Reads the whole text and gives the kind of the one value in it.
+    fn whole(&mut self) -> Result<Kind, Syntax> {
+        let kind = self.copier.json.peek()?;
+        if kind == Kind::Object {
+            self.members(Level::Envelope)?;
+        } else {
+            self.copier.json.skip(kind)?;
+        }
+        self.copier.json.finish()?;
+        Ok(kind)
+    }
+
+    fn members(&mut self, level: Level) -> Result<(), Syntax> {
+        let mut is_first = true;
+        while let Some(name) = self.copier.json.next_name(is_first)? {
+            is_first = false;
+            let kind = self.copier.json.peek()?;
+            self.member(&name, kind, level)?;
         }
         Ok(())
     }
 
-    fn member(
-        &mut self,
-        json: &mut Jiter<'a>,
-        peek: Peek,
-        name: Name,
-        level: Level,
-    ) -> Result<(), Broken> {
-        if !matches!(name, Name::Other(_)) {
-            self.is_log_event = true;
-        }
-        // What goes to another place of the document is kept, the rest is written here.
-        let slot = match name {
-            Name::Data if level == Level::Envelope && peek == Peek::Object => {
-                return self.members(json, Level::Data);
+    fn member(&mut self, name: &Name<'a>, kind: Kind, level: Level) -> Result<(), Syntax> {
+        let known = if name.escaped {
+            Known::find(&json::decode_name(name))
+        } else {
+            Known::find(name.raw)
+        };
+        let Some(known) = known else { return self.unmapped(name, kind) };
+        self.is_log_event = true;
+        // What goes to another place of the document is remembered, the rest is written here.
+        let slot = match known {
+            Known::Data if level == Level::Envelope && kind == Kind::Object => {
+                return self.members(Level::Data);
             }
-            Name::Data => return self.unmapped(json, peek, "data"),
-            Name::Mapped(index) => return self.mapped(json, peek, index),
-            Name::Other(name) => return self.unmapped(json, peek, &name),
-            Name::Schema => {
-                json.known_skip(peek)?;
+            Known::Data => return self.unmapped(name, kind),
+            Known::Mapped(index) => return self.mapped(name, kind, index),
+            Known::Schema => {
+                self.copier.json.skip(kind)?;
                 return Ok(());
             }
-            Name::LogId => &mut self.event.log_id,
-            Name::PulledId => &mut self.pulled_id,
-            Name::Date => &mut self.date,
-            Name::Type => &mut self.event.code,
-            Name::Ip => &mut self.event.ip,
-            Name::UserId => &mut self.event.user_id,
-            Name::Username => &mut self.event.user_name,
-            Name::UserAgent => &mut self.event.user_agent,
+            Known::LogId => &mut self.event.log_id,
+            Known::PulledId => &mut self.pulled_id,
+            Known::Date => &mut self.date,
+            Known::Type => &mut self.event.code,
+            Known::Ip => &mut self.event.ip,
+            Known::UserId => &mut self.event.user_id,
+            Known::UserName => &mut self.event.user_name,
+            Known::UserAgent => &mut self.event.user_agent,
         };
         // The first that holds something stays. (A stream event has its log_id twice.)
-        if let Some(token) = token(json, peek)?
-            && *slot.get_or_insert(token) != token
-        {
+        let token = self.copier.json.token(kind)?;
+        if holds_something(token) && *slot.get_or_insert(token) != token {
             self.copier.changes.note(Change::DuplicateName);
         }
         Ok(())
@@ -299,119 +336,94 @@ impl<'a> Reader<'a, '_> {
             Some((_, date)) => self.event.date = date,
             None => {}
         }
+        self.event.changes = self.copier.changes;
+        self.copier.finish(self.kept);
         self.event
     }
 
     /// A member that the index template knows.
-    fn mapped(&mut self, json: &mut Jiter<'a>, peek: Peek, index: usize) -> Result<(), Broken> {
-        let Some(&(name, shape)) = MEMBERS.get(index) else { return Ok(()) };
-        match (shape, peek) {
-            (Shape::Text, Peek::String) | (Shape::Boolean, Peek::True | Peek::False) => {
-                if let Some(token) = token(json, peek)? {
-                    self.keep(name, token);
-                    self.put(Key::Member(index, name), |_, out| {
-                        out.extend_from_slice(token);
-                        Ok(true)
-                    })?;
-                }
-                Ok(())
+    fn mapped(&mut self, name: &Name<'a>, kind: Kind, index: usize) -> Result<(), Syntax> {
+        let Some(&(field, shape)) = MEMBERS.get(index) else { return Ok(()) };
+        let fits = match shape {
+            Shape::Boolean => kind == Kind::Boolean,
+            Shape::Record => kind == Kind::Object,
+            Shape::Text | Shape::Flat => true,
+        };
+        if !fits {
+            let token = self.copier.json.token(kind)?;
+            if holds_something(token) {
+                self.copier.changes.note(Change::TypeMismatch);
+                self.beside(field, token);
             }
-            (Shape::Text, _) => {
-                let level = if peek == Peek::Object { MAX_DEPTH + 1 } else { MAX_DEPTH };
-                self.put(Key::Member(index, name), |copier, out| {
-                    copier.copy(json, peek, out, level)
-                })
-            }
-            (Shape::Record, Peek::Object) => {
-                let start = json.current_index();
-                self.put(Key::Member(index, name), |copier, out| copier.copy_record(json, out))?;
-                self.keep(name, json.slice_to_current(start));
-                Ok(())
-            }
-            (Shape::Flat, Peek::Object) if name == "details" && self.event.details.is_empty() => {
-                let mut members = Vec::new();
-                self.put(Key::Member(index, name), |copier, out| {
-                    let before = out.len();
-                    members = copier.copy_object(json, out, 1)?;
-                    Ok(out.len() > before)
-                })?;
-                self.event.details = members;
-                Ok(())
-            }
-            (Shape::Flat, Peek::Object) => {
-                self.put(Key::Member(index, name), |copier, out| copier.copy(json, peek, out, 1))
-            }
-            (Shape::Flat, _) => self.put(Key::Member(index, name), |copier, out| {
-                let before = out.len();
-                out.extend_from_slice(b"{\"value\":");
-                if copier.copy(json, peek, out, 2)? {
-                    copier.changes.note(Change::DetailsWrapped);
-                    out.push(b'}');
-                    return Ok(true);
-                }
-                out.truncate(before);
-                Ok(false)
-            }),
-            (Shape::Boolean | Shape::Record, _) => {
-                if let Some(token) = token(json, peek)? {
-                    self.copier.changes.note(Change::TypeMismatch);
-                    self.beside(name, token);
-                }
-                Ok(())
-            }
+            return Ok(());
         }
+        let renamed = (name.escaped || name.raw != field).then_some(field);
+        let mark = self.copier.begin(self.kept, name, renamed);
+        let start = self.copier.json.at();
+        let holds = match (shape, kind) {
+            (Shape::Text, Kind::String) | (Shape::Boolean, _) => {
+                self.copier.json.token(kind)? != "\"\""
+            }
+            (Shape::Text, Kind::Object) => self.copier.copy(kind, MAX_DEPTH + 1)?,
+            (Shape::Text, _) => self.copier.copy(kind, MAX_DEPTH)?,
+            (Shape::Record, _) => self.copier.copy_record()?,
+            (Shape::Flat, Kind::Object) if field == "details" && self.event.details.is_empty() => {
+                self.event.details = self.copier.copy_object(1)?;
+                !self.event.details.is_empty()
+            }
+            (Shape::Flat, Kind::Object) => self.copier.copy(kind, 1)?,
+            (Shape::Flat, _) => self.copier.copy_wrapped(kind)?,
+        };
+        if holds && shape == Shape::Flat && kind != Kind::Object {
+            self.copier.changes.note(Change::DetailsWrapped);
+        }
+        if holds && (kind == Kind::String || shape == Shape::Record) {
+            self.keep(field, self.copier.json.slice(start, self.copier.json.at()));
+        }
+        self.end(mark, holds, Key::Member(index));
+        Ok(())
     }
 
     /// A member that the index template does not know. Its name must not be read as a path.
-    fn unmapped(&mut self, json: &mut Jiter<'a>, peek: Peek, name: &str) -> Result<(), Broken> {
-        let mut safe = json::safe_name(name);
+    fn unmapped(&mut self, name: &Name<'a>, kind: Kind) -> Result<(), Syntax> {
+        let decoded = json::decode_name(name);
+        let mut safe = json::safe_name(&decoded);
         if TAKEN_NAMES.contains(&safe.as_str()) || MEMBERS.iter().any(|(member, _)| *member == safe)
         {
             safe.push_str("_text");
         }
-        if safe != name {
+        if safe != decoded {
             self.copier.changes.note(Change::NameAdjusted);
         }
-        self.put(Key::Other(safe), |copier, out| copier.copy(json, peek, out, 1))
-    }
-
-    /// Keeps a value that does not fit its field as text in a field beside it.
-    fn beside(&mut self, name: &str, token: &[u8]) {
-        let text = json::decode(token);
-        // The closure cannot fail, so neither can this.
-        let _infallible = self.put(Key::Other(format!("{name}_text")), |_, out| {
-            json::write_str(out, &text);
-            Ok(true)
-        });
-    }
-
-    /// Writes a member of `data` with a comma behind it, unless `write` finds that it holds nothing
-    /// or there is one of this name already.
-    fn put(
-        &mut self,
-        key: Key,
-        write: impl FnOnce(&mut Copier, &mut Vec<u8>) -> Result<bool, JiterError>,
-    ) -> Result<(), Broken> {
-        let before = self.out.len();
-        match &key {
-            Key::Member(_, name) => json::write_plain(self.out, name),
-            Key::Other(name) => json::write_str(self.out, name),
-        }
-        self.out.push(b':');
-        if !write(self.copier, self.out)? {
-            self.out.truncate(before);
-        } else if self.written.insert(key) {
-            self.out.push(b',');
-        } else {
-            self.copier.changes.note(Change::DuplicateName);
-            self.out.truncate(before);
-        }
+        let renamed = (safe != name.raw).then_some(safe.as_str());
+        let mark = self.copier.begin(self.kept, name, renamed);
+        let holds = self.copier.copy(kind, 1)?;
+        self.end(mark, holds, Key::Other(safe));
         Ok(())
     }
 
+    /// Ends a member: it stays if it holds something and is the first of its name.
+    fn end(&mut self, mark: Mark, holds: bool, key: Key) {
+        let stays = holds && self.written.insert(key);
+        if holds && !stays {
+            self.copier.changes.note(Change::DuplicateName);
+        }
+        self.copier.end(&mut self.kept, mark, stays);
+    }
+
+    /// Keeps a value that does not fit its field as text in a field beside it.
+    fn beside(&mut self, name: &str, token: &str) {
+        let name = format!("{name}_text");
+        if self.written.insert(Key::Other(name.clone())) {
+            self.copier.insert(&mut self.kept, &name, &json::decode(token));
+        } else {
+            self.copier.changes.note(Change::DuplicateName);
+        }
+    }
+
     /// Remembers a mapped member that the document needs in another place too.
-    fn keep(&mut self, name: &str, token: &'a [u8]) {
-        let slot = match name {
+    fn keep(&mut self, field: &str, token: &'a str) {
+        let slot = match field {
             "client_ip" => &mut self.event.client_ip,
             "location_info" => &mut self.event.location_info,
             "organization_id" => &mut self.event.organization_id,
@@ -425,15 +437,13 @@ impl<'a> Reader<'a, '_> {
     }
 }
 
-/// Reads a value as text; `None` where it holds nothing.
-fn token<'a>(json: &mut Jiter<'a>, peek: Peek) -> Result<Option<&'a [u8]>, JiterError> {
-    let token = json::skip(json, peek)?;
-    let holds_nothing = match token {
-        b"null" | b"\"\"" => true,
-        [b'{', inner @ .., b'}'] | [b'[', inner @ .., b']'] => inner.trim_ascii().is_empty(),
-        _ => false,
-    };
-    Ok((!holds_nothing).then_some(token))
+/// Whether a value is more than null, "", {} or [].
+fn holds_something(token: &str) -> bool {
+    match token.as_bytes() {
+        b"null" | b"\"\"" => false,
+        [b'{', inner @ .., b'}'] | [b'[', inner @ .., b']'] => !inner.trim_ascii().is_empty(),
+        _ => true,
+    }
 }
 
 /// An ISO 8601 date and time; without a zone it is UTC, as Auth0's dates are.
@@ -458,22 +468,22 @@ const DATES: (i64, i64) = (-62_135_596_800, 253_402_300_799);
 /// Appends a date in the form that documents have: UTC, milliseconds, the year in four digits (see
 /// [`DATES`]). By hand, since a format string costs more than the rest of a small document.
 pub(crate) fn write_date(out: &mut Vec<u8>, date: DateTime<Utc>) {
-    let mut digits = |number: u32, scale: u32, after: u8| {
-        let mut scale = scale;
-        while scale > 0 {
-            // A digit is always below ten.
-            out.push(b'0' + u8::try_from(number / scale % 10).unwrap_or(0));
-            scale /= 10;
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let mut put = |at: usize, digits: usize, number: u32| {
+        let mut number = number;
+        for place in text.iter_mut().skip(at).take(digits).rev() {
+            *place += u8::try_from(number % 10).unwrap_or(0);
+            number /= 10;
         }
-        out.push(after);
     };
-    digits(u32::try_from(date.year()).unwrap_or(0), 1_000, b'-');
-    digits(date.month(), 10, b'-');
-    digits(date.day(), 10, b'T');
-    digits(date.hour(), 10, b':');
-    digits(date.minute(), 10, b':');
-    digits(date.second(), 10, b'.');
-    digits(date.timestamp_subsec_millis() % 1_000, 100, b'Z');
+    put(0, 4, u32::try_from(date.year()).unwrap_or(0));
+    put(5, 2, date.month());
+    put(8, 2, date.day());
+    put(11, 2, date.hour());
+    put(14, 2, date.minute());
+    put(17, 2, date.second());
+    put(20, 3, date.timestamp_subsec_millis() % 1_000);
+    out.extend_from_slice(&text);
 }
 
 #[cfg(test)]
@@ -481,9 +491,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_sorted_for_the_search() {
+    fn members_are_in_order() {
         assert!(MEMBERS.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert!(MEMBERS.len() <= 64, "each has a bit of a u64");
+    }
+
+    #[test]
+    fn every_known_name_is_found() {
+        for (index, (name, _)) in MEMBERS.iter().enumerate() {
+            assert_eq!(Known::find(name), Some(Known::Mapped(index)));
+        }
+        for (name, known) in OTHERS {
+            assert_eq!(Known::find(name), Some(known));
+        }
+        assert_eq!(MEMBERS[IS_MOBILE].0, "is_mobile");
+        for unknown in ["", "i", "ips", "Data"] {
+            assert_eq!(Known::find(unknown), None);
+        }
     }
 
     #[test]
@@ -516,16 +540,15 @@ mod tests {
     }
 
     /// What `read` writes for an event with these data members, and the event.
-    fn written(data: &str) -> (serde_json::Value, crate::changes::Changes) {
+    fn written(data: &str) -> (serde_json::Value, Changes) {
         let raw = format!("{{\"log_id\":\"1\",\"data\":{data}}}");
-        let mut copier = Copier::default();
         let mut out = b"{".to_vec();
-        read(raw.as_bytes(), &mut copier, &mut out).unwrap();
+        let changes = read(&raw, Changes::default(), &mut out).unwrap().changes;
         if out.last() == Some(&b',') {
             out.pop();
         }
         out.push(b'}');
-        (serde_json::from_slice(&out).unwrap(), copier.changes)
+        (serde_json::from_slice(&out).unwrap(), changes)
     }
 
     #[test]
@@ -577,32 +600,28 @@ mod tests {
 
     #[test]
     fn the_first_of_two_members_that_move_elsewhere_stays() {
-        let raw = br#"{"log_id":"1","data":{"log_id":"1","ip":"","ip":"::1","ip":"::2"}}"#;
-        let mut copier = Copier::default();
-        let event = read(raw, &mut copier, &mut Vec::new()).unwrap();
-        assert_eq!(event.ip, Some(&b"\"::1\""[..]));
-        assert_eq!(event.log_id, Some(&b"\"1\""[..]));
-        assert!(copier.changes.has(Change::DuplicateName));
+        let raw = r#"{"log_id":"1","data":{"log_id":"1","ip":"","ip":"::1","ip":"::2"}}"#;
+        let event = read(raw, Changes::default(), &mut Vec::new()).unwrap();
+        assert_eq!(event.ip, Some("\"::1\""));
+        assert_eq!(event.log_id, Some("\"1\""));
+        assert!(event.changes.has(Change::DuplicateName));
     }
 
     #[test]
     fn a_pulled_event_is_the_bare_data() {
-        let raw =
-            br#"{"_id":"7","type":"s","isMobile":true,"$event_schema":{"version":"1"},"x":1}"#;
-        let mut copier = Copier::default();
+        let raw = r#"{"_id":"7","type":"s","isMobile":true,"$event_schema":{"version":"1"},"x":1}"#;
         let mut out = Vec::new();
-        let event = read(raw, &mut copier, &mut out).unwrap();
-        assert_eq!(event.log_id, Some(&b"\"7\""[..]));
-        assert_eq!(event.code, Some(&b"\"s\""[..]));
+        let event = read(raw, Changes::default(), &mut out).unwrap();
+        assert_eq!(event.log_id, Some("\"7\""));
+        assert_eq!(event.code, Some("\"s\""));
         assert_eq!(out, br#""is_mobile":true,"x":1,"#);
-        assert!(copier.changes.is_empty());
+        assert!(event.changes.is_empty());
     }
 
     #[test]
     fn what_has_no_field_of_an_event_is_none() {
-        let problem = |raw: &str| {
-            read(raw.as_bytes(), &mut Copier::default(), &mut Vec::new()).map(drop).unwrap_err()
-        };
+        let problem =
+            |raw: &str| read(raw, Changes::default(), &mut Vec::new()).map(drop).unwrap_err();
         assert_eq!(problem("[]"), Broken::Shape);
         assert_eq!(problem("{\"a\":1}"), Broken::Content);
         assert!(matches!(problem("{\"type\":"), Broken::Syntax(_)));

@@ -10,7 +10,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use maxminddb::{MaxMindDbError, Mmap, Reader};
+use maxminddb::{LookupResult, MaxMindDbError, Mmap, Reader};
 use serde::Deserialize;
 
 /// Why a GeoIP file cannot be used; each message names the file.
@@ -121,19 +121,52 @@ impl GeoIp {
         self.city.is_some()
     }
 
-    /// What the files say about an address. Private, local and otherwise reserved addresses yield
-    /// nothing, whatever a file may say; an IPv4 address mapped into IPv6 is looked up as IPv4.
+    /// The records of an address. Private, local and otherwise reserved addresses have none, whatever
+    /// a file may say; an IPv4 address mapped into IPv6 is looked up as IPv4.
     #[must_use]
-    pub fn lookup(&self, ip: IpAddr) -> Option<Place<'_>> {
+    pub fn lookup(&self, ip: IpAddr) -> Option<Records<'_>> {
         let ip = ip.to_canonical();
         if is_reserved(ip) {
             return None;
         }
-        let geo = self.city.as_ref().and_then(|file| find::<CityRecord<'_>>(file, ip));
-        let network = self.asn.as_ref().and_then(|file| find::<AsnRecord<'_>>(file, ip));
+        let records =
+            Records { city: find(self.city.as_ref(), ip), asn: find(self.asn.as_ref(), ip) };
+        (records.key() != RecordKey::default()).then_some(records)
+    }
+}
+
+/// The records that the files have of an address, not decoded yet.
+#[derive(Debug)]
+pub struct Records<'a> {
+    city: Option<LookupResult<'a, Mmap>>,
+    asn: Option<LookupResult<'a, Mmap>>,
+}
+
+/// Where in the files the records are: many addresses have the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RecordKey {
+    city: Option<usize>,
+    asn: Option<usize>,
+}
+
+impl<'a> Records<'a> {
+    /// What a cache of places is to go by.
+    #[must_use]
+    pub fn key(&self) -> RecordKey {
+        let [city, asn] = [&self.city, &self.asn].map(|found| found.as_ref()?.offset());
+        RecordKey { city, asn }
+    }
+
+    /// What the records say; `None` where that is nothing.
+    #[must_use]
+    pub fn place(&self) -> Option<Place<'a>> {
         let place = Place {
-            geo: geo.map(Geo::from).filter(|geo| *geo != Geo::default()),
-            network: network.map(Network::from).filter(|network| *network != Network::default()),
+            geo: decode::<CityRecord<'_>>(self.city.as_ref())
+                .map(Geo::from)
+                .filter(|geo| *geo != Geo::default()),
+            network: decode::<AsnRecord<'_>>(self.asn.as_ref())
+                .map(Network::from)
+                .filter(|network| *network != Network::default()),
         };
         (place.geo.is_some() || place.network.is_some()).then_some(place)
     }
@@ -159,9 +192,13 @@ fn open(path: &Path, types: &[&str], wanted: &'static str) -> Result<Reader<Mmap
     }
 }
 
-/// A record that cannot be decoded counts as absent: an event must not fail for its enrichment.
-fn find<'a, T: Deserialize<'a>>(file: &'a Reader<Mmap>, ip: IpAddr) -> Option<T> {
-    file.lookup(ip).ok()?.decode().ok()?
+/// What cannot be read counts as absent, as in [`decode`]: an event must not fail for its enrichment.
+fn find(file: Option<&Reader<Mmap>>, ip: IpAddr) -> Option<LookupResult<'_, Mmap>> {
+    file?.lookup(ip).ok()
+}
+
+fn decode<'a, T: Deserialize<'a>>(record: Option<&LookupResult<'a, Mmap>>) -> Option<T> {
+    record?.decode().ok()?
 }
 
 /// The fields that are read of a City record; what is not named here is skipped, not decoded.

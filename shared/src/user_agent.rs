@@ -13,14 +13,14 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use program::{Agent, Matcher};
 use rules::{BROWSERS, Candidates, DEVICES, Found, SYSTEMS};
 use woothee::parser::Parser;
 use woothee::woothee::VALUE_UNKNOWN;
+
+use crate::cache::Cache;
 
 /// What is unknown.
 const OTHER: &str = "Other";
@@ -65,7 +65,7 @@ pub struct UserAgents(Mutex<State>);
 #[derive(Debug)]
 struct State {
     matcher: Matcher,
-    cache: Cache,
+    cache: Cache<Box<str>, UserAgent>,
 }
 
 impl UserAgents {
@@ -87,7 +87,7 @@ impl UserAgents {
             return known;
         }
         let parsed = Arc::new(condensed::parse(agent).unwrap_or_else(|| parse(matcher, agent)));
-        cache.insert(agent, &parsed);
+        cache.insert(agent.into(), &parsed);
         parsed
     }
 }
@@ -133,33 +133,5 @@ impl SecondOpinion {
                 crawler: it.category == "crawler",
             },
         }
-    }
-}
-
-/// The agents seen last: when the young half is full, it becomes the old half, and what is not asked
-/// for again goes with the next.
-#[derive(Debug, Default)]
-struct Cache {
-    young: HashMap<Box<str>, Arc<UserAgent>>,
-    old: HashMap<Box<str>, Arc<UserAgent>>,
-}
-
-impl Cache {
-    const HALF: usize = 128;
-
-    fn get(&mut self, agent: &str) -> Option<Arc<UserAgent>> {
-        if let Some(known) = self.young.get(agent) {
-            return Some(Arc::clone(known));
-        }
-        let known = self.old.remove(agent)?;
-        self.insert(agent, &known);
-        Some(known)
-    }
-
-    fn insert(&mut self, agent: &str, parsed: &Arc<UserAgent>) {
-        if self.young.len() == Self::HALF {
-            self.old = mem::take(&mut self.young);
-        }
-        self.young.insert(agent.into(), Arc::clone(parsed));
     }
 }

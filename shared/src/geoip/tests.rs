@@ -22,6 +22,11 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+/// What the files say of an address.
+fn place(geoip: &GeoIp, ip: IpAddr) -> Option<Place<'_>> {
+    geoip.lookup(ip)?.place()
+}
+
 fn london() -> Geo<'static> {
     Geo {
         continent_name: Some("Europe"),
@@ -38,27 +43,27 @@ fn london() -> Geo<'static> {
 #[test]
 fn the_samples_address_gives_the_samples_place() {
     let (_folder, geoip) = samples();
-    let place = geoip.lookup(ip("81.2.69.143")).unwrap();
-    assert_eq!(place, Place { geo: Some(london()), network: None });
+    let found = place(&geoip, ip("81.2.69.143")).unwrap();
+    assert_eq!(found, Place { geo: Some(london()), network: None });
 }
 
 #[test]
 fn place_and_network_come_from_both_files() {
     let (_folder, geoip) = samples();
-    let place = geoip.lookup(ip("89.160.20.112")).unwrap();
-    let geo = place.geo.unwrap();
+    let found = place(&geoip, ip("89.160.20.112")).unwrap();
+    let geo = found.geo.unwrap();
     assert_eq!(geo.city_name, Some("Linköping"));
     assert_eq!(geo.region_iso_code.as_deref(), Some("SE-E"));
     assert_eq!(geo.postal_code, Some("582 28"));
     assert_eq!(geo.timezone, Some("Europe/Stockholm"));
     let network = Network { number: Some(29518), organization_name: Some("Bredband2 AB") };
-    assert_eq!(place.network, Some(network));
+    assert_eq!(found.network, Some(network));
 }
 
 #[test]
 fn an_ipv6_address_is_found_and_what_its_record_lacks_is_absent() {
     let (_folder, geoip) = samples();
-    let geo = geoip.lookup(ip("2001:218::1")).unwrap().geo.unwrap();
+    let geo = place(&geoip, ip("2001:218::1")).unwrap().geo.unwrap();
     assert_eq!((geo.country_name, geo.city_name), (Some("Japan"), None));
     assert_eq!((geo.region_iso_code, geo.region_name), (None, None));
 }
@@ -66,23 +71,23 @@ fn an_ipv6_address_is_found_and_what_its_record_lacks_is_absent() {
 #[test]
 fn an_ipv4_address_mapped_into_ipv6_is_the_ipv4_address() {
     let (_folder, geoip) = samples();
-    let mapped = geoip.lookup(ip("::ffff:81.2.69.143"));
-    assert_eq!(mapped, geoip.lookup(ip("81.2.69.143")));
+    let mapped = place(&geoip, ip("::ffff:81.2.69.143"));
+    assert_eq!(mapped, place(&geoip, ip("81.2.69.143")));
     assert!(mapped.is_some());
 }
 
 #[test]
 fn an_address_that_no_file_knows_gives_nothing() {
     let (_folder, geoip) = samples();
-    assert_eq!(geoip.lookup(ip("8.8.8.8")), None);
-    assert_eq!(geoip.lookup(ip("2a00::1")), None);
+    assert_eq!(place(&geoip, ip("8.8.8.8")), None);
+    assert_eq!(place(&geoip, ip("2a00::1")), None);
 }
 
 #[test]
 fn a_private_address_gives_nothing_though_the_files_know_it() {
     let (_folder, geoip) = samples();
-    assert_eq!(geoip.lookup(ip("10.1.2.3")), None);
-    assert_eq!(geoip.lookup(ip("::ffff:10.1.2.3")), None);
+    assert_eq!(place(&geoip, ip("10.1.2.3")), None);
+    assert_eq!(place(&geoip, ip("::ffff:10.1.2.3")), None);
 }
 
 #[test]
@@ -146,13 +151,13 @@ fn both_files_are_optional() {
     let (city, asn) = (folder.path().join("city.mmdb"), folder.path().join("asn.mmdb"));
     let address = ip("89.160.20.112");
     let nothing = GeoIp::open(None, None).unwrap();
-    assert_eq!(nothing.lookup(address), None);
+    assert_eq!(place(&nothing, address), None);
     let city = GeoIp::open(Some(&city), None).unwrap();
-    let place = city.lookup(address).unwrap();
-    assert!(place.geo.is_some() && place.network.is_none());
+    let found = place(&city, address).unwrap();
+    assert!(found.geo.is_some() && found.network.is_none());
     let asn = GeoIp::open(None, Some(&asn)).unwrap();
-    let place = asn.lookup(address).unwrap();
-    assert!(place.geo.is_none() && place.network.is_some());
+    let found = place(&asn, address).unwrap();
+    assert!(found.geo.is_none() && found.network.is_some());
 }
 
 #[test]
@@ -162,7 +167,7 @@ fn a_country_file_will_do_for_a_city_file() {
     let record = json!({"country": {"iso_code": "GB", "names": {"en": "United Kingdom"}}});
     mmdb::write(&path, "GeoLite2-Country", &[("::81.2.69.142/127", record)]);
     let geoip = GeoIp::open(Some(&path), None).unwrap();
-    let geo = geoip.lookup(ip("81.2.69.143")).unwrap().geo.unwrap();
+    let geo = place(&geoip, ip("81.2.69.143")).unwrap().geo.unwrap();
     assert_eq!((geo.country_iso_code, geo.city_name), (Some("GB"), None));
 }
 
@@ -176,8 +181,8 @@ fn a_record_of_another_shape_counts_as_none() {
     ];
     mmdb::write(&path, "GeoLite2-City", &records);
     let geoip = GeoIp::open(Some(&path), None).unwrap();
-    assert_eq!(geoip.lookup(ip("81.2.69.143")), None);
-    assert_eq!(geoip.lookup(ip("89.160.20.112")), None);
+    assert_eq!(place(&geoip, ip("81.2.69.143")), None);
+    assert_eq!(place(&geoip, ip("89.160.20.112")), None);
 }
 
 #[test]

@@ -220,20 +220,10 @@ fn characters_beyond_ascii_come_through_whole() {
 fn an_agent_seen_before_is_not_parsed_again() {
     let agents = UserAgents::new();
     let first = agents.parse("curl/8.4.0");
-    for index in 0..Cache::HALF {
+    for index in 0..200 {
         assert_eq!(agents.parse(&format!("curl/8.{index}")).name, "curl");
         assert!(Arc::ptr_eq(&first, &agents.parse("curl/8.4.0")));
     }
-}
-
-#[test]
-fn the_cache_does_not_grow() {
-    let agents = UserAgents::new();
-    for index in 0..1000 {
-        assert_eq!(agents.parse(&format!("curl/8.{index}")).name, "curl");
-    }
-    let state = agents.0.lock().unwrap();
-    assert!(state.cache.young.len() + state.cache.old.len() <= 2 * Cache::HALF);
 }
 
 #[test]
