@@ -8,7 +8,7 @@ ANALYSTS = $(PYTHON) tests/local/analysts.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down poll redrive logs setup-tools test lint unit e2e fuzz \
-	build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards overview
+	bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards overview
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ fuzz: ## look for bodies that break what holds for all documents (needs nightly 
 	cd shared && PATH="$(CURDIR)/.tools/bin:$$PATH" cargo +nightly fuzz run \
 		--sanitizer none --debug-assertions documents fuzz/corpus/documents ../events/auth0 -- \
 		-dict=fuzz/json.dict -max_total_time=$(or $(FUZZ_SECONDS),600)
+
+bench: build ## measure the built functions, and write the numbers into docs/performance.md (ARGS=start)
+	@$(PYTHON) tests/local/bench.py
 
 build: ## build the functions' zips for Lambda, without Docker (ARCH=arm64)
 	@$(DEPLOY) build

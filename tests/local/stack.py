@@ -183,7 +183,11 @@ def _works(argv: list[str]) -> bool:
     return subprocess.run(argv, capture_output=True).returncode == 0
 
 
-def engine_service(engine: str, port: int, folder: Path) -> Service:
+# The quick compiler alone: the engine is up with half the work, and nobody measures it.
+SMALL_JAVA = "-Xms256m -Xmx256m -XX:TieredStopAtLevel=1"
+
+
+def engine_service(engine: str, port: int, folder: Path, java: str = SMALL_JAVA) -> Service:
     home = tools.engine_home(engine)
     data = folder / f"{engine}-data"
     shutil.rmtree(data, ignore_errors=True)
@@ -205,8 +209,7 @@ def engine_service(engine: str, port: int, folder: Path) -> Service:
         options["xpack.security.enabled"] = "false"
     env = plain_environment() | {
         f"{prefix}_JAVA_HOME": str(tools.java_home()),
-        # The quick compiler alone: the engine is up with half the work, and nobody measures it here.
-        f"{prefix}_JAVA_OPTS": "-Xms256m -Xmx256m -XX:TieredStopAtLevel=1",
+        f"{prefix}_JAVA_OPTS": java,
     }
     return Service(
         name=engine,

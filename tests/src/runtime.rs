@@ -54,6 +54,7 @@ pub enum InvokeError {
 #[derive(Debug)]
 pub struct Function {
     binary: PathBuf,
+    launcher: Vec<String>,
     variables: Vec<(String, String)>,
     idle: Mutex<Vec<Environment>>,
     permits: Semaphore,
@@ -71,8 +72,11 @@ struct Running {
 /// One process and the runtime API that it talks to.
 #[derive(Debug)]
 struct Environment {
+    pid: u32,
     api: AbortHandle,
     work: mpsc::Sender<Invocation>,
+    /// Whether the process has asked for work.
+    ready: watch::Receiver<bool>,
     dead: watch::Receiver<bool>,
     /// The process is killed when this is dropped.
     _alive: oneshot::Sender<()>,
@@ -81,7 +85,7 @@ struct Environment {
 #[derive(Debug)]
 struct Invocation {
     id: String,
-    payload: Value,
+    payload: Bytes,
     timeout: Duration,
     begun: oneshot::Sender<()>,
     outcome: oneshot::Sender<Result<Value, InvokeError>>,
@@ -94,10 +98,50 @@ impl Function {
     pub fn new(binary: PathBuf, concurrency: usize, variables: &[(String, String)]) -> Self {
         Self {
             binary,
+            launcher: Vec::new(),
             variables: variables.to_vec(),
             idle: Mutex::default(),
             permits: Semaphore::new(concurrency),
             running: Arc::default(),
+        }
+    }
+
+    /// Has each process started by another program, such as `valgrind` and its options; the binary is
+    /// the last argument.
+    #[must_use]
+    pub fn under(mut self, launcher: &[&str]) -> Self {
+        self.launcher = launcher.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Starts one process ahead of its first invocation; gives its id and how long it took to ask for
+    /// work.
+    ///
+    /// # Panics
+    /// Where it does not do so within a minute.
+    pub async fn start_ahead(&self) -> (u32, Duration) {
+        let start = Instant::now();
+        let mut environment = self.start().await;
+        let ready = tokio::time::timeout(LONGEST_START, environment.ready.wait_for(|ready| *ready));
+        let started = ready.await.is_ok_and(|ready| ready.is_ok());
+        let took = start.elapsed();
+        assert!(started, "the function never asked for work:\n{}", self.last_logs());
+        let pid = environment.pid;
+        self.idle.lock().unwrap().push(environment);
+        (pid, took)
+    }
+
+    /// Ends the idle processes by SIGTERM and waits for them: a program that measures one writes its
+    /// results then.
+    ///
+    /// # Panics
+    /// Where there is no command `kill`.
+    pub async fn terminate(&self) {
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap());
+        for mut environment in idle {
+            let kill = Command::new("kill").arg(environment.pid.to_string()).status();
+            kill.await.expect("kill can be started");
+            environment.dead.wait_for(|dead| *dead).await.ok();
         }
     }
 
@@ -111,6 +155,21 @@ impl Function {
     /// # Panics
     /// Where the binary cannot be started at all.
     pub async fn invoke(&self, payload: Value, timeout: Duration) -> Result<Value, InvokeError> {
+        self.invoke_bytes(payload.to_string().into(), timeout).await
+    }
+
+    /// The same with a payload that is JSON already.
+    ///
+    /// # Errors
+    /// See [`InvokeError`].
+    ///
+    /// # Panics
+    /// Where the binary cannot be started at all.
+    pub async fn invoke_bytes(
+        &self,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<Value, InvokeError> {
         let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let idle =
             self.idle.lock().unwrap().pop().filter(|environment| !*environment.dead.borrow());
@@ -184,8 +243,12 @@ impl Function {
         let (work, queue) = mpsc::channel(1);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let api =
-            Arc::new(Api { queue: tokio::sync::Mutex::new(queue), current: Mutex::default() });
+        let (set_ready, ready) = watch::channel(false);
+        let api = Arc::new(Api {
+            queue: tokio::sync::Mutex::new(queue),
+            ready: set_ready,
+            current: Mutex::default(),
+        });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
@@ -197,7 +260,15 @@ impl Function {
         let serving = tokio::spawn(async move { axum::serve(listener, router).await });
 
         let name = self.binary.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let mut child = Command::new(&self.binary)
+        let mut command = match self.launcher.split_first() {
+            Some((program, options)) => {
+                let mut command = Command::new(program);
+                command.args(options).arg(&self.binary);
+                command
+            }
+            None => Command::new(&self.binary),
+        };
+        let mut child = command
             .env_clear()
             .envs([
                 ("AWS_LAMBDA_RUNTIME_API", address.to_string().as_str()),
@@ -215,6 +286,7 @@ impl Function {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.binary.display()));
+        let pid = child.id().expect("it has not been waited for yet");
         self.collect(child.stdout.take());
         self.collect(child.stderr.take());
 
@@ -230,7 +302,7 @@ impl Function {
             }
             set_dead.send_replace(true);
         });
-        Environment { api: serving.abort_handle(), work, dead, _alive: alive }
+        Environment { pid, api: serving.abort_handle(), work, ready, dead, _alive: alive }
     }
 
     fn collect(&self, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
@@ -254,6 +326,7 @@ impl Drop for Environment {
 #[derive(Debug)]
 struct Api {
     queue: tokio::sync::Mutex<mpsc::Receiver<Invocation>>,
+    ready: watch::Sender<bool>,
     current: Mutex<HashMap<String, oneshot::Sender<Result<Value, InvokeError>>>>,
 }
 
@@ -271,6 +344,7 @@ impl Api {
 }
 
 async fn next(State(api): State<Arc<Api>>) -> Response {
+    api.ready.send_replace(true);
     let Some(invocation) = api.queue.lock().await.recv().await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
@@ -283,7 +357,8 @@ async fn next(State(api): State<Arc<Api>>) -> Response {
     headers.insert("lambda-runtime-invoked-function-arn", HeaderValue::from_static(arn));
     api.current.lock().unwrap().insert(invocation.id, invocation.outcome);
     invocation.begun.send(()).ok();
-    (headers, axum::Json(invocation.payload)).into_response()
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    (headers, invocation.payload).into_response()
 }
 
 async fn response(State(api): State<Arc<Api>>, Path(id): Path<String>, body: Bytes) -> StatusCode {

@@ -1,0 +1,81 @@
+//! What the built functions cost: start, instructions, memory, pace, and events per second beside a
+//! plain `_bulk`. `make bench` starts the engine and the stand-ins for AWS and runs this.
+//!
+//! The functions are the programs out of the zips, behind the tests' stand-in for the runtime API.
+//! Each measurement is a line of JSON in the file `BENCH_RECORDS`; `tests/local/bench.py` makes the
+//! tables of them. Nothing here fails because something is slow.
+//!
+//! Arguments choose among the parts: `start`, `instructions`, `memory`, `pace`, `throughput`.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark"
+)]
+
+mod instructions;
+#[expect(dead_code, reason = "the mapping alone is another benchmark's matter")]
+#[path = "../../../shared/benches/load/mod.rs"]
+mod load;
+mod memory;
+mod pace;
+mod process;
+mod start;
+mod throughput;
+mod world;
+
+use std::io::Write as _;
+use std::sync::Mutex;
+
+use e2e::stack;
+use serde_json::Value;
+
+use crate::world::World;
+
+/// Where the measurements go, one at a time and in their order.
+struct Records(Mutex<std::fs::File>);
+
+impl Records {
+    fn add(&self, record: &Value) {
+        println!("{record}");
+        writeln!(self.0.lock().unwrap(), "{record}").expect("room for a line");
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(stack::variable("BENCH_RECORDS"))
+        .expect("the file can be written");
+    let records = Records(Mutex::new(file));
+    let world = World::new().await;
+    if wants("start") {
+        start::measure(&world, &records).await;
+    }
+    if wants("instructions") {
+        instructions::measure(&world, &records).await;
+    }
+    if wants("memory") {
+        memory::measure(&world, &records).await;
+    }
+    if wants("pace") {
+        pace::measure(&world, &records).await;
+    }
+    if wants("throughput") {
+        throughput::measure(&world, &records).await;
+    }
+}
+
+/// The middle one of some measurements.
+fn median<T: Copy + PartialOrd>(values: &[T]) -> T {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| a.partial_cmp(b).expect("no measurement is NaN"));
+    sorted[sorted.len() / 2]
+}

@@ -1,0 +1,51 @@
+//! What one invocation takes, by the size of its batch: the measured part of the cost table.
+
+use std::time::{Duration, Instant};
+
+use e2e::runtime::Function;
+use serde_json::json;
+
+use crate::process::cpu;
+use crate::start::milliseconds;
+use crate::world::{Name, TIMEOUT, Variant, World};
+use crate::{Records, median};
+
+/// Events in a batch, and batches.
+const SIZES: [(usize, u32); 4] = [(1, 400), (10, 200), (100, 60), (1_000, 12)];
+
+pub(crate) async fn measure(world: &World, records: &Records) {
+    for (events, batches) in SIZES {
+        let function = world.function(Name::Webhook, Variant::DEFAULT, 1);
+        let (pid, _) = function.start_ahead().await;
+        // The first ones fetch secrets, open connections and fill caches.
+        for _ in 0..3 {
+            invoke(world, &function, events).await;
+        }
+        let (logged, before) = (function.logs().len(), cpu(pid));
+        let mut took = Vec::new();
+        for _ in 0..batches {
+            took.push(invoke(world, &function, events).await);
+        }
+        let used = cpu(pid) - before;
+        let logged = function.logs().len() - logged;
+        records.add(&json!({
+            "kind": "pace",
+            "function": "webhook",
+            "events": events,
+            "batches": batches,
+            "body_bytes": world.batch(events).len(),
+            "cpu_milliseconds": milliseconds(used / batches),
+            "milliseconds": milliseconds(median(&took)),
+            "log_bytes": logged / batches as usize,
+        }));
+    }
+}
+
+async fn invoke(world: &World, function: &Function, events: usize) -> Duration {
+    let payload = world.payload(Name::Webhook, events);
+    let start = Instant::now();
+    let answer = function.invoke_bytes(payload, TIMEOUT).await.expect("an answer");
+    let took = start.elapsed();
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+    took
+}

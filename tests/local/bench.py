@@ -1,0 +1,371 @@
+"""`make bench`: measures the built functions and writes docs/performance.md's tables.
+
+The measuring itself is `tests/benches` (Rust), which leaves a line of JSON for each measurement. Here
+are the engine and the stand-ins that it needs, the zips' sizes, the prices, and the tables.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import stack
+import tools
+from deploy import FUNCTIONS, ZIPS
+from services import INTERRUPTS, Group, Interrupted, free_ports
+from tools import ROOT, TOOLS, StackError, say
+
+FOLDER = ROOT / "target/bench"
+PAGE = ROOT / "docs/performance.md"
+BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
+
+BENCH = ["cargo", "bench", "--profile", "sender", "-p", "e2e", "--bench", "functions", "--locked"]
+
+# An engine as one would run it, within what a small machine has.
+ENGINE_JAVA = "-Xms1g -Xmx1g"
+
+# How busy the machine is before we make it so.
+LOAD = os.getloadavg()[0]
+
+# us-east-1, without free tier and volume discounts, in dollars: Lambda's requests and x86_64 and arm64
+# seconds, API Gateway's HTTP APIs (a request is metered for every 512 KB begun), CloudWatch Logs.
+PER_REQUEST = 0.20 / 1e6
+PER_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
+PER_GATEWAY_REQUEST = 1.00 / 1e6
+GATEWAY_UNIT = 512 * 1024
+PER_LOG_GB = 0.50
+
+# Lambda's own three lines for an invocation (START, END, REPORT), about.
+LAMBDA_LOG_BYTES = 350
+
+# The memory size at which a function has one whole CPU; below it, a share in proportion.
+ONE_CPU_MB = 1769
+MEMORY_SIZES = (128, 256, 512, 1024, 1769)
+
+
+# --- measuring -------------------------------------------------------------------------------
+
+
+def unpack() -> Path:
+    """The programs as they are in the zips."""
+    folder = FOLDER / "functions"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in FUNCTIONS:
+        with zipfile.ZipFile(ZIPS / name / "bootstrap.zip") as archive:
+            (folder / name).write_bytes(archive.read("bootstrap"))
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def measure(parts: list[str]) -> list[dict]:
+    """Runs `tests/benches`, all of it or these parts; gives its records."""
+    for command in ("valgrind", "strace"):
+        tools.from_debian((command,), command)
+    records = FOLDER / "records.jsonl"
+    functions = unpack()
+    records.unlink(missing_ok=True)
+    geoip = tools.engine_home("opensearch") / "modules/ingest-geoip"
+    group = Group(TOOLS / "run/bench")
+    with tools.exclusive("bench", wait=True), stack.stopped_on_failure(group):
+        group.stop()
+        ports = free_ports(3)
+        services = [
+            stack.engine_service("opensearch", ports[0], group.folder, ENGINE_JAVA),
+            stack.dynamodb_service(ports[1]),
+            stack.moto_service(ports[2]),
+        ]
+        for service in services:
+            group.start(service)
+        for service in services:
+            group.wait(service)
+        opensearch, dynamodb, moto = (f"http://127.0.0.1:{port}" for port in ports)
+        env = stack.plain_environment() | {
+            "E2E_OPENSEARCH_URL": opensearch,
+            "E2E_DYNAMODB_URL": dynamodb,
+            "E2E_MOTO_URL": moto,
+            "E2E_BIN_DIR": str(functions),
+            "GEOIP_CITY_FILE": str(geoip / "GeoLite2-City.mmdb"),
+            "GEOIP_ASN_FILE": str(geoip / "GeoLite2-ASN.mmdb"),
+            "BENCH_RECORDS": str(records),
+        }
+        if subprocess.run([*BENCH, "--", *parts], cwd=ROOT, env=env).returncode != 0:
+            raise StackError("the functions' benchmark failed")
+    group.stop()
+    return [json.loads(line) for line in records.read_text().splitlines()]
+
+
+def mapping() -> list[dict]:
+    """What the mapping's own count left, if it was run: `what` was counted, `per_event`, `limit`."""
+    file = FOLDER / "mapping.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def sizes() -> list[dict]:
+    """The zips, in bytes."""
+    return [
+        {"kind": "size", "function": name, "bytes": (ZIPS / name / "bootstrap.zip").stat().st_size}
+        for name in FUNCTIONS
+    ]
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+
+class Records:
+    """All measurements, looked up by their fields."""
+
+    def __init__(self, records: Iterable[dict]) -> None:
+        self.all = list(records)
+
+    def some(self, **fields: object) -> list[dict]:
+        return [r for r in self.all if all(r.get(name) == value for name, value in fields.items())]
+
+    def one(self, **fields: object) -> dict:
+        (record,) = self.some(**fields)
+        return record
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def million(count: float) -> str:
+    return f"{count / 1e6:.1f} M"
+
+
+def mb(kilobytes: float) -> str:
+    """Of kB as Linux counts them, which are 1,024 bytes."""
+    return f"{kilobytes * 1024 / 1e6:.1f} MB"
+
+
+def goals(records: Records) -> str:
+    """The goals beside what was measured."""
+    rows: list[list[str]] = []
+
+    def add(what: str, text: str, goal: str, met: bool) -> None:
+        rows.append([what, text, goal, "met" if met else "**not met**"])
+
+    def at_most(what: str, value: float, limit: float, text: str, goal: str) -> None:
+        add(what, text, f"at most {goal}", value <= limit)
+
+    for record in records.some(kind="mapping"):
+        value, limit = record["per_event"], record["limit"]
+        at_most(record["what"], value, limit, f"{value:,.0f}", f"{limit:,.0f}")
+    plain = records.one(kind="throughput", side="plain")
+    for side, text in (("gzip", "as deployed"), ("no gzip", "`SEARCH_GZIP=false`")):
+        record = records.one(kind="throughput", side=side)
+        ratio = record["ratio"]
+        what = f"events/s of 4 senders, beside plain `_bulk`, {text}"
+        add(what, f"{ratio:.2f} ×", "at least 0.90 ×", ratio >= 0.9)
+        ratio = record["post_milliseconds"] / plain["post_milliseconds"]
+        what = f"median POST of 100 events, beside direct `_bulk`, {text}"
+        at_most(what, ratio, 1.2, f"{ratio:.2f} ×", "1.20 ×")
+    count = records.one(kind="instructions", events=100, gzip=False, geoip=False)["per_event"]
+    at_most("webhook, instructions per event, no gzip", count, 150_000, f"{count:,}", "150,000")
+    for record in records.some(kind="start", geoip=False):
+        count = record["instructions"][0]
+        what = f"{record['function']}, start to first poll, instructions"
+        at_most(what, count, 25e6, million(count), "25 M")
+    for record in records.some(kind="memory", geoip=False, load="batches of 100"):
+        name, kilobytes = record["function"], record["start"]["resident"]
+        at_most(f"{name}, resident after start", kilobytes * 1024, 15e6, mb(kilobytes), "15 MB")
+        kilobytes = record["after"]["resident"]
+        at_most(f"{name}, under batches of 100", kilobytes * 1024, 30e6, mb(kilobytes), "30 MB")
+    for record in records.some(kind="memory", function="webhook"):
+        if "10 MiB" in record["load"]:
+            above = record["after"]["peak"] - record["start"]["resident"]
+            at_most(f"webhook, {record['load']}, above start", above * 1024, 64e6, mb(above), "64 MB")
+    for record in records.some(kind="size"):
+        size = record["bytes"]
+        at_most(f"{record['function']}, zip", size, 5e6, f"{size / 1e6:.2f} MB", "5 MB")
+    return table(["", "measured", "goal", ""], rows)
+
+
+def starts(records: Records) -> str:
+    head = ["process start to …", "first poll", "first answer", "second answer", "first poll", "first answer"]
+    head += ["second answer", "system calls to first poll", "connections to first poll"]
+
+    def row(record: dict) -> list[str]:
+        name = record["function"] + (", GeoIP files" if record["geoip"] else "")
+        times = [f"{value:.1f} ms" for value in record["milliseconds"]]
+        counts = [million(value) for value in record["instructions"]]
+        return [name, *counts, *times, str(record["system_calls"]), str(record["connections"])]
+
+    return table(head, map(row, records.some(kind="start")))
+
+
+def memory(records: Records) -> str:
+    head = ["", "after start", "of it own / files", "after", "of it own / files", "peak", "smallest Lambda"]
+
+    def row(record: dict) -> list[str]:
+        name = record["function"] + (", GeoIP files" if record["geoip"] else "") + ": " + record["load"]
+        cells = [name]
+        for when in ("start", "after"):
+            now = record[when]
+            cells += [mb(now["resident"]), f"{mb(now['anonymous'])} / {mb(now['files'])}"]
+        peak = record["after"]["peak"]
+        return [*cells, mb(peak), f"{smallest(peak)} MB"]
+
+    return table(head, map(row, records.some(kind="memory")))
+
+
+def smallest(peak_kilobytes: int) -> int:
+    """The smallest memory size, in steps of 64 MB, that leaves a quarter of itself free."""
+    needed = peak_kilobytes / 1024 / 0.75
+    return max(128, math.ceil(needed / 64) * 64)
+
+
+def instructions(records: Records) -> str:
+    head = ["webhook", "instructions per event"]
+
+    def row(record: dict) -> list[str]:
+        name = f"batches of {record['events']}"
+        name += ", gzip" if record["gzip"] else ", no gzip"
+        return [name + (", GeoIP files" if record["geoip"] else ""), f"{record['per_event']:,}"]
+
+    return table(head, map(row, records.some(kind="instructions")))
+
+
+def throughput(records: Records) -> str:
+    head = ["", "events/s", "beside plain", "middle half of rounds", "function's CPU per event", "median POST"]
+    names = {"plain": "plain `_bulk`", "gzip": "webhook", "no gzip": "webhook, `SEARCH_GZIP=false`"}
+
+    def row(record: dict) -> list[str]:
+        ratios = f"{record['ratio_quarter']:.2f} to {record['ratio_three_quarters']:.2f}"
+        plain = record["side"] == "plain"
+        return [
+            names[record["side"]],
+            f"{record['events_per_second']:,.0f}",
+            "1" if plain else f"{record['ratio']:.2f}",
+            "" if plain else ratios,
+            "" if plain else f"{record['cpu_microseconds_per_event']:.0f} µs",
+            f"{record['post_milliseconds']:.1f} ms",
+        ]
+
+    return table(head, map(row, records.some(kind="throughput")))
+
+
+def cost(pace: dict, memory_mb: int, architecture: str) -> float:
+    """Dollars for a million events that come in batches like this one."""
+    share = min(1.0, memory_mb / ONE_CPU_MB)
+    cpu, whole = pace["cpu_milliseconds"], pace["milliseconds"]
+    # The engine works while the function waits, which no CPU share makes longer.
+    billed = math.ceil(cpu / share + max(0.0, whole - cpu))
+    compute = billed / 1000 * memory_mb / 1024 * PER_GB_SECOND[architecture]
+    gateway = math.ceil(pace["body_bytes"] / GATEWAY_UNIT) * PER_GATEWAY_REQUEST
+    logs = (pace["log_bytes"] + LAMBDA_LOG_BYTES) / 1e9 * PER_LOG_GB
+    return (PER_REQUEST + compute + gateway + logs) * 1e6 / pace["events"]
+
+
+def costs(records: Records) -> str:
+    paces = records.some(kind="pace")
+    head = ["batch", "CPU", "answer after", "body", "log"]
+    measured = table(
+        head,
+        [
+            [
+                str(pace["events"]),
+                f"{pace['cpu_milliseconds']:.2f} ms",
+                f"{pace['milliseconds']:.1f} ms",
+                f"{pace['body_bytes'] / 1000:,.0f} kB",
+                f"{pace['log_bytes']:,} B",
+            ]
+            for pace in paces
+        ],
+    )
+    text = measured
+    for architecture in PER_GB_SECOND:
+        head = [f"dollars per million events, {architecture}"]
+        head += [f"batches of {pace['events']}" for pace in paces]
+        rows = [
+            [f"{size} MB", *(f"{cost(pace, size, architecture):.3f}" for pace in paces)]
+            for size in MEMORY_SIZES
+        ]
+        text += "\n" + table(head, rows)
+    return text
+
+
+def machine() -> str:
+    def first(command: list[str]) -> str:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        return done.stdout.partition("\n")[0].strip()
+
+    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
+    cpus = [line.partition(": ")[2] for line in cpuinfo if line.startswith("model name")]
+    gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    # The page itself is what this writes.
+    status = ["git", "status", "--porcelain", "-uno", "--", ".", ":!docs/performance.md"]
+    dirty = ", with changes" if first(status) else ""
+    return table(
+        ["", ""],
+        [
+            ["date", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())],
+            ["commit", first(["git", "rev-parse", "--short", "HEAD"]) + dirty],
+            ["processor", f"{len(cpus)} × {cpus[0] if cpus else platform.machine()}"],
+            ["memory", f"{gigabytes:.0f} GB"],
+            ["kernel", platform.release()],
+            ["load at the start", f"{LOAD:.1f}"],
+            ["compiler", first(["rustc", "--version"])],
+            ["functions", f"`make build`: cargo-lambda {tools.CARGO_LAMBDA}, x86_64"],
+            ["engine", f"OpenSearch {tools.OPENSEARCH}, one node, `{ENGINE_JAVA}`"],
+            ["counted by", f"{first(['valgrind', '--version'])}, {first(['strace', '--version']).replace(' -- version', '')}"],
+        ],
+    )
+
+
+def tables(records: Records) -> str:
+    sections = {
+        "Goals": goals,
+        "Start": starts,
+        "Instructions": instructions,
+        "Beside a plain `_bulk`": throughput,
+        "Memory": memory,
+        "Cost": costs,
+    }
+    text = machine()
+    for title, make in sections.items():
+        text += f"\n### {title}\n\n{make(records)}"
+    return text
+
+
+def write(text: str) -> None:
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise StackError(f"{PAGE.relative_to(ROOT)} has lost its marks {BEGIN} and {END}")
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+    say(f"written: {PAGE.relative_to(ROOT)}")
+
+
+def main() -> int:
+    INTERRUPTS.install()
+    parts = shlex.split(os.environ.get("ARGS", ""))
+    try:
+        tools.check_prerequisites()
+        tools.set_up(["opensearch"])
+        records = measure(parts)
+        # A part of the measurements is for looking at, not for the page.
+        if not parts:
+            write(tables(Records([*mapping(), *records, *sizes()])))
+    except Interrupted:
+        return 130
+    except (StackError, OSError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
