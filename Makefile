@@ -7,11 +7,11 @@ DEPLOY = $(PYTHON) tests/local/deploy.py
 ANALYSTS = $(PYTHON) tests/local/analysts.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down poll redrive logs setup-tools test lint unit e2e fuzz \
+.PHONY: help run up down poll redrive logs setup-tools test lint unit instructions e2e fuzz \
 	bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards overview
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## demo: start the local stack, send sample events in, show the documents, stay until Ctrl-C
 	@$(STACK) run
@@ -34,7 +34,7 @@ logs: ## show the logs of the local stack's functions
 setup-tools: ## install into .tools/ what the local stack and the tests need
 	@$(STACK) setup
 
-test: lint unit e2e e2e-secured test-analysts ## all that CI runs: lint, unit, end-to-end and analysts' tests
+test: lint unit instructions e2e e2e-secured test-analysts ## all that CI runs: lint, tests of all kinds, instruction counts
 
 lint: ## check formatting and lints
 	cargo fmt --check
@@ -51,6 +51,9 @@ e2e: ## run the end-to-end tests on real engines (one of them: ARGS='name of the
 .PHONY: e2e-secured
 e2e-secured: ## run the tests of the documented roles on engines with security and TLS
 	@$(PYTHON) tests/local/secured.py
+
+instructions: ## compare the mapping's instruction counts with the committed ones (UPDATE=1 writes them)
+	@$(PYTHON) tests/local/instructions.py
 
 fuzz: ## look for bodies that break what holds for all documents (needs nightly Rust; FUZZ_SECONDS=600)
 	cargo install cargo-fuzz --version 0.13.2 --locked --root .tools

@@ -1,12 +1,7 @@
 //! One run of the mapping, to count instructions: `count EVENTS BYTES ROUNDS [original] [CITY ASN]`.
 //!
-//! ```sh
-//! cargo bench -p auth0-ecs --bench count --no-run        # prints the path of the program
-//! valgrind --tool=callgrind <program> 100 1800 1         # and once more with 11 rounds
-//! ```
-//!
-//! The difference between the two, divided by 1,000 events, is the cost of an event; the start, the
-//! first sight of each user agent and the making of the batch drop out.
+//! `make instructions` runs it under valgrind, with few and with many rounds: the difference is the cost
+//! of mapping, without the start and the making of the batch.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

@@ -192,7 +192,7 @@ impl Mapper {
             b"},\"event\":{\"kind\":\"pipeline_error\",\"dataset\":\"auth0.logs\",\"id\":",
         );
         write_str(out, &id);
-        write_original(out, raw);
+        write_original(out, &String::from_utf8_lossy(raw));
         write_ingested(out, received);
         out.push(b'}');
         self.write_input_tags(out, input, false, false);
@@ -263,8 +263,10 @@ impl Mapper {
         let message = (!changes.is_empty()).then(|| changes.message());
         write_error(out, &details, message.as_deref());
         write_event(out, code, log_type, &id);
-        if self.preserve_original_event || !changes.is_empty() {
-            write_original(out, raw);
+        if changes.has(Change::Repaired) {
+            write_original(out, &String::from_utf8_lossy(raw));
+        } else if self.preserve_original_event || !changes.is_empty() {
+            write_original(out, text);
         }
         write_ingested(out, received);
         out.push(b'}');
@@ -868,12 +870,9 @@ fn write_list(out: &mut Vec<u8>, name: &str, values: &[&str]) {
     out.push(b']');
 }
 
-fn write_original(out: &mut Vec<u8>, raw: &[u8]) {
+fn write_original(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(b",\"original\":");
-    match std::str::from_utf8(raw) {
-        Ok(text) => write_str(out, text),
-        Err(_) => write_str(out, &String::from_utf8_lossy(raw)),
-    }
+    write_str(out, text);
 }
 
 fn write_ingested(out: &mut Vec<u8>, received: DateTime<Utc>) {

@@ -310,25 +310,36 @@ impl<'a> Scanner<'a> {
 }
 
 /// How many bytes there are before the first that cannot stand in a JSON string as it is: a quote, a
-/// backslash or a control character. Looks at eight at a time.
+/// backslash or a control character.
 pub(crate) fn plain_len(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
     let mut rest = bytes;
-    while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        // The high bit of a byte is set where the byte was less than what is taken from it, if it
-        // was ASCII at all. A borrow can set one too many, but only behind one that is right. The
-        // quote, 0x22, comes to stand behind the control characters by the change of one bit.
-        let quotes_and_controls = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
-        let backslashes = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
-        let stops = (quotes_and_controls | backslashes) & !word & (ONES << 7);
-        if stops != 0 {
-            return bytes.len() - rest.len() + stops.trailing_zeros() as usize / 8;
+    while let Some((chunk, behind)) = rest.split_first_chunk() {
+        let plain = plain_in(*chunk);
+        if plain < 8 {
+            return bytes.len() - rest.len() + plain;
         }
         rest = behind;
     }
-    let is_stop = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..b' ');
-    bytes.len() - rest.len() + rest.iter().position(is_stop).unwrap_or(rest.len())
+    bytes.len() - rest.len() + rest.iter().position(is_escaped).unwrap_or(rest.len())
+}
+
+/// Whether a JSON string has a byte in an escape sequence only.
+pub(crate) const fn is_escaped(byte: &u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0..b' ')
+}
+
+/// [`plain_len`] of eight bytes at once.
+#[inline]
+pub(crate) const fn plain_in(chunk: [u8; 8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(chunk);
+    // The high bit of a byte is set where the byte was less than what is taken from it, if it was
+    // ASCII at all. A borrow can set one too many, but only behind one that is right. The quote, 0x22,
+    // comes to stand behind the control characters by the change of one bit.
+    let quotes_and_controls = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslashes = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
+    let stops = (quotes_and_controls | backslashes) & !word & (ONES << 7);
+    stops.trailing_zeros() as usize / 8
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import instructions
 import stack
 import tools
 from deploy import FUNCTIONS, ZIPS
@@ -105,12 +106,6 @@ def measure(parts: list[str]) -> list[dict]:
     return [json.loads(line) for line in records.read_text().splitlines()]
 
 
-def mapping() -> list[dict]:
-    """What the mapping's own count left, if it was run: `what` was counted, `per_event`, `limit`."""
-    file = FOLDER / "mapping.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
 def sizes() -> list[dict]:
     """The zips, in bytes."""
     return [
@@ -162,7 +157,8 @@ def goals(records: Records) -> str:
 
     for record in records.some(kind="mapping"):
         value, limit = record["per_event"], record["limit"]
-        at_most(record["what"], value, limit, f"{value:,.0f}", f"{limit:,.0f}")
+        if limit:
+            at_most(record["what"], value, limit, f"{value:,}", f"{limit:,}")
     plain = records.one(kind="throughput", side="plain")
     for side, text in (("gzip", "as deployed"), ("no gzip", "`SEARCH_GZIP=false`")):
         record = records.one(kind="throughput", side=side)
@@ -227,15 +223,16 @@ def smallest(peak_kilobytes: int) -> int:
     return max(128, math.ceil(needed / 64) * 64)
 
 
-def instructions(records: Records) -> str:
-    head = ["webhook", "instructions per event"]
+def counts(records: Records) -> str:
+    head = ["", "instructions per event"]
 
     def row(record: dict) -> list[str]:
-        name = f"batches of {record['events']}"
+        name = f"webhook, batches of {record['events']}"
         name += ", gzip" if record["gzip"] else ", no gzip"
         return [name + (", GeoIP files" if record["geoip"] else ""), f"{record['per_event']:,}"]
 
-    return table(head, map(row, records.some(kind="instructions")))
+    mapping = [[record["what"], f"{record['per_event']:,}"] for record in records.some(kind="mapping")]
+    return table(head, [*mapping, *map(row, records.some(kind="instructions"))])
 
 
 def throughput(records: Records) -> str:
@@ -329,7 +326,7 @@ def tables(records: Records) -> str:
     sections = {
         "Goals": goals,
         "Start": starts,
-        "Instructions": instructions,
+        "Instructions": counts,
         "Beside a plain `_bulk`": throughput,
         "Memory": memory,
         "Cost": costs,
@@ -358,7 +355,7 @@ def main() -> int:
         records = measure(parts)
         # A part of the measurements is for looking at, not for the page.
         if not parts:
-            write(tables(Records([*mapping(), *records, *sizes()])))
+            write(tables(Records([*instructions.count(), *records, *sizes()])))
     except Interrupted:
         return 130
     except (StackError, OSError) as error:

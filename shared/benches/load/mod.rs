@@ -9,7 +9,7 @@ use auth0_ecs::{Batch, Input, Mapper, MapperSettings, body};
 use chrono::DateTime;
 
 /// Six agents, each in five versions: as many as a batch of a hundred events of one tenant has.
-const AGENTS: [&str; 6] = [
+pub(crate) const AGENTS: [&str; 6] = [
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/12{}.0.0.0 Safari/537.36",
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.{} Safari/605.1.15",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_{} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4 Mobile/15E148 Safari/604.1",
