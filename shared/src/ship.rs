@@ -116,8 +116,9 @@ pub struct Shipper {
 /// A `_bulk` request is sent when it has grown to this: a 10 MiB body must not need its size again.
 const FULL_REQUEST: usize = 4 * 1024 * 1024;
 
-/// Below this, compressing costs more than it saves.
-const WORTH_COMPRESSING: usize = 1_400;
+/// A request of at most this many bytes goes out at once all the same: it is TCP's first flight of ten
+/// segments (RFC 6928). Compressing it would take longer than sending what it saves.
+const WORTH_COMPRESSING: usize = 10 * 1_460;
 
 /// An attempt that takes longer than this has failed; what is left of the time is for the next.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(10);
