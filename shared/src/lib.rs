@@ -15,6 +15,7 @@ mod document;
 mod engine;
 mod event;
 pub mod geoip;
+pub mod http;
 mod json;
 pub mod metrics;
 pub mod queue;

@@ -99,10 +99,8 @@ impl Queue {
     /// A queue at this URL. The SDK's own repeats are bounded by a few seconds.
     #[must_use]
     pub fn new(config: &SdkConfig, url: String) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(1))
-            .operation_attempt_timeout(Duration::from_secs(2))
-            .build();
+        let timeouts =
+            TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(2)).build();
         let config = aws_sdk_sqs::config::Builder::from(config).timeout_config(timeouts).build();
         Self { client: Client::from_conf(config), url }
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use auth0_ecs::http;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::Credentials;
 use aws_sdk_dynamodb::types::{
@@ -31,6 +32,9 @@ pub fn variables() -> Vec<(String, String)> {
 }
 
 /// For a client of the service at this address.
+///
+/// # Panics
+/// Where TLS cannot be set up.
 #[must_use]
 pub fn config(endpoint: String) -> SdkConfig {
     SdkConfig::builder()
@@ -40,6 +44,7 @@ pub fn config(endpoint: String) -> SdkConfig {
             Credentials::new("test", "test", None, None, "tests"),
         ))
         .endpoint_url(endpoint)
+        .http_client(http::sdk_client(&http::client().expect("TLS can be set up")))
         .build()
 }
 

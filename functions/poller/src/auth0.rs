@@ -10,7 +10,7 @@ use auth0_ecs::Deadline;
 use auth0_ecs::secrets::{SecretError, Secrets};
 use chrono::{DateTime, Utc};
 use reqwest::header::HeaderMap;
-use reqwest::{Client, RequestBuilder, StatusCode, redirect};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -101,14 +101,13 @@ struct Response {
 
 impl Auth0 {
     /// # Errors
-    /// The URL cannot be a base, or there is no TLS to be had.
-    pub(crate) fn new(base: &Url, secrets: Secrets, secret_id: String) -> anyhow::Result<Self> {
-        let http = Client::builder()
-            .user_agent(concat!("auth0-log-streams/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(3))
-            // A redirect would carry us to something that is not the tenant's API.
-            .redirect(redirect::Policy::none())
-            .build()?;
+    /// The URL cannot be a base.
+    pub(crate) fn new(
+        http: Client,
+        base: &Url,
+        secrets: Secrets,
+        secret_id: String,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             http,
             token_url: base.join("/oauth/token")?,

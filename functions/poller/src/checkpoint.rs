@@ -46,10 +46,8 @@ type Item = HashMap<String, AttributeValue>;
 
 impl Checkpoints {
     pub(crate) fn new(config: &SdkConfig, table: String, id: String) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(1))
-            .operation_attempt_timeout(Duration::from_secs(3))
-            .build();
+        let timeouts =
+            TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3)).build();
         let config =
             aws_sdk_dynamodb::config::Builder::from(config).timeout_config(timeouts).build();
         Self { client: Client::from_conf(config), table, id }

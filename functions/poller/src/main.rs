@@ -11,8 +11,8 @@ mod page;
 
 use auth0_ecs::Shipper;
 use auth0_ecs::config::PollerConfig;
+use auth0_ecs::http;
 use auth0_ecs::secrets::Secrets;
-use aws_config::BehaviorVersion;
 use lambda_runtime::{Error, run, service_fn, tracing};
 
 use crate::auth0::Auth0;
@@ -23,10 +23,11 @@ use crate::handler::Poller;
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let config = PollerConfig::from_env()?;
-    let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let client = http::client()?;
+    let sdk = http::aws(&client).await;
     let tenant = config.auth0_url.host_str().unwrap_or_default().to_owned();
     let poller = Poller {
-        auth0: Auth0::new(&config.auth0_url, Secrets::new(&sdk), config.secret_id)?,
+        auth0: Auth0::new(client, &config.auth0_url, Secrets::new(&sdk), config.secret_id)?,
         checkpoints: Checkpoints::new(&sdk, config.checkpoint_table, tenant),
         shipper: Shipper::new(&config.pipeline, &sdk)?,
         initial_interval: config.initial_interval,

@@ -3,6 +3,7 @@
 mod handler;
 
 use auth0_ecs::config::RedriveConfig;
+use auth0_ecs::http;
 use lambda_runtime::{Error, run, service_fn, tracing};
 
 use crate::handler::Redrive;
@@ -11,7 +12,7 @@ use crate::handler::Redrive;
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let config = RedriveConfig::from_env()?;
-    let aws = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+    let aws = http::aws(&http::client()?).await;
     let redrive = Redrive::new(&config, &aws)?;
     run(service_fn(async |event| Ok::<_, Error>(redrive.handle(event).await))).await
 }

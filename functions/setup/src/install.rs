@@ -7,13 +7,13 @@ use std::fmt;
 use std::time::Duration;
 
 use auth0_ecs::config::{ConfigError, SearchConfig, SetupConfig, SignIn};
+use auth0_ecs::http::{self, NoTls};
 use auth0_ecs::secrets::{SecretError, Secrets};
 use auth0_ecs::template::{self, Lifecycle};
 use auth0_ecs::{
     Answer, Credentials, Deadline, DetectError, Detected, Engine, EngineError, Method, Payload,
     Product, Unusable, Version,
 };
-use aws_config::BehaviorVersion;
 use serde_json::Value;
 
 /// The first version with `flat_object`.
@@ -46,6 +46,8 @@ pub(crate) struct Installed {
 pub(crate) enum InstallError {
     #[error(transparent)]
     Settings(#[from] ConfigError),
+    #[error(transparent)]
+    Tls(#[from] NoTls),
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
@@ -149,12 +151,12 @@ pub(crate) async fn install(deadline: Deadline) -> Result<Installed, InstallErro
 }
 
 /// AWS is asked only where it is needed: without a region, the SDK looks for one in the network.
-async fn credentials(search: &SearchConfig) -> Result<Credentials, SecretError> {
+async fn credentials(search: &SearchConfig) -> Result<Credentials, InstallError> {
     if search.sign_in == SignIn::None {
         return Ok(Credentials::None);
     }
-    let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    Credentials::load(&search.sign_in, &Secrets::new(&aws), &aws).await
+    let aws = http::aws(&http::client()?).await;
+    Ok(Credentials::load(&search.sign_in, &Secrets::new(&aws), &aws).await?)
 }
 
 /// The engine while it is being set up.
