@@ -10,7 +10,7 @@ use aws_config::SdkConfig;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -108,6 +108,8 @@ pub struct Shipper {
     /// `logs-auth0.logs-<namespace>`.
     stream: String,
     connection: Connection,
+    /// Set when [`Self::connect`] has tried.
+    connected: OnceCell<()>,
     rollovers: Rollovers,
     dead_letters: Queue,
     gzip: bool,
@@ -124,7 +126,8 @@ const WORTH_COMPRESSING: usize = 10 * 1_460;
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(10);
 
 impl Shipper {
-    /// Opens the GeoIP files; the engine is connected to at the first event.
+    /// Opens the GeoIP files; the engine is connected to at the first event, or by
+    /// [`Self::connect`].
     ///
     /// # Errors
     /// A GeoIP file that is given cannot be used.
@@ -141,11 +144,20 @@ impl Shipper {
         Ok(Self {
             mapper: Mapper::new(&settings, geoip),
             connection: Connection::new(config.search.clone(), aws.clone()),
+            connected: OnceCell::new(),
             rollovers: Rollovers::new(stream.clone()),
             dead_letters: Queue::new(aws, config.dead_letter_queue_url.clone()),
             gzip: config.search.gzip,
             stream,
         })
+    }
+
+    /// Makes the engine's client, for which its secret is read, while the caller waits for something
+    /// else. If that fails, the first event tries again and says why; this does not, so that no later
+    /// body waits for it twice.
+    pub async fn connect(&self, deadline: Deadline) {
+        let trying = || async { drop(self.connection.engine(deadline).await) };
+        self.connected.get_or_init(trying).await;
     }
 
     /// Writes the events of `body`, which arrived at `received`, before `deadline`.

@@ -138,7 +138,12 @@ impl Webhook {
         if request.method() != Method::POST {
             return Err(Rejection::NotPost);
         }
-        self.check_token(request).await?;
+        // The first request waits for two secrets, so both are asked for at once. A wrong token ends it.
+        let connecting = async {
+            self.shipper.connect(deadline).await;
+            Ok(())
+        };
+        tokio::try_join!(self.check_token(request), connecting)?;
         let unpacked;
         let body = match unpack(request)? {
             Some(bytes) => {
