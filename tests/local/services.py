@@ -155,6 +155,10 @@ class Group:
             return session_members(pid)
         return []
 
+    def pid(self, name: str) -> int:
+        """The service's process, as it was started."""
+        return json.loads(self._record(name).read_text())["pid"]
+
     def alive(self, name: str) -> bool:
         return bool(self._live_pids(name))
 

@@ -460,6 +460,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn started_ahead_it_serves_until_it_is_terminated() {
+        let function = scripted(1).under(&["/usr/bin/env"]);
+        let (pid, _) = function.start_ahead().await;
+        assert!(std::fs::exists(format!("/proc/{pid}")).unwrap());
+        assert_eq!(function.invoke(json!(1), LONG).await, Ok(json!(1)));
+        assert_eq!(function.starts(), 1);
+        function.terminate().await;
+        assert!(!std::fs::exists(format!("/proc/{pid}")).unwrap());
+        assert_eq!(function.invoke(json!(2), LONG).await, Ok(json!(2)));
+        assert_eq!(function.starts(), 2);
+    }
+
+    #[tokio::test]
     async fn what_died_or_ran_too_long_is_started_again() {
         let function = scripted(1);
         assert_eq!(function.invoke(json!("die"), LONG).await, Err(InvokeError::Died));

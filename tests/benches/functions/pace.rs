@@ -11,7 +11,7 @@ use crate::world::{Name, TIMEOUT, Variant, World};
 use crate::{Records, median};
 
 /// Events in a batch, and batches.
-const SIZES: [(usize, u32); 4] = [(1, 400), (10, 200), (100, 60), (1_000, 12)];
+const SIZES: [(usize, u32); 4] = [(1, 1_000), (10, 400), (100, 100), (1_000, 20)];
 
 pub(crate) async fn measure(world: &World, records: &Records) {
     for (events, batches) in SIZES {

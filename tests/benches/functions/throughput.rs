@@ -12,6 +12,7 @@ use bytes::Bytes;
 use chrono::Utc;
 use e2e::engine::DataStream;
 use e2e::runtime::Function;
+use e2e::stack;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
@@ -26,65 +27,100 @@ const SENDERS: usize = 4;
 
 /// Batches that each sender posts in a round: long enough that the engine's merges and collections
 /// of garbage fall into every round.
-const BATCHES: usize = 40;
+const BATCHES: usize = 25;
 
 /// Events in a batch.
 const EVENTS: usize = 100;
 
 /// Rounds; the first ones are for the engine to warm up and are not counted.
-const ROUNDS: usize = 20;
-const WARM_UP: usize = 4;
+const ROUNDS: usize = 28;
+const WARM_UP: usize = 6;
 
 /// Posts on one connection.
 const SINGLE: usize = 150;
 
-/// One way of writing batches.
-enum Side {
-    /// A plain `_bulk` into this stream.
-    Plain { client: reqwest::Client, stream: DataStream },
+/// One way of writing batches, and where they go.
+struct Side {
+    name: &'static str,
+    stream: DataStream,
+    way: Way,
+}
+
+enum Way {
+    /// A plain `_bulk`.
+    Plain(reqwest::Client),
     /// The webhook, and its processes.
     Webhook { function: Function, pids: Vec<u32> },
 }
 
+/// CPU time that has been used so far.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    engine: Duration,
+    /// This program: the senders, and what stands in for Lambda and the gateway.
+    sender: Duration,
+    function: Duration,
+}
+
 impl Side {
+    async fn plain() -> Self {
+        let stream = stream(&format!("plain{:012x}", fastrand::u64(..1 << 48))).await;
+        Self { name: "plain", stream, way: Way::Plain(reqwest::Client::new()) }
+    }
+
+    async fn webhook(world: &World, gzip: bool) -> Self {
+        let namespace = format!("webhook{:012x}", fastrand::u64(..1 << 48));
+        let stream = stream(&namespace).await;
+        let variant = Variant { gzip, ..Variant::DEFAULT };
+        let changes = [("DATA_STREAM_NAMESPACE", namespace.as_str())];
+        let function = world.function_with(Name::Webhook, variant, SENDERS, &changes);
+        let mut pids = Vec::new();
+        for _ in 0..SENDERS {
+            pids.push(function.start_ahead().await.0);
+        }
+        let name = if gzip { "gzip" } else { "no gzip" };
+        Self { name, stream, way: Way::Webhook { function, pids } }
+    }
+
     /// What this side sends for a batch of new events.
     fn request(&self, world: &World, mapper: &Mapper) -> Bytes {
         let lines = world.batch(EVENTS);
-        match self {
-            Self::Plain { .. } => bulk(mapper, &lines).into(),
-            Self::Webhook { .. } => posted(&lines, false),
+        match &self.way {
+            Way::Plain(_) => bulk(mapper, &lines).into(),
+            Way::Webhook { .. } => posted(&lines, false),
         }
     }
 
     async fn send(&self, request: Bytes) {
-        match self {
-            Self::Plain { client, stream } => {
-                let url = format!("{}/{}/_bulk", stream.engine, stream.name);
+        match &self.way {
+            Way::Plain(client) => {
+                let url = format!("{}/{}/_bulk", self.stream.engine, self.stream.name);
                 let post = client.post(url).header("content-type", "application/x-ndjson");
                 let answer = post.body(request).send().await.expect("the engine answers");
                 let answer = answer.bytes().await.expect("the whole answer");
                 assert!(answer.starts_with(b"{\"took\":"), "{answer:?}");
             }
-            Self::Webhook { function, .. } => {
+            Way::Webhook { function, .. } => {
                 let answer = function.invoke_bytes(request, TIMEOUT).await.expect("an answer");
                 assert_eq!(answer["statusCode"], 200, "{answer}");
             }
         }
     }
 
-    /// The CPU time of the function's processes so far.
-    fn cpu(&self) -> Duration {
-        match self {
-            Self::Plain { .. } => Duration::ZERO,
-            Self::Webhook { pids, .. } => pids.iter().map(|pid| cpu(*pid)).sum(),
-        }
+    fn used(&self, engine: u32) -> Used {
+        let function = match &self.way {
+            Way::Plain(_) => Duration::ZERO,
+            Way::Webhook { pids, .. } => pids.iter().map(|pid| cpu(*pid)).sum(),
+        };
+        Used { engine: cpu(engine), sender: cpu(std::process::id()), function }
     }
 
-    /// How long it takes all senders to post their batches.
-    async fn round(&self, world: &World, mapper: &Mapper) -> Duration {
+    /// How long it takes all senders to post their batches, and what CPU time is used for it.
+    async fn round(&self, world: &World, mapper: &Mapper, engine: u32) -> (Duration, Used) {
         let requests: Vec<Vec<Bytes>> = (0..SENDERS)
             .map(|_| (0..BATCHES).map(|_| self.request(world, mapper)).collect())
             .collect();
+        let before = self.used(engine);
         let start = Instant::now();
         join_all(requests.into_iter().map(async |requests| {
             for request in requests {
@@ -92,7 +128,14 @@ impl Side {
             }
         }))
         .await;
-        start.elapsed()
+        let took = start.elapsed();
+        let after = self.used(engine);
+        let used = Used {
+            engine: after.engine - before.engine,
+            sender: after.sender - before.sender,
+            function: after.function - before.function,
+        };
+        (took, used)
     }
 }
 
@@ -105,25 +148,22 @@ pub(crate) async fn measure(world: &World, records: &Records) {
         ephemeral_id: "0123456789abcdef0123456789abcdef",
     };
     let mapper = Mapper::new(&settings, GeoIp::open(None, None).expect("no file, no failure"));
-    let plain = stream(&format!("plain{:012x}", fastrand::u64(..1 << 48))).await;
-    let before = count(&world.stream).await;
-    let sides = [
-        Side::Plain { client: reqwest::Client::new(), stream: plain },
-        webhook(world, true).await,
-        webhook(world, false).await,
-    ];
+    let engine = stack::variable("BENCH_ENGINE_PID").parse().expect("a process id");
+    let sides =
+        [Side::plain().await, Side::webhook(world, true).await, Side::webhook(world, false).await];
 
     let mut times = [const { Vec::new() }; 3];
-    let mut used = [Duration::ZERO; 3];
+    let mut used = [Used::default(); 3];
     for round in 0..ROUNDS {
         let mut order = [0, 1, 2];
         order.rotate_left(round % 3);
         for index in order {
-            let before = sides[index].cpu();
-            let took = sides[index].round(world, &mapper).await;
+            let (took, own) = sides[index].round(world, &mapper, engine).await;
             if round >= WARM_UP {
                 times[index].push(took.as_secs_f64());
-                used[index] += sides[index].cpu() - before;
+                used[index].engine += own.engine;
+                used[index].sender += own.sender;
+                used[index].function += own.function;
             }
         }
     }
@@ -138,22 +178,20 @@ pub(crate) async fn measure(world: &World, records: &Records) {
         }
     }
 
-    let Side::Plain { stream: plain, .. } = &sides[0] else { unreachable!("the first is plain") };
     let sent = ((ROUNDS * SENDERS * BATCHES + SINGLE) * EVENTS) as u64;
-    assert_eq!(count(plain).await, sent, "the plain side stored all");
-    assert_eq!(count(&world.stream).await - before, 2 * sent, "the webhook stored all");
-
     let events = (SENDERS * BATCHES * EVENTS) as f64;
-    for (index, name) in ["plain", "gzip", "no gzip"].into_iter().enumerate() {
+    let counted = (ROUNDS - WARM_UP) as f64 * events;
+    for (index, side) in sides.iter().enumerate() {
+        assert_eq!(count(&side.stream).await, sent, "{}: all is stored, once", side.name);
         let per_second: Vec<f64> = times[index].iter().map(|seconds| events / seconds).collect();
         // Of one round: what disturbed it disturbed both.
         let mut ratios: Vec<f64> =
             times[index].iter().zip(&times[0]).map(|(own, plain)| plain / own).collect();
         ratios.sort_by(f64::total_cmp);
-        let cpu = used[index].as_secs_f64() / (events * (ROUNDS - WARM_UP) as f64);
+        let per_event = |used: Duration| used.as_secs_f64() * 1e6 / counted;
         records.add(&json!({
             "kind": "throughput",
-            "side": name,
+            "side": side.name,
             "senders": SENDERS,
             "events_in_batch": EVENTS,
             "rounds": ROUNDS - WARM_UP,
@@ -161,21 +199,14 @@ pub(crate) async fn measure(world: &World, records: &Records) {
             "ratio": median(&ratios),
             "ratio_quarter": ratios[ratios.len() / 4],
             "ratio_three_quarters": ratios[ratios.len() * 3 / 4],
-            // Of all the functions' processes.
-            "cpu_microseconds_per_event": cpu * 1e6,
             "post_milliseconds": milliseconds(median(&single[index])),
             "posts": SINGLE,
+            // CPU time for an event.
+            "engine_microseconds": per_event(used[index].engine),
+            "sender_microseconds": per_event(used[index].sender),
+            "function_microseconds": per_event(used[index].function),
         }));
     }
-}
-
-async fn webhook(world: &World, gzip: bool) -> Side {
-    let function = world.function(Name::Webhook, Variant { gzip, ..Variant::DEFAULT }, SENDERS);
-    let mut pids = Vec::new();
-    for _ in 0..SENDERS {
-        pids.push(function.start_ahead().await.0);
-    }
-    Side::Webhook { function, pids }
 }
 
 async fn count(stream: &DataStream) -> u64 {

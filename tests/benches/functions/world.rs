@@ -60,7 +60,6 @@ impl Variant {
 }
 
 pub(crate) struct World {
-    pub(crate) stream: DataStream,
     tenant: Tenant,
     /// What the tenant has to tell.
     pulled: RefCell<Events>,
@@ -96,10 +95,21 @@ impl World {
         ];
         variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
         let pulled = Events::new(1, Utc::now() - TimeDelta::hours(1)).into();
-        Self { stream, tenant, pulled, variables, batches: Cell::new(0) }
+        Self { tenant, pulled, variables, batches: Cell::new(0) }
     }
 
     pub(crate) fn function(&self, name: Name, variant: Variant, concurrency: usize) -> Function {
+        self.function_with(name, variant, concurrency, &[])
+    }
+
+    /// The same with some settings changed.
+    pub(crate) fn function_with(
+        &self,
+        name: Name,
+        variant: Variant,
+        concurrency: usize,
+        changes: &[(&str, &str)],
+    ) -> Function {
         let mut variables = self.variables.clone();
         variables.push(("SEARCH_GZIP".to_owned(), variant.gzip.to_string()));
         if variant.geoip {
@@ -107,6 +117,8 @@ impl World {
                 variables.push((file.to_owned(), stack::variable(file)));
             }
         }
+        // The last one of a name counts.
+        variables.extend(changes.iter().map(|(name, value)| ((*name).into(), (*value).into())));
         Function::new(stack::binary(name.text()), concurrency, &variables)
     }
 
