@@ -83,6 +83,8 @@ impl World {
         let mut variables = aws::variables();
         let own = [
             ("PATH", stack::variable("PATH")),
+            // As the template has it; it makes lines longer.
+            ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
             ("SEARCH_ENDPOINT", stream.engine.clone()),
             ("SEARCH_SECRET_ID", secret("search", search).await),
             ("DATA_STREAM_NAMESPACE", name.clone()),
