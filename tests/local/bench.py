@@ -258,7 +258,7 @@ def counts(records: Records) -> str:
 
 
 def throughput(records: Records) -> str:
-    head = ["", "events/s", "beside plain", "middle half of rounds", "median POST"]
+    head = ["", "events/s", "beside plain", "middle half of rounds", "all rounds", "median POST"]
     head += ["CPU per event: engine", "sender", "function", "all beside plain"]
     names = {"plain": "plain `_bulk`", "gzip": "webhook", "no gzip": "webhook, `SEARCH_GZIP=false`"}
 
@@ -271,6 +271,7 @@ def throughput(records: Records) -> str:
             f"{record['events_per_second']:,.0f}",
             f"{record['ratio']:.2f}",
             f"{record['ratio_quarter']:.2f} to {record['ratio_three_quarters']:.2f}",
+            f"{record['ratio_whole']:.2f}",
             f"{record['post_milliseconds']:.1f} ms",
             *(f"{part:.0f} µs" for part in parts),
             f"{whole / sum(parts):.2f}",

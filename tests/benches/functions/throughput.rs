@@ -33,7 +33,7 @@ const BATCHES: usize = 25;
 const EVENTS: usize = 100;
 
 /// Rounds; the first ones are for the engine to warm up and are not counted.
-const ROUNDS: usize = 28;
+const ROUNDS: usize = 46;
 const WARM_UP: usize = 6;
 
 /// Posts on one connection.
@@ -197,6 +197,7 @@ pub(crate) async fn measure(world: &World, records: &Records) {
             "rounds": ROUNDS - WARM_UP,
             "events_per_second": median(&per_second).round(),
             "ratio": median(&ratios),
+            "ratio_whole": times[0].iter().sum::<f64>() / times[index].iter().sum::<f64>(),
             "ratio_quarter": ratios[ratios.len() / 4],
             "ratio_three_quarters": ratios[ratios.len() * 3 / 4],
             "post_milliseconds": milliseconds(median(&single[index])),
