@@ -59,7 +59,7 @@ pub(crate) struct Copier<'a, 'o> {
 pub(crate) struct Kept {
     /// The end, in the event, of what was kept last.
     end: usize,
-    pub(crate) is_any: bool,
+    is_any: bool,
 }
 
 impl Kept {

@@ -2,6 +2,7 @@
 //! be read. Only for events that could not be read as they came.
 
 use crate::json::write_str;
+use crate::scan::code_unit;
 
 /// Nesting beyond which [`repair`] writes a value as a string; what is left fits any parser.
 const REPAIR_DEPTH: usize = 100;
@@ -51,9 +52,9 @@ fn repair_string<'t>(text: &'t str, out: &mut String) -> &'t str {
                 out.push('"');
                 return rest.get(1..).unwrap_or_default();
             }
-            '\\' => match unicode_escape(rest) {
+            '\\' => match code_unit(rest) {
                 Some(0xD800..=0xDBFF) => {
-                    let low = rest.get(6..).and_then(unicode_escape);
+                    let low = rest.get(6..).and_then(code_unit);
                     if matches!(low, Some(0xDC00..=0xDFFF)) {
                         taken = 12;
                         out.push_str(rest.get(..taken).unwrap_or_default());
@@ -79,12 +80,6 @@ fn repair_string<'t>(text: &'t str, out: &mut String) -> &'t str {
         }
         rest = rest.get(taken..).unwrap_or_default();
     }
-}
-
-/// The code unit of the `\uXXXX` that `text` begins with.
-fn unicode_escape(text: &str) -> Option<u16> {
-    let digits = text.strip_prefix("\\u")?.get(..4)?;
-    u16::from_str_radix(digits, 16).ok()
 }
 
 /// The index behind the container that `text` begins with, or the text's end.

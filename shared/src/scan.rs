@@ -247,27 +247,20 @@ impl<'a> Scanner<'a> {
                 self.at += 2;
                 Ok(())
             }
-            Some(b'u') => match (self.code_unit(self.at), self.code_unit(self.at + 6)) {
-                (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => {
+            Some(b'u') => match [self.at, self.at + 6].map(|at| code_unit(self.text.get(at..)?)) {
+                [Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)] => {
                     self.at += 12;
                     Ok(())
                 }
-                (Some(0xD800..=0xDFFF), _) => Err(Syntax::LoneSurrogate),
-                (Some(_), _) => {
+                [Some(0xD800..=0xDFFF), _] => Err(Syntax::LoneSurrogate),
+                [Some(_), _] => {
                     self.at += 6;
                     Ok(())
                 }
-                (None, _) => Err(Syntax::BadEscape),
+                [None, _] => Err(Syntax::BadEscape),
             },
             _ => Err(Syntax::BadEscape),
         }
-    }
-
-    /// The code unit of the `\uXXXX` at `at`.
-    fn code_unit(&self, at: usize) -> Option<u16> {
-        let digits = self.text.get(at..at + 6)?.strip_prefix("\\u")?;
-        let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_hex.then(|| u16::from_str_radix(digits, 16).ok())?
     }
 
     fn number(&mut self) -> Result<(), Syntax> {
@@ -307,6 +300,13 @@ impl<'a> Scanner<'a> {
         self.at += word.ok_or(Syntax::NoValue)?.len();
         Ok(())
     }
+}
+
+/// The code unit of the `\uXXXX` that `text` begins with.
+pub(crate) fn code_unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
 /// How many bytes there are before the first that cannot stand in a JSON string as it is: a quote, a
