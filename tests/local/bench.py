@@ -23,7 +23,7 @@ import instructions
 import stack
 import tools
 from deploy import FUNCTIONS, ZIPS
-from services import INTERRUPTS, Group, Interrupted, free_ports
+from services import Group, exit_code, free_ports
 from tools import ROOT, TOOLS, StackError, say
 
 FOLDER = ROOT / "target/bench"
@@ -372,23 +372,15 @@ def write(text: str) -> None:
     say(f"written: {PAGE.relative_to(ROOT)}")
 
 
-def main() -> int:
-    INTERRUPTS.install()
+def main() -> None:
     parts = shlex.split(os.environ.get("ARGS", ""))
-    try:
-        tools.check_prerequisites()
-        tools.set_up(["opensearch"])
-        records = measure(parts)
-        # A part of the measurements is for looking at, not for the page.
-        if not parts:
-            write(tables(Records([*instructions.count(), *records, *sizes()])))
-    except Interrupted:
-        return 130
-    except (StackError, OSError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    return 0
+    tools.check_prerequisites()
+    tools.set_up(["opensearch"])
+    records = measure(parts)
+    # A part of the measurements is for looking at, not for the page.
+    if not parts:
+        write(tables(Records([*instructions.count(), *records, *sizes()])))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tools
-from services import INTERRUPTS, Interrupted
+from services import exit_code
 from tools import ROOT, StackError, say
 
 BASELINE = ROOT / "shared/benches/baseline.json"
@@ -104,23 +104,15 @@ def check(records: list[dict], baseline: dict[str, int]) -> list[str]:
     return problems
 
 
-def main() -> int:
-    INTERRUPTS.install()
-    try:
-        records = count()
-        if os.environ.get("UPDATE"):
-            counts = {record["what"]: record["per_event"] for record in records}
-            BASELINE.write_text(json.dumps(counts, indent=2) + "\n")
-            say(f"written: {BASELINE.relative_to(ROOT)}")
-        elif problems := check(records, json.loads(BASELINE.read_text())):
-            raise StackError("\n".join([*problems, "Make it less, or say why in the commit and `make instructions UPDATE=1`."]))
-    except Interrupted:
-        return 130
-    except (StackError, OSError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    return 0
+def main() -> None:
+    records = count()
+    if os.environ.get("UPDATE"):
+        counts = {record["what"]: record["per_event"] for record in records}
+        BASELINE.write_text(json.dumps(counts, indent=2) + "\n")
+        say(f"written: {BASELINE.relative_to(ROOT)}")
+    elif problems := check(records, json.loads(BASELINE.read_text())):
+        raise StackError("\n".join([*problems, "Make it less, or say why in the commit and `make instructions UPDATE=1`."]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 
 import tools
-from services import INTERRUPTS, Group, Interrupted, Service, free_ports
+from services import Group, Service, exit_code, free_ports
 from stack import (
     RUN,
     as_ordinary_user,
@@ -219,17 +219,5 @@ def run() -> None:
                 shutil.rmtree(home, ignore_errors=True)
 
 
-def main() -> int:
-    INTERRUPTS.install()
-    try:
-        run()
-    except Interrupted:
-        return 130
-    except (StackError, OSError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(run))

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -66,6 +67,19 @@ class Interrupts:
 
 
 INTERRUPTS = Interrupts()
+
+
+def exit_code(command: Callable[[], None], interrupted: int = 130) -> int:
+    """Runs a script's command; what the script is to exit with. What the user can put right is said."""
+    INTERRUPTS.install()
+    try:
+        command()
+    except Interrupted:
+        return interrupted
+    except (StackError, OSError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 # --- processes -------------------------------------------------------------------------------

@@ -27,10 +27,10 @@ from search import secret_of, sign_in
 from services import (
     INTERRUPTS,
     Group,
-    Interrupted,
     Service,
     answers,
     check_ports,
+    exit_code,
     free_ports,
     http,
 )
@@ -629,21 +629,18 @@ def main() -> int:
     if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:
         say(f"usage: stack.py {'|'.join(COMMANDS)}")
         return 2
-    INTERRUPTS.install()
+    name = sys.argv[1]
     group = Group(RUN / "dev")
-    try:
+
+    def command() -> None:
         env = dict(os.environ)
-        if sys.argv[1] in ("poll", "redrive"):
+        if name in ("poll", "redrive"):
             # They meet a running stack, whose ports are known.
             env = Settings.saved(group.folder) | env
-        COMMANDS[sys.argv[1]](Settings.read(env), group)
-    except Interrupted:
-        # Ctrl-C is how `make run` ends well, and how anything else does not.
-        return 0 if sys.argv[1] == "run" else 130
-    except (StackError, OSError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    return 0
+        COMMANDS[name](Settings.read(env), group)
+
+    # Ctrl-C is how `make run` ends well, and how anything else does not.
+    return exit_code(command, interrupted=0 if name == "run" else 130)
 
 
 if __name__ == "__main__":
