@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use crate::scan::{Name, Scanner, Syntax, is_escaped, plain_in, plain_len};
+use crate::scan::{Name, Scanner, Syntax, code_unit, is_escaped, plain_in, plain_len};
 
 /// Writes `text` as a JSON string.
 pub(crate) fn write_str(out: &mut Vec<u8>, text: &str) {
@@ -74,6 +74,71 @@ pub(crate) fn write_text(out: &mut Vec<u8>, token: &str) {
         out.extend_from_slice(token.as_bytes());
     } else {
         write_str(out, token);
+    }
+}
+
+/// How far the text that [`unescape`] writes is ahead of what it reads, at the least.
+pub(crate) const AHEAD: usize = 8;
+
+/// Writes the text of a JSON string to the start of `bytes`. The string stands behind it: its opening quote is
+/// the last one of the first [`AHEAD`] bytes. Gives how long the text is, not checked to be UTF-8, and where
+/// the closing quote is. `None` where the string is broken; `bytes` are then, too.
+pub(crate) fn unescape(bytes: &mut [u8]) -> Option<(usize, usize)> {
+    let (mut at, mut end) = (AHEAD, 0);
+    loop {
+        // As in `write_str`, a copy of a fixed length costs least; it ends before what is yet to be read.
+        if let Some(&chunk) = bytes.get(at..)?.first_chunk::<AHEAD>() {
+            *bytes.get_mut(end..)?.first_chunk_mut()? = chunk;
+            let plain = plain_in(chunk);
+            (at, end) = (at + plain, end + plain);
+            if plain == chunk.len() {
+                continue;
+            }
+        } else {
+            let byte = *bytes.get(at)?;
+            if !is_escaped(&byte) {
+                *bytes.get_mut(end)? = byte;
+                (at, end) = (at + 1, end + 1);
+                continue;
+            }
+        }
+        let Some([b'\\', letter]) = bytes.get(at..at + 2) else { break };
+        match UNESCAPED.get(usize::from(*letter))? {
+            0 => {
+                let (letter, len) = unicode_escape(bytes.get(at..)?)?;
+                at += len;
+                end += letter.encode_utf8(bytes.get_mut(end..)?).len();
+            }
+            byte => {
+                *bytes.get_mut(end)? = *byte;
+                (at, end) = (at + 2, end + 1);
+            }
+        }
+    }
+    (bytes.get(at) == Some(&b'"')).then_some((end, at))
+}
+
+/// What stands for a byte behind a backslash; 0 where that is no escape sequence, or one of more letters.
+#[expect(clippy::indexing_slicing, reason = "worked out by the compiler")]
+static UNESCAPED: [u8; 256] = {
+    let escapes = *b"\"\"\\\\//b\x08f\x0cn\nr\rt\t";
+    let mut bytes = [0; 256];
+    let mut at = 0;
+    while at < escapes.len() {
+        bytes[escapes[at] as usize] = escapes[at + 1];
+        at += 2;
+    }
+    bytes
+};
+
+/// The character of the `\uXXXX`, or pair of them, that `bytes` begins with, and its length there.
+#[cold]
+fn unicode_escape(bytes: &[u8]) -> Option<(char, usize)> {
+    let unit = |at: usize| code_unit(std::str::from_utf8(bytes.get(at..at + 6)?).ok()?);
+    let first = unit(0)?;
+    match char::from_u32(first.into()) {
+        Some(letter) => Some((letter, 6)),
+        None => Some((char::decode_utf16([first, unit(6)?]).next()?.ok()?, 12)),
     }
 }
 

@@ -13,6 +13,7 @@ mod copier;
 mod deadline;
 mod document;
 mod engine;
+pub mod envelope;
 mod event;
 pub mod geoip;
 pub mod http;

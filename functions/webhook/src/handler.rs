@@ -10,13 +10,14 @@ use auth0_ecs::queue::{Origin, Queue};
 use auth0_ecs::secrets::{Secrets, WebhookToken};
 use auth0_ecs::{Deadline, Input, NotJson, Report, Shipment, Shipper, StartError};
 use aws_config::SdkConfig;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use flate2::read::MultiGzDecoder;
 use lambda_http::http::header::{
     ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER,
 };
-use lambda_http::http::{HeaderValue, Method, StatusCode};
-use lambda_http::{Body, Request, RequestExt as _, Response};
+use lambda_http::http::{HeaderValue, Method, Request, StatusCode};
+use lambda_http::{Body, RequestExt as _, Response};
 use serde_json::{Value, json};
 
 /// The largest body that is taken as sent, in bytes; behind API Gateway, Lambda's own limit of 6 MB
@@ -93,7 +94,7 @@ impl Webhook {
         })
     }
 
-    pub(crate) async fn handle(&self, request: Request) -> Response<Body> {
+    pub(crate) async fn handle(&self, request: Request<Bytes>) -> Response<Body> {
         let received = Utc::now();
         let mut metrics = Metrics::default();
         let answer = match self.take(&request, received, &mut metrics).await {
@@ -122,7 +123,7 @@ impl Webhook {
 
     async fn take(
         &self,
-        request: &Request,
+        request: &Request<Bytes>,
         received: DateTime<Utc>,
         metrics: &mut Metrics,
     ) -> Result<Value, Rejection> {
@@ -144,19 +145,12 @@ impl Webhook {
             Ok(())
         };
         tokio::try_join!(self.check_token(request), connecting)?;
-        let unpacked;
-        let body = match unpack(request)? {
-            Some(bytes) => {
-                unpacked = bytes;
-                &unpacked
-            }
-            None => request.body().as_ref(),
-        };
+        let body = unpack(request)?;
 
         let writing = deadline.minus(PARKING).at_most(WRITING);
         let Shipment { report, unwritten, failure } = self
             .shipper
-            .ship(body, Input::HttpEndpoint, received, writing)
+            .ship(&body, Input::HttpEndpoint, received, writing)
             .await
             .map_err(|NotJson| Rejection::NotJson)?;
         metrics.add(&report);
@@ -184,7 +178,7 @@ impl Webhook {
         Ok(counts(&report, unwritten.len()))
     }
 
-    async fn check_token(&self, request: &Request) -> Result<(), Rejection> {
+    async fn check_token(&self, request: &Request<Bytes>) -> Result<(), Rejection> {
         let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
         match self.token.verify(authorization.unwrap_or_default()).await {
             Ok(true) => Ok(()),
@@ -197,25 +191,25 @@ impl Webhook {
     }
 }
 
-/// The body without its Content-Encoding; `None` where it has none.
-fn unpack(request: &Request) -> Result<Option<Vec<u8>>, Rejection> {
-    let body: &[u8] = request.body().as_ref();
+/// The body without its Content-Encoding.
+fn unpack(request: &Request<Bytes>) -> Result<Bytes, Rejection> {
+    let body = request.body();
     if body.len() > MAX_BODY {
         return Err(Rejection::TooLarge);
     }
     let encoding = request.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
     match encoding.unwrap_or_default().trim_ascii() {
-        b"" | b"identity" => Ok(None),
+        b"" | b"identity" => Ok(body.clone()),
         encoding if encoding.eq_ignore_ascii_case(b"gzip") => {
             let mut bytes = Vec::new();
-            MultiGzDecoder::new(body)
+            MultiGzDecoder::new(body.as_ref())
                 .take(MAX_UNPACKED + 1)
                 .read_to_end(&mut bytes)
                 .map_err(|_| Rejection::BrokenEncoding)?;
             if bytes.len() as u64 > MAX_UNPACKED {
                 return Err(Rejection::TooLarge);
             }
-            Ok(Some(bytes))
+            Ok(bytes.into())
         }
         _ => Err(Rejection::UnknownEncoding),
     }
@@ -248,8 +242,8 @@ mod tests {
 
     use super::*;
 
-    fn request(body: Vec<u8>, encoding: &'static str) -> Request {
-        let mut request = Request::new(Body::Binary(body));
+    fn request(body: Vec<u8>, encoding: &'static str) -> Request<Bytes> {
+        let mut request = Request::new(body.into());
         request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         request
     }
@@ -262,8 +256,8 @@ mod tests {
 
     #[test]
     fn a_gzip_body_is_unpacked() {
-        assert_eq!(unpack(&request(packed(b"[]"), "gzip")).unwrap().unwrap(), b"[]");
-        assert_eq!(unpack(&request(b"[]".to_vec(), "identity")), Ok(None));
+        assert_eq!(unpack(&request(packed(b"[]"), "gzip")).unwrap(), "[]");
+        assert_eq!(unpack(&request(b"[]".to_vec(), "identity")).unwrap(), "[]");
         assert_eq!(unpack(&request(b"[]".to_vec(), "gzip")), Err(Rejection::BrokenEncoding));
         assert_eq!(unpack(&request(b"[]".to_vec(), "br")), Err(Rejection::UnknownEncoding));
     }

@@ -2,10 +2,15 @@
 
 mod handler;
 
+use std::cell::Cell;
+
 use auth0_ecs::config::WebhookConfig;
+use auth0_ecs::envelope::take_body;
 use auth0_ecs::http;
+use bytes::Bytes;
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-use lambda_http::lambda_runtime::run;
+use lambda_http::lambda_runtime::tower::util::MapRequestLayer;
+use lambda_http::lambda_runtime::{LambdaInvocation, Runtime, layers};
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Error, LambdaEvent, Request, RequestExt as _, service_fn, tracing};
 
@@ -17,17 +22,35 @@ async fn main() -> Result<(), Error> {
     let config = WebhookConfig::from_env()?;
     let aws = http::aws(&http::client()?).await;
     let webhook = Webhook::new(&config, &aws)?;
-    run(service_fn(async |event| Ok::<_, Error>(invoke(&webhook, event).await))).await
+    // One invocation is served at a time, so there is one body at most.
+    let body = &Cell::new(None);
+    let take_body = |mut invocation: LambdaInvocation| {
+        body.set(take_body(&mut invocation.body));
+        invocation
+    };
+    let serve = async |event| Ok::<_, Error>(invoke(&webhook, event, body.take()).await);
+    Runtime::new(service_fn(serve))
+        .layer(MapRequestLayer::new(take_body))
+        .layer(layers::TracingLayer::new())
+        .run()
+        .await
 }
 
-/// What `lambda_http::run` does, but for the one kind of event there is: to tell the kinds apart, that
-/// goes over the whole event, body and all, once more.
+/// What `lambda_http::run` does, but for the one kind of event there is (to tell the kinds apart, that
+/// goes over the whole event, body and all, once more), and with a body that was taken out of it before.
 async fn invoke(
     webhook: &Webhook,
-    event: LambdaEvent<ApiGatewayV2httpRequest>,
+    mut event: LambdaEvent<ApiGatewayV2httpRequest>,
+    mut body: Option<Bytes>,
 ) -> ApiGatewayV2httpResponse {
+    if event.payload.is_base64_encoded
+        && let Some(base64) = body.take()
+    {
+        event.payload.body = String::from_utf8(base64.into()).ok();
+    }
     let request: Request = LambdaRequest::ApiGatewayV2(event.payload).into();
     let request = request.with_lambda_context(event.context);
+    let request = request.map(|left| body.unwrap_or_else(|| Bytes::copy_from_slice(&left)));
     let (head, body) = webhook.handle(request).await.into_parts();
     let mut response = ApiGatewayV2httpResponse::default();
     response.status_code = head.status.as_u16().into();

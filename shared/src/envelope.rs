@@ -1,0 +1,113 @@
+//! The gateway's event → the request's body, which stands in it as a JSON string.
+//!
+//! Nearly all of the event is its body, and every few bytes of a JSON body have to be escaped in a
+//! JSON string. Unescaping it with `serde_json` costs as much as half the mapping of its events (see
+//! `docs/performance.md`), so it is done here, and `lambda_http` reads the rest.
+
+use bytes::Bytes;
+
+use crate::json::{AHEAD, unescape};
+use crate::scan::{Kind, Scanner};
+
+/// What stands before the body is looked for in this many bytes. API Gateway takes 10,240 bytes of request
+/// line and headers ("Quotas for HTTP APIs").
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Takes the body out of an event: what was a string is the text in it, not checked to be UTF-8, and the
+/// event has an empty body. `None` where there is none to be found: then the event is as it was, or, if it
+/// was no JSON, is so still.
+///
+/// The event's form is that of "Working with AWS Lambda proxy integrations for HTTP APIs", payload format
+/// version 2.0.
+#[must_use]
+pub fn take_body(event: &mut Bytes) -> Option<Bytes> {
+    let head = event.get(..event.len().min(MAX_HEAD))?;
+    // The limit may have cut a character of the body in two.
+    let valid = std::str::from_utf8(head).err().map_or(head.len(), |error| error.valid_up_to());
+    let start = find_body(std::str::from_utf8(head.get(..valid)?).ok()?)? + 1;
+    // Behind `{"body":"` at the least.
+    let begin = start.checked_sub(AHEAD)?;
+    let mut rest = head.get(..start)?.to_vec();
+    // The text takes the place of the string, so that a batch is not in memory twice.
+    let mut bytes = Vec::from(std::mem::take(event));
+    let (len, quote) = unescape(bytes.get_mut(begin..)?)?;
+    rest.extend_from_slice(bytes.get(begin + quote..)?);
+    *event = rest.into();
+    Some(Bytes::from(bytes).slice(begin..begin + len))
+}
+
+/// Where the string is that is the outermost object's `body`.
+fn find_body(head: &str) -> Option<usize> {
+    let mut json = Scanner::new(head);
+    if json.peek() != Ok(Kind::Object) {
+        return None;
+    }
+    let mut is_first = true;
+    while let Some(name) = json.next_name(is_first).ok()? {
+        is_first = false;
+        let kind = json.peek().ok()?;
+        if name.raw == "body" {
+            return (kind == Kind::String).then_some(json.at());
+        }
+        json.skip(kind).ok()?;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(body: &str) -> Value {
+        json!({
+            "rawPath": "/auth0/logs",
+            "queryStringParameters": { "body": "not this one", "x\"body": "nor this" },
+            "body": body,
+            "isBase64Encoded": false,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_what_serde_json_would_read(body in any::<String>(), lines in r#"(["\\{}:\n\t/a-zé😀]|\PC){0,80}"#) {
+            for body in [body, lines] {
+                let mut event = event(&body);
+                let mut rest = Bytes::from(event.to_string());
+                prop_assert_eq!(take_body(&mut rest).unwrap(), body);
+                event["body"] = "".into();
+                prop_assert_eq!(serde_json::from_slice::<Value>(&rest).unwrap(), event);
+            }
+        }
+    }
+
+    #[test]
+    fn escapes_of_any_writer_are_read() {
+        let taken = |body: &str| take_body(&mut format!("{{\"body\" : \"{body}\"}}").into());
+        let all = r#"\"\\\/\b\f\n\r\t\u0022\u00E9\u20ac\ud83d\ude00"#;
+        assert_eq!(taken(all).unwrap(), "\"\\/\u{8}\u{c}\n\r\t\"é€😀");
+        for broken in [r"\x", r"\ud83d", r"\ude00", r"\u12", "\n", r#"\"#] {
+            assert_eq!(taken(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_body_is_left_as_it_is() {
+        for event in [
+            "",
+            "[]",
+            "{}",
+            "{\"body\":null}",
+            "{\"body\":{\"body\":\"x\"}}",
+            "{\"headers\":{\"body\":\"x\"}}",
+            "{\"body\":\"cut",
+            "{\"rawPath\":\"\n\",\"body\":\"x\"}",
+        ] {
+            let mut left = Bytes::from(event);
+            assert_eq!(take_body(&mut left), None, "{event}");
+            assert!(left == event || left.is_empty(), "{event}");
+        }
+    }
+}
