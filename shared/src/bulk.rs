@@ -10,6 +10,9 @@ use serde::Deserialize;
 use crate::Document;
 use crate::json::write_str;
 
+/// Room for the documents of most batches, so that they are not copied as a request grows, in bytes.
+const ROOM: usize = 512 * 1024;
+
 /// The documents of one `_bulk` request, and the events that they were made of.
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
@@ -31,14 +34,20 @@ impl<'a> Batch<'a> {
     /// Adds the document of the event `raw`, which `write` appends to the request.
     pub fn push(&mut self, raw: &'a [u8], write: impl FnOnce(&mut Vec<u8>) -> Document) {
         let start = self.bytes.len();
+        if start == 0 {
+            self.bytes.reserve(ROOM);
+        }
         // A document is its event, what is said of it, and the fields that are the same in all.
         self.bytes.reserve(raw.len() + 2_048);
         // The id is known when the document is written, and its line comes first.
         let document = write(&mut self.bytes);
-        let mut action = Vec::with_capacity(96);
-        write_action(&mut action, &document.id);
-        self.bytes.splice(start..start, action);
         self.bytes.push(b'\n');
+        let end = self.bytes.len();
+        write_action(&mut self.bytes, &document.id);
+        let action = self.bytes.len() - end;
+        if let Some(lines) = self.bytes.get_mut(start..) {
+            lines.rotate_right(action);
+        }
         self.entries.push(Entry { raw, document, lines: start..self.bytes.len() });
     }
 
