@@ -10,7 +10,7 @@ use aws_config::SdkConfig;
 use bytes::Bytes;
 use opensearch::cert::{Certificate, CertificateValidation};
 use opensearch::http::headers::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
 };
 use opensearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -384,6 +384,9 @@ impl Engine {
         deadline: Deadline,
     ) -> Result<(Answer, HeaderMap), EngineError> {
         let mut headers = HeaderMap::new();
+        // An answer is a tenth of its request. Left to itself, the crate asks for it compressed, for which the
+        // engine takes a twentieth of the time that indexing takes.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let body = match payload {
             Payload::None => None,
             Payload::Json(bytes) => Some(bytes),
