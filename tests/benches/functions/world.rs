@@ -83,8 +83,10 @@ impl World {
         let mut variables = aws::variables();
         let own = [
             ("PATH", stack::variable("PATH")),
-            // As the template has it; it makes lines longer.
+            // As the template has them; the first makes lines longer.
             ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
+            ("MALLOC_TRIM_THRESHOLD_", "16777216".to_owned()),
+            ("MALLOC_MMAP_THRESHOLD_", "4194304".to_owned()),
             ("SEARCH_ENDPOINT", stream.engine.clone()),
             ("SEARCH_SECRET_ID", secret("search", search).await),
             ("DATA_STREAM_NAMESPACE", name.clone()),
