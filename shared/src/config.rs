@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use opensearch::cert::Certificate;
-use url::Url;
+use url::{Host, Url};
 
 /// Everything that is wrong with the environment; prints one line a problem.
 #[derive(PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct SearchConfig {
     /// `SEARCH_CA_CERTIFICATE`: PEM of the authority that signed the engine's certificate; the
     /// system's authorities where absent.
     pub ca_certificate: Option<String>,
-    /// `SEARCH_GZIP`: whether `_bulk` bodies are compressed.
+    /// `SEARCH_GZIP`: whether `_bulk` bodies are compressed; unless it says so, where they leave the machine.
     pub gzip: bool,
 }
 
@@ -290,13 +290,29 @@ impl SearchConfig {
                 _ => Err("holds no certificate in PEM form".to_owned()),
             }
         });
-        let gzip = env.boolean("SEARCH_GZIP", "true");
+        let gzip = env.checked("SEARCH_GZIP", "auto", "auto", |value| match value {
+            "auto" => Ok(None),
+            "true" => Ok(Some(true)),
+            "false" => Ok(Some(false)),
+            other => Err(format!("is {other:?}, but has to be auto, true or false")),
+        });
+        let endpoint = endpoint?;
         Some(Self {
-            endpoint: endpoint?,
+            gzip: gzip?.unwrap_or_else(|| !is_this_machine(&endpoint)),
+            endpoint,
             sign_in: sign_in?,
             ca_certificate: ca_certificate?,
-            gzip: gzip?,
         })
+    }
+}
+
+/// Whether what is sent there stays on this machine (RFC 1122, section 3.2.1.3; RFC 6761, section 6.3).
+fn is_this_machine(endpoint: &Url) -> bool {
+    match endpoint.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 
@@ -462,6 +478,24 @@ mod tests {
         .unwrap_err()
         .to_string();
         insta::assert_snapshot!(error);
+    }
+
+    #[test]
+    fn only_what_leaves_the_machine_is_compressed_unless_told_otherwise() {
+        let gzip = |endpoint, changes: &[_]| {
+            let all = [&[("SEARCH_ENDPOINT", endpoint)], changes].concat();
+            webhook(&all).unwrap().pipeline.search.gzip
+        };
+        for near in ["http://127.0.0.1:9200", "http://[::1]:9200", "https://localhost:9200"] {
+            assert!(!gzip(near, &[]), "{near}");
+            assert!(gzip(near, &[("SEARCH_GZIP", "true")]), "{near}");
+        }
+        for far in
+            ["http://10.0.0.1:9200", "http://[fd00::1]:9200", "https://localhost.example.com"]
+        {
+            assert!(gzip(far, &[]), "{far}");
+            assert!(!gzip(far, &[("SEARCH_GZIP", "false")]), "{far}");
+        }
     }
 
     #[test]

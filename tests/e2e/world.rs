@@ -57,6 +57,8 @@ impl World {
         let mut variables = aws::variables();
         let own = [
             ("SEARCH_ENDPOINT", proxy.url().to_owned()),
+            // As it is done where the engine is elsewhere.
+            ("SEARCH_GZIP", "true".to_owned()),
             ("DATA_STREAM_NAMESPACE", name.clone()),
             ("RETRY_QUEUE_URL", queues.retry.clone()),
             ("DEAD_LETTER_QUEUE_URL", queues.dead.clone()),
