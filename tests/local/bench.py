@@ -180,16 +180,16 @@ def goals(records: Records) -> str:
         value, limit = record["per_event"], record["limit"]
         if limit:
             at_most(record["what"], value, limit, f"{value:,}", f"{limit:,}")
-    for kind, where in THROUGHPUT.items():
-        for plain in records.some(kind=kind, side="plain"):
-            for side, text in (("gzip", "as deployed"), ("no gzip", "`SEARCH_GZIP=false`")):
-                record = records.one(kind=kind, side=side)
-                ratio = record["ratio"]
-                what = f"events/s beside plain `_bulk`, {where}, {text}"
-                add(what, f"{ratio:.2f} ×", "at least 0.90 ×", ratio >= 0.9)
-                ratio = record["post_milliseconds"] / plain["post_milliseconds"]
-                what = f"median POST beside direct `_bulk`, {where}, {text}"
-                at_most(what, ratio, 1.2, f"{ratio:.2f} ×", "1.20 ×")
+    # With what `SEARCH_GZIP=auto` does: on the same cores the engine is on the same machine, in AWS it is not.
+    for kind, side in (("throughput", "no gzip"), ("throughput apart", "gzip")):
+        for record in records.some(kind=kind, side=side):
+            plain = records.one(kind=kind, side="plain")
+            ratio = record["ratio"]
+            what = f"events/s beside plain `_bulk`, {THROUGHPUT[kind]}, {side}"
+            add(what, f"{ratio:.2f} ×", "at least 0.90 ×", ratio >= 0.9)
+            ratio = record["post_milliseconds"] / plain["post_milliseconds"]
+            what = f"median POST beside direct `_bulk`, {THROUGHPUT[kind]}, {side}"
+            at_most(what, ratio, 1.2, f"{ratio:.2f} ×", "1.20 ×")
     count = records.one(kind="instructions", events=100, gzip=False, geoip=False)["per_event"]
     at_most("webhook, instructions per event, no gzip", count, 150_000, f"{count:,}", "150,000")
     for record in records.some(kind="start", geoip=False):
@@ -260,7 +260,7 @@ def counts(records: Records) -> str:
 def throughput(records: Records) -> str:
     head = ["", "events/s", "beside plain", "middle half of rounds", "all rounds", "median POST"]
     head += ["CPU per event: engine", "sender", "function", "all beside plain"]
-    names = {"plain": "plain `_bulk`", "gzip": "webhook", "no gzip": "webhook, `SEARCH_GZIP=false`"}
+    names = {"plain": "plain `_bulk`", "gzip": "webhook, gzip", "no gzip": "webhook, no gzip"}
 
     def row(record: dict) -> list[str]:
         plain = records.one(kind=record["kind"], side="plain")
