@@ -46,6 +46,7 @@ CASES = [
     Case("mapping, the first batch: new agents and places", runs=(0, 1)),
     Case("mapping, batches of 1 event", events=1, runs=(1, 101)),
     Case("mapping, batches of 5,000 events", events=5_000, runs=(1, 2)),
+    Case("mapping, events of 1 KB", size=1_000),
     Case("mapping, events of 10 KB", size=10_000),
     Case("mapping, events of 100 KB", events=10, size=100_000),
 ]
