@@ -12,7 +12,7 @@ use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV
 use lambda_http::lambda_runtime::tower::util::MapRequestLayer;
 use lambda_http::lambda_runtime::{LambdaInvocation, Runtime, layers};
 use lambda_http::request::LambdaRequest;
-use lambda_http::{Error, LambdaEvent, Request, RequestExt as _, service_fn, tracing};
+use lambda_http::{Body, Error, LambdaEvent, Request, RequestExt as _, service_fn, tracing};
 
 use crate::handler::Webhook;
 
@@ -24,13 +24,13 @@ async fn main() -> Result<(), Error> {
     let webhook = Webhook::new(&config, &aws)?;
     // One invocation is served at a time, so there is one body at most.
     let body = &Cell::new(None);
-    let take_body = |mut invocation: LambdaInvocation| {
+    let set_aside = |mut invocation: LambdaInvocation| {
         body.set(take_body(&mut invocation.body));
         invocation
     };
     let serve = async |event| Ok::<_, Error>(invoke(&webhook, event, body.take()).await);
     Runtime::new(service_fn(serve))
-        .layer(MapRequestLayer::new(take_body))
+        .layer(MapRequestLayer::new(set_aside))
         .layer(layers::TracingLayer::new())
         .run()
         .await
@@ -50,11 +50,20 @@ async fn invoke(
     }
     let request: Request = LambdaRequest::ApiGatewayV2(event.payload).into();
     let request = request.with_lambda_context(event.context);
-    let request = request.map(|left| body.unwrap_or_else(|| Bytes::copy_from_slice(&left)));
+    let request = request.map(|left| body.unwrap_or_else(|| bytes(left)));
     let (head, body) = webhook.handle(request).await.into_parts();
     let mut response = ApiGatewayV2httpResponse::default();
     response.status_code = head.status.as_u16().into();
     response.headers = head.headers;
     response.body = Some(body);
     response
+}
+
+/// What `lambda_http` made of a body that was left to it: decoded, where it was Base64.
+fn bytes(body: Body) -> Bytes {
+    match body {
+        Body::Text(text) => text.into(),
+        Body::Binary(bytes) => bytes.into(),
+        other => Bytes::copy_from_slice(&other),
+    }
 }
