@@ -54,7 +54,7 @@ pub struct SearchConfig {
     /// `SEARCH_CA_CERTIFICATE`: PEM of the authority that signed the engine's certificate; the
     /// system's authorities where absent.
     pub ca_certificate: Option<String>,
-    /// `SEARCH_GZIP`: whether `_bulk` bodies are compressed; unless it says so, where they leave the machine.
+    /// `SEARCH_GZIP`: whether `_bulk` bodies are compressed; by default, if they leave the machine.
     pub gzip: bool,
 }
 
@@ -237,7 +237,7 @@ impl PipelineConfig {
                 .map(str::to_owned)
                 .collect())
         });
-        let preserve_original_event = env.boolean("PRESERVE_ORIGINAL_EVENT", "false");
+        let preserve_original_event = env.boolean("PRESERVE_ORIGINAL_EVENT");
         let geoip = GeoIpConfig {
             city: env.optional("GEOIP_CITY_FILE").map(PathBuf::from),
             asn: env.optional("GEOIP_ASN_FILE").map(PathBuf::from),
@@ -403,8 +403,9 @@ impl<'a> Env<'a> {
         }
     }
 
-    fn boolean(&mut self, variable: &'static str, default: &'static str) -> Option<bool> {
-        self.checked(variable, default, default, |value| match value {
+    /// `false` where it is not set.
+    fn boolean(&mut self, variable: &'static str) -> Option<bool> {
+        self.checked(variable, "false", "false", |value| match value {
             "true" => Ok(true),
             "false" => Ok(false),
             other => Err(format!("is {other:?}, but has to be true or false")),
