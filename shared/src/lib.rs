@@ -36,4 +36,5 @@ pub use engine::{
     Answer, Credentials, DetectError, Detected, Engine, EngineError, Method, Payload, Product,
     Unusable, Version,
 };
+pub use rollover::generation;
 pub use ship::{Input, NotJson, Report, ShipFailure, Shipment, Shipper, StartError};

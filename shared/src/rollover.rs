@@ -140,7 +140,8 @@ impl Rollovers {
 
 /// The number at the end of a backing index's name: `.ds-logs-auth0.logs-default-000002` is the
 /// second. A name without one is no backing index, so has none before it.
-fn generation(index: &str) -> u64 {
+#[must_use]
+pub fn generation(index: &str) -> u64 {
     index.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 

@@ -286,7 +286,9 @@ pub fn ilm_policy() -> Value {
     }})
 }
 
-fn meta() -> Value {
+/// `_meta` of the template, of its mappings, and so of the backing indices that are made by it.
+#[must_use]
+pub fn meta() -> Value {
     json!({"managed_by": OWNER, "version": env!("CARGO_PKG_VERSION")})
 }
 

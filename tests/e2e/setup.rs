@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 
 on_both_engines![
     create_and_update_install_every_exported_field_with_its_type,
+    install_over_documents_succeeds_and_keeps_them,
     delete_leaves_the_template_where_it_is,
     a_template_of_higher_priority_is_named_as_the_reason,
 ];
@@ -223,6 +224,57 @@ async fn create_and_update_install_every_exported_field_with_its_type(kind: Engi
     }
 }
 
+/// An upgrade: each update of a deployed stack, and each second stack, installs over a live stream.
+async fn install_over_documents_succeeds_and_keeps_them(kind: EngineKind) {
+    let namespace = format!("e2e{:012x}", fastrand::u64(..1 << 48));
+    let stream = DataStream::new(kind, &namespace);
+    let engine = kind.url();
+    let settings =
+        [("SEARCH_ENDPOINT", engine.as_str()), ("DATA_STREAM_NAMESPACE", namespace.as_str())];
+    let update = async || CloudFormation::default().ask("Update", &settings, TIMEOUT).await;
+
+    let other = async |priority: u32| {
+        let template =
+            json!({ "index_patterns": [stream.name], "data_stream": {}, "priority": priority });
+        stream.call(Method::PUT, &format!("_index_template/{namespace}"), Some(template)).await;
+    };
+    let create = async || {
+        let path = format!("{}/_doc?op_type=create&refresh", stream.name);
+        let document = json!({ "@timestamp": "2026-01-01T00:00:00Z" });
+        stream.call(Method::POST, &path, Some(document)).await;
+    };
+
+    assert_eq!(update().await["Status"], "SUCCESS");
+    // A stream that another template made: the next backing index gets ours.
+    other(501).await;
+    create().await;
+    other(499).await;
+    let first = update().await;
+    assert_eq!(first["Status"], "SUCCESS", "{first}");
+    let hint = format!("POST {}/_rollover makes one now", stream.name);
+    assert!(first["Reason"].as_str().unwrap().ends_with(&hint), "{first}");
+
+    stream.call(Method::POST, &format!("{}/_rollover", stream.name), None).await;
+    create().await;
+    for _ in 0..2 {
+        let again = update().await;
+        assert_eq!(again["Status"], "SUCCESS", "{again}");
+        assert!(!again["Reason"].as_str().unwrap().contains("_rollover"), "{again}");
+    }
+    let count = stream.call(Method::GET, &format!("{}/_count", stream.name), None).await;
+    assert_eq!(count["count"], 2, "{count}");
+
+    other(501).await;
+    let shadowed = update().await;
+    stream.call(Method::DELETE, &format!("_data_stream/{}", stream.name), None).await;
+    stream.call(Method::DELETE, &format!("_index_template/{namespace}"), None).await;
+    assert_eq!(shadowed["Status"], "FAILED", "{shadowed}");
+    assert!(
+        shadowed["Reason"].as_str().unwrap().starts_with("another index template"),
+        "{shadowed}"
+    );
+}
+
 async fn delete_leaves_the_template_where_it_is(kind: EngineKind) {
     let engine = kind.url();
     let settings = [("SEARCH_ENDPOINT", engine.as_str())];
@@ -248,6 +300,24 @@ async fn a_template_of_higher_priority_is_named_as_the_reason(kind: EngineKind) 
     let reason = reason(&kind.url(), &[("DATA_STREAM_NAMESPACE", &namespace)], TIMEOUT).await;
     stream.call(Method::DELETE, &path, None).await;
     assert!(reason.starts_with("another index template takes logs-auth0.logs-shadow"), "{reason}");
+}
+
+/// By a write before the template was there. (Elasticsearch's own template for `logs-*-*` prevents it.)
+#[tokio::test]
+async fn plain_index_in_the_data_streams_place_is_named() {
+    let kind = EngineKind::OpenSearch;
+    let namespace = format!("plain{:012x}", fastrand::u64(..1 << 48));
+    let stream = DataStream::new(kind, &namespace);
+    // A template that is no data stream's makes an index of that name.
+    let template = json!({ "index_patterns": [stream.name], "priority": 501 });
+    let path = format!("_index_template/{namespace}");
+    stream.call(Method::PUT, &path, Some(template)).await;
+    stream.call(Method::PUT, &stream.name, None).await;
+    stream.call(Method::DELETE, &path, None).await;
+    let reason = reason(&kind.url(), &[("DATA_STREAM_NAMESPACE", &namespace)], TIMEOUT).await;
+    stream.call(Method::DELETE, &stream.name, None).await;
+    let expected = format!("{} is an index, not a data stream", stream.name);
+    assert!(reason.starts_with(&expected), "{reason}");
 }
 
 #[tokio::test]
@@ -326,8 +396,9 @@ async fn the_answer_is_sent_again_until_it_is_taken() {
 async fn a_policy_is_installed_where_there_is_none_and_kept_where_there_is_one() {
     fn done(method: &str, path: &str) -> (u16, Value) {
         let simulated = json!({ "template": { "mappings": { "_meta": { "managed_by": "auth0-log-streams" } } } });
-        match (method, path.contains("_simulate_index")) {
-            ("POST", true) => (200, simulated),
+        match (method, path.rsplit('/').next()) {
+            ("POST", _) if path.contains("_simulate_index") => (200, simulated),
+            ("GET", Some("_mapping")) => (404, json!({ "status": 404 })),
             _ => (200, json!({ "acknowledged": true })),
         }
     }

@@ -165,6 +165,8 @@ def secured_elasticsearch(folder: Path, port: int) -> tuple[Service, Path, Path]
     with open(home / "config/elasticsearch.yml", "a") as config:
         config.write("xpack.security.enabled: true\n")
         config.write("xpack.security.authc.realms.file.file1.order: 0\n")
+        # Users and roles are files here; the tests write them and wait until they are read again.
+        config.write("resource.reload.interval.high: 1s\n")
         for layer in ("http", "transport"):
             ssl_settings = f"xpack.security.{layer}.ssl"
             config.write(f"{ssl_settings}.enabled: true\n")

@@ -3,6 +3,7 @@
 //! Each step can be repeated: the template is overwritten with the same, and a lifecycle policy that
 //! is there already is left as it is, because how long logs are kept is the operator's own rule in it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use auth0_ecs::secrets::{SecretError, Secrets};
 use auth0_ecs::template::{self, Lifecycle};
 use auth0_ecs::{
     Answer, Credentials, Deadline, DetectError, Detected, Engine, EngineError, Method, Payload,
-    Product, Unusable, Version,
+    Product, Unusable, Version, generation,
 };
 use serde_json::Value;
 
@@ -39,6 +40,8 @@ pub(crate) struct Installed {
     lifecycle: Lifecycle,
     /// The policy was there before and was left alone.
     policy_kept: bool,
+    /// The data stream, if it is there and its write index is not of this template yet.
+    takes_effect_later: Option<String>,
 }
 
 /// Why it could not be done, for a human.
@@ -73,6 +76,11 @@ pub(crate) enum InstallError {
         template::NAME
     )]
     Shadowed { stream: String },
+    #[error(
+        "{stream} is an index, not a data stream: it was made before the index template was there; \
+         move its documents to another index (POST _reindex), delete it, and install again"
+    )]
+    NotADataStream { stream: String },
 }
 
 /// One thing that is asked of the engine.
@@ -82,7 +90,9 @@ pub(crate) enum Step {
     ReadPolicy,
     WritePolicy,
     WriteTemplate,
-    Check,
+    Simulate,
+    ReadWriteIndex,
+    ReadDataStream,
 }
 
 impl Step {
@@ -92,7 +102,9 @@ impl Step {
             Self::ReadPolicy => "read the lifecycle policy",
             Self::WritePolicy => "write the lifecycle policy",
             Self::WriteTemplate => "write the index template",
-            Self::Check => "check which index template is in force",
+            Self::Simulate => "check which index template is in force",
+            Self::ReadWriteIndex => "read the mapping of the data stream's write index",
+            Self::ReadDataStream => "read which index template the data stream has",
         }
     }
 
@@ -106,13 +118,20 @@ impl Step {
             (Self::ReadPolicy | Self::WritePolicy, Some(product)) if product.is_elasticsearch() => {
                 "manage_ilm"
             }
-            (Self::WriteTemplate | Self::Check, Some(product)) if product.is_elasticsearch() => {
+            (Self::WriteTemplate | Self::Simulate, Some(product)) if product.is_elasticsearch() => {
                 "manage_index_templates"
+            }
+            (Self::ReadWriteIndex | Self::ReadDataStream, Some(product))
+                if product.is_elasticsearch() =>
+            {
+                "view_index_metadata"
             }
             (Self::ReadPolicy, _) => "cluster:admin/opendistro/ism/policy/get",
             (Self::WritePolicy, _) => "cluster:admin/opendistro/ism/policy/write",
             (Self::WriteTemplate, _) => "indices:admin/index_template/put",
-            (Self::Check, _) => "indices:admin/index_template/simulate_index",
+            (Self::Simulate, _) => "indices:admin/index_template/simulate_index",
+            (Self::ReadWriteIndex, _) => "indices:admin/mappings/get",
+            (Self::ReadDataStream, _) => "indices:admin/data_stream/get",
         }
     }
 }
@@ -131,14 +150,30 @@ impl fmt::Display for Installed {
             Lifecycle::Ism => "ISM policy",
             Lifecycle::Ilm => "ILM policy",
             Lifecycle::DataStream => {
-                return write!(f, "; data stream lifecycle: on, as part of it");
+                write!(f, "; data stream lifecycle: on, as part of it")?;
+                return self.fmt_stream(f);
             }
             Lifecycle::None => {
-                return write!(f, "; lifecycle: none, because this engine has no such thing");
+                write!(f, "; lifecycle: none, because this engine has no such thing")?;
+                return self.fmt_stream(f);
             }
         };
         let done = if self.policy_kept { "was there and is kept as it is" } else { "is installed" };
-        write!(f, "; {policy} {} {done}", template::NAME)
+        write!(f, "; {policy} {} {done}", template::NAME)?;
+        self.fmt_stream(f)
+    }
+}
+
+impl Installed {
+    fn fmt_stream(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.takes_effect_later {
+            Some(stream) => write!(
+                f,
+                "; {stream} gets this template with its next backing index: POST {stream}/_rollover \
+                 makes one now"
+            ),
+            None => Ok(()),
+        }
     }
 }
 
@@ -172,10 +207,11 @@ impl Target {
         let engine = self.detect().await?;
         let (lifecycle, policy_kept) = self.install_policy(engine).await?;
         let constant_keyword = self.install_template(engine.product, lifecycle).await?;
-        if engine.product != Product::OpenSearchServerless {
-            self.check(namespace).await?;
-        }
-        Ok(Installed { engine, constant_keyword, lifecycle, policy_kept })
+        let takes_effect_later = match engine.product {
+            Product::OpenSearchServerless => None,
+            _ => self.check(&format!("logs-auth0.logs-{namespace}")).await?,
+        };
+        Ok(Installed { engine, constant_keyword, lifecycle, policy_kept, takes_effect_later })
     }
 
     async fn detect(&mut self) -> Result<Detected, InstallError> {
@@ -228,7 +264,7 @@ impl Target {
             }
             // Builds without the feature have no handler for this path.
             400 | 405 | 410 => Ok((otherwise, false)),
-            _ => Err(InstallError::Refused { step: Step::ReadPolicy, reason: found.reason() }),
+            _ => Err(refused(Step::ReadPolicy, &found)),
         }
     }
 
@@ -250,19 +286,65 @@ impl Target {
         Ok(false)
     }
 
-    /// Whether a new data stream would be made by our template. Engines refuse two templates of the
-    /// same priority, but a higher one wins in silence.
-    async fn check(&self, namespace: &str) -> Result<(), InstallError> {
-        let stream = format!("logs-auth0.logs-{namespace}");
+    /// Whether our template is the one in force for the data stream. Engines refuse two templates of the
+    /// same priority, but a higher one wins in silence. Returns the stream's name if its write index was
+    /// made before this template.
+    async fn check(&self, stream: &str) -> Result<Option<String>, InstallError> {
+        let Some(write_index) = self.write_index_meta(stream).await? else {
+            self.simulate(stream).await?;
+            return Ok(None);
+        };
+        // Once there is a data stream, OpenSearch (3.8) simulates no index of its name any more: HTTP 500.
+        let path = format!("_data_stream/{stream}");
+        let found = self.call(Step::ReadDataStream, Method::Get, &path, Payload::None).await?;
+        match found.status {
+            200 => {
+                let found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
+                let Some(found) = found.pointer("/data_streams/0") else {
+                    return Err(InstallError::NotADataStream { stream: stream.to_owned() });
+                };
+                if found.get("template").and_then(Value::as_str) != Some(template::NAME) {
+                    return Err(InstallError::Shadowed { stream: stream.to_owned() });
+                }
+            }
+            404 => return Err(InstallError::NotADataStream { stream: stream.to_owned() }),
+            // Elasticsearch's minimal distribution has no handler for this path, and simulates.
+            400 | 405 => self.simulate(stream).await?,
+            _ => return Err(refused(Step::ReadDataStream, &found)),
+        }
+        Ok((write_index != template::meta()).then(|| stream.to_owned()))
+    }
+
+    /// `_meta` of the mapping of the stream's write index; `None` where there is no such stream.
+    async fn write_index_meta(&self, stream: &str) -> Result<Option<Value>, InstallError> {
+        // Every backing index maps `@timestamp`, so that one without `_meta` is listed too.
+        const FILTER: &str = "filter_path=*.mappings._meta,*.mappings.properties.@timestamp.type";
+        let path = format!("{stream}/_mapping?{FILTER}");
+        let found = self.call(Step::ReadWriteIndex, Method::Get, &path, Payload::None).await?;
+        match found.status {
+            404 => Ok(None),
+            200 => {
+                let indices: BTreeMap<String, Value> =
+                    serde_json::from_slice(&found.body).unwrap_or_default();
+                let last = indices.iter().max_by_key(|(name, _)| generation(name));
+                let meta = last.and_then(|(_, index)| index.pointer("/mappings/_meta"));
+                Ok(Some(meta.cloned().unwrap_or_default()))
+            }
+            _ => Err(refused(Step::ReadWriteIndex, &found)),
+        }
+    }
+
+    /// Whether a new data stream of this name would be made by our template.
+    async fn simulate(&self, stream: &str) -> Result<(), InstallError> {
         let path = format!("_index_template/_simulate_index/{stream}");
-        let answer = self.call(Step::Check, Method::Post, &path, Payload::None).await?;
+        let answer = self.call(Step::Simulate, Method::Post, &path, Payload::None).await?;
         if !answer.is_success() {
-            return Err(InstallError::Refused { step: Step::Check, reason: answer.reason() });
+            return Err(refused(Step::Simulate, &answer));
         }
         let simulated: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         match simulated.pointer("/template/mappings/_meta/managed_by").and_then(Value::as_str) {
             Some(template::OWNER) => Ok(()),
-            _ => Err(InstallError::Shadowed { stream }),
+            _ => Err(InstallError::Shadowed { stream: stream.to_owned() }),
         }
     }
 
@@ -271,7 +353,7 @@ impl Target {
         let answer = self.call(step, Method::Put, path, body).await?;
         match answer.is_success() {
             true => Ok(()),
-            false => Err(InstallError::Refused { step, reason: answer.reason() }),
+            false => Err(refused(step, &answer)),
         }
     }
 
@@ -305,6 +387,10 @@ impl Target {
     fn forbidden(&self, step: Step, reason: String) -> InstallError {
         InstallError::Forbidden { step, privilege: step.privilege(self.product), reason }
     }
+}
+
+fn refused(step: Step, answer: &Answer) -> InstallError {
+    InstallError::Refused { step, reason: answer.reason() }
 }
 
 impl From<EngineError> for InstallError {
