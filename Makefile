@@ -39,6 +39,7 @@ test: lint unit instructions e2e e2e-secured test-analysts ## all that CI runs: 
 lint: ## check formatting and lints
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy -p auth0-ecs-fuzz --features target --locked -- -D warnings
 
 # The whole workspace, as for the end-to-end tests: another selection has other features of the same
 # dependencies, and compiles them all again.
@@ -57,9 +58,9 @@ instructions: ## compare the mapping's instruction counts with the committed one
 
 fuzz: ## look for bodies that break what holds for all documents (needs nightly Rust; FUZZ_SECONDS=600)
 	cargo install cargo-fuzz --version 0.13.2 --locked --root .tools
-	mkdir -p shared/fuzz/corpus/documents
-	cd shared && PATH="$(CURDIR)/.tools/bin:$$PATH" cargo +nightly fuzz run \
-		--sanitizer none --debug-assertions documents fuzz/corpus/documents ../events/auth0 -- \
+	mkdir -p shared/ecs/fuzz/corpus/documents
+	cd shared/ecs && PATH="$(CURDIR)/.tools/bin:$$PATH" cargo +nightly fuzz run --features run \
+		--sanitizer none --debug-assertions documents fuzz/corpus/documents ../../events/auth0 -- \
 		-dict=fuzz/json.dict -max_total_time=$(or $(FUZZ_SECONDS),600)
 
 bench: build ## measure the built functions, and write the numbers into docs/performance.md (ARGS=start)

@@ -14,6 +14,8 @@ mod load;
 
 use std::path::Path;
 
+use support::batch::batch;
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let number =
@@ -23,7 +25,7 @@ fn main() {
     let files: Vec<&Path> =
         args.iter().filter(|arg| arg.ends_with(".mmdb")).map(Path::new).collect();
     let mapper = load::mapper(original, files.first().copied(), files.get(1).copied());
-    let body = load::batch(events, bytes);
+    let body = batch(events, bytes);
     let mapped: usize = (0..rounds).map(|_| load::map(&mapper, &body)).sum();
     println!("{events} events of {} bytes, {rounds} rounds: {mapped} bytes", body.len() / events);
 }

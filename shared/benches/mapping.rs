@@ -1,4 +1,4 @@
-//! Times of the mapping, for comparing two versions on one machine: `cargo bench -p auth0-ecs`.
+//! Times of the mapping, for comparing two versions on one machine: `cargo bench -p shared`.
 //! What is promised is counted in instructions instead (`make instructions`).
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
@@ -6,15 +6,16 @@ mod load;
 
 use std::hint::black_box;
 
-use auth0_ecs::user_agent::UserAgents;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use support::batch::{AGENTS, batch};
+use user_agent::UserAgents;
 
 fn batches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("map");
     let mapper = load::mapper(false, None, None);
     for (events, bytes) in [(1, 1_800), (100, 1_800), (5_000, 1_800), (100, 10_000), (10, 100_000)]
     {
-        let body = load::batch(events, bytes);
+        let body = batch(events, bytes);
         group.throughput(Throughput::Bytes(body.len() as u64));
         let id = BenchmarkId::new(format!("{events} events"), format!("{bytes} bytes each"));
         group.bench_with_input(id, &body, |bencher, body| {
@@ -22,7 +23,7 @@ fn batches(criterion: &mut Criterion) {
         });
     }
     let original = load::mapper(true, None, None);
-    let body = load::batch(100, 1_800);
+    let body = batch(100, 1_800);
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("100 events/with event.original", |bencher| {
         bencher.iter(|| load::map(&original, black_box(&body)));
@@ -31,7 +32,7 @@ fn batches(criterion: &mut Criterion) {
 }
 
 fn user_agents(criterion: &mut Criterion) {
-    let agent = load::AGENTS[0].replace("{}", "6");
+    let agent = AGENTS[0].replace("{}", "6");
     let known = UserAgents::new();
     criterion.bench_function("user agent/seen before", |bencher| {
         bencher.iter(|| known.parse(black_box(&agent)));

@@ -11,7 +11,7 @@ use std::io::{self, Write as _};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::Report;
+use crate::delivery::report::Report;
 
 /// The only dimension's values: whose numbers these are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use e2e::events::{json_lines, log_ids};
-use e2e::proxy::Fault;
-use e2e::runtime::InvokeError;
-use e2e::stack::EngineKind;
 use serde_json::{Value, json};
+use support::events::{json_lines, log_ids};
+use support::proxy::Fault;
+use support::runtime::InvokeError;
+use support::stack::EngineKind;
 
 use crate::world::{
     Answer, SHORT, World, deliver, deliver_within, events, poll, post, post_within,

@@ -18,22 +18,20 @@ macro_rules! on_both_engines {
         mod opensearch {
             $(#[tokio::test]
             async fn $test() {
-                super::$test(e2e::stack::EngineKind::OpenSearch).await;
+                super::$test(support::stack::EngineKind::OpenSearch).await;
             })+
         }
 
         mod elasticsearch {
             $(#[tokio::test]
             async fn $test() {
-                super::$test(e2e::stack::EngineKind::Elasticsearch).await;
+                super::$test(support::stack::EngineKind::Elasticsearch).await;
             })+
         }
     };
 }
 
 mod delivery;
-#[path = "../../shared/tests/it/hostile.rs"]
-mod hostile;
 mod mapping;
 mod poller;
 mod rollover;

@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 
 use auth0_ecs::geoip::GeoIp;
-use auth0_ecs::{Document, Input, Mapper, MapperSettings, codes};
+use auth0_ecs::input::types;
+use auth0_ecs::{Document, Input, Mapper, MapperSettings};
 use chrono::Utc;
-use e2e::engine::DataStream;
-use e2e::stack::EngineKind;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use support::engine::DataStream;
+use support::stack::EngineKind;
 
-use crate::hostile::{cases, runner};
+use support::hostile::{cases, runner};
 
 on_both_engines!(
     each_type_is_found_by_its_code_with_its_details,
@@ -29,7 +30,7 @@ async fn each_type_is_found_by_its_code_with_its_details(engine: EngineKind) {
     let details = details();
     let mut events = BTreeMap::new();
     let mut mapped = Vec::new();
-    for log_type in &codes::LOG_TYPES {
+    for log_type in &types::LOG_TYPES {
         for n in 0..EVENTS_PER_TYPE {
             let log_id = format!("90020260314-{}-{n}", log_type.code);
             let details = details.new_tree(&mut runner).unwrap().current();
@@ -59,9 +60,9 @@ async fn each_type_is_found_by_its_code_with_its_details(engine: EngineKind) {
     }}});
     let answer = stream.search(by_code).await;
     let buckets = answer["aggregations"]["codes"]["buckets"].as_array().unwrap();
-    assert_eq!(buckets.len(), codes::LOG_TYPES.len());
+    assert_eq!(buckets.len(), types::LOG_TYPES.len());
     for bucket in buckets {
-        assert!(codes::find(bucket["key"].as_str().unwrap()).is_some());
+        assert!(types::find(bucket["key"].as_str().unwrap()).is_some());
         assert_eq!(bucket["doc_count"], EVENTS_PER_TYPE);
     }
 }

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use e2e::events::{json_lines, log_ids};
-use e2e::proxy::{Fault as EngineFault, Proxy};
-use e2e::runtime::{Function, InvokeError, eventually};
-use e2e::stack::{self, EngineKind};
-use e2e::tenant::Fault;
+use support::events::{json_lines, log_ids};
+use support::proxy::{Fault as EngineFault, Proxy};
+use support::runtime::{Function, InvokeError, eventually};
+use support::stack::{self, EngineKind};
+use support::tenant::Fault;
 
 use crate::world::{SHORT, TIMEOUT, World, deliver, events, poll, poll_within};
 
@@ -292,7 +292,7 @@ async fn a_checkpoint_that_auth0_forgot_is_replaced_by_the_oldest_event_and_repo
 #[tokio::test]
 async fn the_first_run_starts_at_the_initial_interval_and_later_ones_at_the_checkpoint() {
     let world = World::new(EngineKind::OpenSearch).await;
-    let mut old = e2e::events::Events::new(1, chrono::Utc::now() - TimeDelta::hours(3));
+    let mut old = support::events::Events::new(1, chrono::Utc::now() - TimeDelta::hours(3));
     let too_old = old.take(5);
     let mut source = events();
     let recent = source.take(5);
@@ -349,8 +349,8 @@ async fn a_backfill_reads_its_window_and_leaves_the_checkpoint_alone() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.function_with("poller", 1, &[("INITIAL_INTERVAL", "90m")]);
     let hours_ago = |hours| chrono::Utc::now() - TimeDelta::hours(hours);
-    let wanted = e2e::events::Events::new(fastrand::u64(..), hours_ago(6)).take(350);
-    let later = e2e::events::Events::new(fastrand::u64(..), hours_ago(4)).take(30);
+    let wanted = support::events::Events::new(fastrand::u64(..), hours_ago(6)).take(350);
+    let later = support::events::Events::new(fastrand::u64(..), hours_ago(4)).take(30);
     let live = events().take(10);
     world.tenant.add(&[wanted.clone(), later].concat());
     world.tenant.add(&live);

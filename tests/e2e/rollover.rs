@@ -1,9 +1,9 @@
 //! One document an event across rollovers, where the engine itself would take a second copy: `_id`
 //! is unique in one backing index only.
 
-use e2e::events::{json_lines, log_ids};
-use e2e::proxy::Fault;
-use e2e::stack::EngineKind;
+use support::events::{json_lines, log_ids};
+use support::proxy::Fault;
+use support::stack::EngineKind;
 
 use crate::world::{SHORT, World, deliver, deliver_within, events, poll};
 
@@ -55,7 +55,7 @@ async fn new_events_after_a_rollover_cost_no_further_request(kind: EngineKind) {
     let world = World::new(kind).await;
     let webhook = world.webhook();
     // Younger than any index here.
-    let mut source = e2e::events::Events::new(fastrand::u64(..), chrono::Utc::now());
+    let mut source = support::events::Events::new(fastrand::u64(..), chrono::Utc::now());
     deliver(&webhook, json_lines(&source.take(5)).as_bytes()).await;
     deliver(&webhook, json_lines(&source.take(5)).as_bytes()).await;
     let before = world.proxy.requests();

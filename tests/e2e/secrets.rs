@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use auth0_ecs::secrets::{SearchCredentials, SecretError, Secrets, WebhookToken};
-use e2e::aws::{self, create_empty_secret, create_secret, rotate_secret};
-use e2e::events::{json_lines, log_ids};
-use e2e::proxy::{Fault, Proxy};
-use e2e::runtime::gateway_request;
-use e2e::stack::{self, EngineKind};
 use serde_json::json;
+use shared::start::secrets::{SearchCredentials, SecretError, Secrets};
+use shared::start::token::WebhookToken;
+use support::aws::{self, create_empty_secret, create_secret, rotate_secret};
+use support::events::{json_lines, log_ids};
+use support::proxy::{Fault, Proxy};
+use support::runtime::gateway_request;
+use support::stack::{self, EngineKind};
 
 use crate::world::{TOKEN, World, events, poll, post, send};
 

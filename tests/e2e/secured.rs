@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
-use e2e::aws::{self, Queues};
-use e2e::events::{json_lines, log_ids};
-use e2e::runtime::{Function, eventually, gateway_request};
-use e2e::stack::{self, EngineKind};
 use reqwest::{Certificate, Client, Method};
 use serde_json::{Value, json};
+use support::aws::{self, Queues};
+use support::events::{json_lines, log_ids};
+use support::runtime::{Function, eventually, gateway_request};
+use support::stack::{self, EngineKind};
 use tokio::sync::Mutex;
 
 use crate::world::{TOKEN, events};

@@ -8,12 +8,12 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use e2e::aws;
-use e2e::engine::DataStream;
-use e2e::runtime::Function;
-use e2e::stack::{self, EngineKind};
 use reqwest::Method;
 use serde_json::{Value, json};
+use support::aws;
+use support::engine::DataStream;
+use support::runtime::Function;
+use support::stack::{self, EngineKind};
 use tokio::net::TcpListener;
 
 on_both_engines![

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use e2e::engine::DataStream;
-use e2e::events::{json_lines, log_ids};
-use e2e::proxy::Fault;
-use e2e::runtime::{gateway_request, gzip};
-use e2e::stack::EngineKind;
 use serde_json::{Value, json};
+use support::engine::DataStream;
+use support::events::{json_lines, log_ids};
+use support::proxy::Fault;
+use support::runtime::{gateway_request, gzip};
+use support::stack::EngineKind;
 
 use crate::world::{TOKEN, World, deliver, events, poll, post, send};
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use e2e::aws::{self, CheckpointTable, Queues};
-use e2e::engine::DataStream;
-use e2e::events::Events;
-use e2e::proxy::Proxy;
-use e2e::runtime::{Function, InvokeError, gateway_request};
-use e2e::stack::{self, EngineKind};
-use e2e::tenant::Tenant;
 use serde_json::{Value, json};
+use support::aws::{self, CheckpointTable, Queues};
+use support::engine::DataStream;
+use support::events::Events;
+use support::proxy::Proxy;
+use support::runtime::{Function, InvokeError, gateway_request};
+use support::stack::{self, EngineKind};
+use support::tenant::Tenant;
 
 /// The whole `Authorization` value.
 pub(crate) const TOKEN: &str = "Bearer a-token-of-the-tests";

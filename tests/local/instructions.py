@@ -23,7 +23,7 @@ BASELINE = ROOT / "shared/benches/baseline.json"
 # How much more than the baseline fails the check.
 GROWTH = 0.10
 
-BUILD = ["cargo", "bench", "-p", "auth0-ecs", "--bench", "count", "--no-run", "--locked", "--message-format=json"]
+BUILD = ["cargo", "bench", "-p", "shared", "--bench", "count", "--no-run", "--locked", "--message-format=json"]
 
 
 @dataclass(frozen=True)

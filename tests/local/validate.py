@@ -38,7 +38,7 @@ REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 BUCKET = "artifacts"
 
-# Read by the C library (mallopt(3)) instead of shared/src/config.rs.
+# Read by the C library (mallopt(3)) instead of shared/src/start/config.rs.
 GLIBC = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"}
 
 # Actions of which AWS says that they take no resource.
@@ -167,7 +167,7 @@ def own_rules(template):
     grouped = [name for group in grouped for name in group["Parameters"]]
     check(sorted(grouped) == sorted(template["Parameters"]), "the form's groups miss a parameter")
 
-    reader = (ROOT / "shared/src/config.rs").read_text()
+    reader = (ROOT / "shared/src/start/config.rs").read_text()
     for name in FUNCTIONS:
         for variable in resources[name]["Properties"]["Environment"]["Variables"]:
             known = f'"{variable}"' in reader or variable in GLIBC

@@ -6,14 +6,14 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use auth0_ecs::Deadline;
-use auth0_ecs::secrets::{SecretError, Secrets};
 use chrono::{DateTime, Utc};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use shared::retry::Deadline;
+use shared::start::secrets::{SecretError, Secrets};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 

@@ -1,9 +1,9 @@
 //! The backfill order: a payload of the operator's instead of a tick.
 
-use auth0_ecs::metrics::Metrics;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use shared::metrics::Metrics;
 
 use crate::log_id::log_id_at;
 use crate::outcome::PollError;

@@ -7,11 +7,14 @@
 
 use std::time::Duration;
 
-use auth0_ecs::metrics::{Function, Metrics};
-use auth0_ecs::{Backoff, Deadline, Input, Report, ShipFailure, Shipment, Shipper};
+use auth0_ecs::Input;
 use chrono::{DateTime, Utc};
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
+use shared::delivery::report::Report;
+use shared::delivery::ship::{ShipFailure, Shipment, Shipper};
+use shared::metrics::{Function, Metrics};
+use shared::retry::{Backoff, Deadline};
 use tokio::time::{Instant, sleep};
 use tokio::try_join;
 

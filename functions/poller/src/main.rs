@@ -9,11 +9,11 @@ mod outcome;
 mod pace;
 mod page;
 
-use auth0_ecs::Shipper;
-use auth0_ecs::config::PollerConfig;
-use auth0_ecs::http;
-use auth0_ecs::secrets::Secrets;
 use lambda_runtime::{Error, run, service_fn, tracing};
+use shared::delivery::ship::Shipper;
+use shared::start::config::PollerConfig;
+use shared::start::http;
+use shared::start::secrets::Secrets;
 
 use crate::auth0::Auth0;
 use crate::checkpoint::Checkpoints;

@@ -1,8 +1,8 @@
 //! How an invocation ends: its answer, or an error with a stable type.
 
-use auth0_ecs::ShipFailure;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
+use shared::delivery::ship::ShipFailure;
 
 use crate::auth0::Auth0Error;
 use crate::backfill::Progress;

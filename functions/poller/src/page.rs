@@ -1,7 +1,7 @@
 //! One page of logs: the bytes as Auth0 sent them, with the little that the poller has to know of
 //! them. What an event means is the shipper's business.
 
-use auth0_ecs::body;
+use auth0_ecs::input::split;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::Value;
@@ -53,7 +53,7 @@ impl Page {
     /// The events, each as Auth0 sent it; without those that happened after `until`. One without a
     /// date stays: better twice in the engine's hands than not at all.
     pub(crate) fn events(&self, until: Option<DateTime<Utc>>) -> impl Iterator<Item = &[u8]> {
-        body::split(&self.body).filter(move |event| {
+        split::split(&self.body).filter(move |event| {
             let Some(until) = until else { return true };
             Head::of(event).and_then(|head| head.date()).is_none_or(|at| at <= until)
         })
@@ -62,7 +62,7 @@ impl Page {
     /// Whether no later page can hold an event that happened before `until`.
     pub(crate) fn is_past(&self, until: DateTime<Utc>) -> bool {
         let mut dates =
-            body::split(&self.body).filter_map(|event| Head::of(event)?.date()).peekable();
+            split::split(&self.body).filter_map(|event| Head::of(event)?.date()).peekable();
         dates.peek().is_some() && dates.all(|at| at > until + LOGGING_DELAY)
     }
 }

@@ -5,14 +5,15 @@
 
 use std::time::Duration;
 
-use auth0_ecs::config::RedriveConfig;
-use auth0_ecs::metrics::{Function, Metrics};
-use auth0_ecs::queue::{self, Parked};
-use auth0_ecs::{Deadline, Shipment, Shipper, StartError};
 use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::Utc;
 use lambda_runtime::LambdaEvent;
+use shared::delivery::frames::{Parked, read_message};
+use shared::delivery::ship::{Shipment, Shipper, StartError};
+use shared::metrics::{Function, Metrics};
+use shared::retry::Deadline;
+use shared::start::config::RedriveConfig;
 
 /// The time that answering takes.
 const ANSWERING: Duration = Duration::from_secs(2);
@@ -80,7 +81,7 @@ impl Redrive {
 }
 
 fn read(message: &SqsMessage) -> Option<Parked> {
-    match queue::read_message(message.body.as_deref().unwrap_or_default()) {
+    match read_message(message.body.as_deref().unwrap_or_default()) {
         Ok(parked) => Some(parked),
         Err(error) => {
             let id = message.message_id.as_deref().unwrap_or_default();

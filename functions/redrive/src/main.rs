@@ -2,9 +2,9 @@
 
 mod handler;
 
-use auth0_ecs::config::RedriveConfig;
-use auth0_ecs::http;
 use lambda_runtime::{Error, run, service_fn, tracing};
+use shared::start::config::RedriveConfig;
+use shared::start::http;
 
 use crate::handler::Redrive;
 

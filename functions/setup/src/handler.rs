@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use auth0_ecs::Deadline;
 use aws_lambda_events::cloudformation::{
     CloudFormationCustomResourceRequest as Request, CloudFormationCustomResourceResponse as Answer,
     CloudFormationCustomResourceResponseStatus as Status,
 };
 use chrono::Utc;
 use lambda_runtime::{Error, LambdaEvent};
+use shared::retry::Deadline;
 use tracing::{error, info};
 
 use crate::install::install;

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use auth0_ecs::config::{ConfigError, SearchConfig, SetupConfig, SignIn};
-use auth0_ecs::http::{self, NoTls};
-use auth0_ecs::secrets::{SecretError, Secrets};
-use auth0_ecs::template::{self, Lifecycle};
-use auth0_ecs::{
-    Answer, Credentials, Deadline, DetectError, Detected, Engine, EngineError, Method, Payload,
-    Product, Unusable, Version, generation,
-};
+use auth0_ecs::index_template::Product;
+use auth0_ecs::index_template::{self, Lifecycle};
 use serde_json::Value;
+use shared::delivery::rollover::generation;
+use shared::engine::client::{Answer, Engine, EngineError, Method, Payload, Unusable};
+use shared::engine::connection::Credentials;
+use shared::engine::detect::{DetectError, Detected, Version, detect};
+use shared::retry::Deadline;
+use shared::start::config::{ConfigError, SearchConfig, SetupConfig, SignIn};
+use shared::start::http::{self, NoTls};
+use shared::start::secrets::{SecretError, Secrets};
 
 /// The first version with `flat_object`.
 const OLDEST_OPENSEARCH: Version = Version { major: 2, minor: 7 };
@@ -73,7 +75,7 @@ pub(crate) enum InstallError {
     #[error(
         "another index template takes {stream} away from {}: give it a priority below 500 or another \
          pattern (GET _index_template shows them)",
-        template::NAME
+        index_template::NAME
     )]
     Shadowed { stream: String },
     #[error(
@@ -142,7 +144,7 @@ impl fmt::Display for Installed {
         if let Some(version) = self.engine.version {
             write!(f, " {version}")?;
         }
-        write!(f, ": index template {} is installed", template::NAME)?;
+        write!(f, ": index template {} is installed", index_template::NAME)?;
         if !self.constant_keyword {
             write!(f, " (without constant_keyword, which this engine lacks)")?;
         }
@@ -159,7 +161,7 @@ impl fmt::Display for Installed {
             }
         };
         let done = if self.policy_kept { "was there and is kept as it is" } else { "is installed" };
-        write!(f, "; {policy} {} {done}", template::NAME)?;
+        write!(f, "; {policy} {} {done}", index_template::NAME)?;
         self.fmt_stream(f)
     }
 }
@@ -217,7 +219,7 @@ impl Target {
     async fn detect(&mut self) -> Result<Detected, InstallError> {
         let mut pauses = PAUSES.iter();
         let detected = loop {
-            match (self.engine.detect(self.deadline.at_most(CALL)).await, pauses.next()) {
+            match (detect(&self.engine, self.deadline.at_most(CALL)).await, pauses.next()) {
                 (Err(DetectError::Engine(EngineError::Unavailable { .. })), Some(pause)) => {
                     tokio::time::sleep(*pause).await;
                 }
@@ -242,19 +244,22 @@ impl Target {
     /// Gives what the engine has, and whether its policy was there already.
     async fn install_policy(&self, engine: Detected) -> Result<(Lifecycle, bool), InstallError> {
         let (path, policy, lifecycle, otherwise) = match engine.product {
-            Product::OpenSearch => {
-                ("_plugins/_ism/policies", template::ism_policy(), Lifecycle::Ism, Lifecycle::None)
-            }
+            Product::OpenSearch => (
+                "_plugins/_ism/policies",
+                index_template::ism_policy(),
+                Lifecycle::Ism,
+                Lifecycle::None,
+            ),
             Product::Elasticsearch => {
                 let is_old =
                     engine.version.is_some_and(|version| version < FIRST_DATA_STREAM_LIFECYCLE);
                 let otherwise = if is_old { Lifecycle::None } else { Lifecycle::DataStream };
-                ("_ilm/policy", template::ilm_policy(), Lifecycle::Ilm, otherwise)
+                ("_ilm/policy", index_template::ilm_policy(), Lifecycle::Ilm, otherwise)
             }
             Product::ElasticsearchServerless => return Ok((Lifecycle::DataStream, false)),
             Product::OpenSearchServerless => return Ok((Lifecycle::None, false)),
         };
-        let path = format!("{path}/{}", template::NAME);
+        let path = format!("{path}/{}", index_template::NAME);
         let found = self.call(Step::ReadPolicy, Method::Get, &path, Payload::None).await?;
         match found.status {
             200 => Ok((lifecycle, true)),
@@ -274,14 +279,14 @@ impl Target {
         product: Product,
         lifecycle: Lifecycle,
     ) -> Result<bool, InstallError> {
-        let path = format!("_index_template/{}", template::NAME);
-        let body = template::index_template(product, true, lifecycle);
+        let path = format!("_index_template/{}", index_template::NAME);
+        let body = index_template::render(product, true, lifecycle);
         match self.write(Step::WriteTemplate, &path, &body).await {
             Ok(()) => return Ok(true),
             Err(InstallError::Refused { reason, .. }) if reason.contains("constant_keyword") => {}
             Err(error) => return Err(error),
         }
-        let body = template::index_template(product, false, lifecycle);
+        let body = index_template::render(product, false, lifecycle);
         self.write(Step::WriteTemplate, &path, &body).await?;
         Ok(false)
     }
@@ -303,7 +308,7 @@ impl Target {
                 let Some(found) = found.pointer("/data_streams/0") else {
                     return Err(InstallError::NotADataStream { stream: stream.to_owned() });
                 };
-                if found.get("template").and_then(Value::as_str) != Some(template::NAME) {
+                if found.get("template").and_then(Value::as_str) != Some(index_template::NAME) {
                     return Err(InstallError::Shadowed { stream: stream.to_owned() });
                 }
             }
@@ -312,7 +317,7 @@ impl Target {
             400 | 405 => self.simulate(stream).await?,
             _ => return Err(refused(Step::ReadDataStream, &found)),
         }
-        Ok((write_index != template::meta()).then(|| stream.to_owned()))
+        Ok((write_index != index_template::meta()).then(|| stream.to_owned()))
     }
 
     /// `_meta` of the mapping of the stream's write index; `None` where there is no such stream.
@@ -343,7 +348,7 @@ impl Target {
         }
         let simulated: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         match simulated.pointer("/template/mappings/_meta/managed_by").and_then(Value::as_str) {
-            Some(template::OWNER) => Ok(()),
+            Some(index_template::OWNER) => Ok(()),
             _ => Err(InstallError::Shadowed { stream: stream.to_owned() }),
         }
     }

@@ -8,8 +8,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use auth0_ecs::Deadline;
 use lambda_runtime::service_fn;
+use shared::retry::Deadline;
 
 const HELP: &str = "\
 Installs the index template logs-auth0.logs and a lifecycle policy in the engine.

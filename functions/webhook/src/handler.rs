@@ -4,11 +4,7 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use auth0_ecs::config::WebhookConfig;
-use auth0_ecs::metrics::{Function, Metrics};
-use auth0_ecs::queue::{Origin, Queue};
-use auth0_ecs::secrets::{Secrets, WebhookToken};
-use auth0_ecs::{Deadline, Input, NotJson, Report, Shipment, Shipper, StartError};
+use auth0_ecs::Input;
 use aws_config::SdkConfig;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -19,6 +15,15 @@ use lambda_http::http::header::{
 use lambda_http::http::{HeaderValue, Method, Request, StatusCode};
 use lambda_http::{Body, RequestExt as _, Response};
 use serde_json::{Value, json};
+use shared::delivery::frames::Origin;
+use shared::delivery::queue::Queue;
+use shared::delivery::report::Report;
+use shared::delivery::ship::{NotJson, Shipment, Shipper, StartError};
+use shared::metrics::{Function, Metrics};
+use shared::retry::Deadline;
+use shared::start::config::WebhookConfig;
+use shared::start::secrets::Secrets;
+use shared::start::token::WebhookToken;
 
 /// The largest body that is taken as sent, in bytes; behind API Gateway, Lambda's own limit of 6 MB
 /// comes first.

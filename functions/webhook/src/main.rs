@@ -4,15 +4,15 @@ mod handler;
 
 use std::cell::Cell;
 
-use auth0_ecs::config::WebhookConfig;
-use auth0_ecs::envelope::take_body;
-use auth0_ecs::http;
+use auth0_ecs::input::gateway::take_body;
 use bytes::Bytes;
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_http::lambda_runtime::tower::util::MapRequestLayer;
 use lambda_http::lambda_runtime::{LambdaInvocation, Runtime, layers};
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Error, LambdaEvent, Request, RequestExt as _, service_fn, tracing};
+use shared::start::config::WebhookConfig;
+use shared::start::http;
 
 use crate::handler::Webhook;
 

@@ -17,9 +17,6 @@
 )]
 
 mod instructions;
-#[expect(dead_code, reason = "the mapping alone is another benchmark's matter")]
-#[path = "../../../shared/benches/load/mod.rs"]
-mod load;
 mod memory;
 mod pace;
 mod process;
@@ -30,8 +27,8 @@ mod world;
 use std::io::Write as _;
 use std::sync::Mutex;
 
-use e2e::stack;
 use serde_json::Value;
+use support::stack;
 
 use crate::world::World;
 

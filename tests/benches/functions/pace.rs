@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::runtime::Function;
 use serde_json::json;
+use support::runtime::Function;
 
 use crate::process::cpu;
 use crate::start::milliseconds;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::runtime::{Function, eventually};
+use support::runtime::{Function, eventually};
 
 /// Memory that a process has, in kB.
 #[derive(Clone, Copy, Debug)]

@@ -7,15 +7,16 @@
 use std::time::{Duration, Instant};
 
 use auth0_ecs::geoip::GeoIp;
-use auth0_ecs::{Input, Mapper, MapperSettings, body};
+use auth0_ecs::input::split;
+use auth0_ecs::{Input, Mapper, MapperSettings};
 use bytes::Bytes;
 use chrono::Utc;
-use e2e::engine::DataStream;
-use e2e::runtime::Function;
-use e2e::stack;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use support::engine::DataStream;
+use support::runtime::Function;
+use support::stack;
 
 use crate::process::cpu;
 use crate::start::milliseconds;
@@ -227,7 +228,7 @@ async fn count(stream: &DataStream) -> u64 {
 /// The documents of these lines, ready to be posted.
 fn bulk(mapper: &Mapper, lines: &[u8]) -> Vec<u8> {
     let mut bulk = Vec::new();
-    for piece in body::split(lines) {
+    for piece in split::split(lines) {
         let mut text = Vec::new();
         let document = mapper.document(piece, Input::HttpEndpoint, Utc::now(), &mut text);
         let action = json!({ "create": { "_id": document.id } });

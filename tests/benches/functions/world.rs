@@ -8,15 +8,15 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use e2e::aws::{self, CheckpointTable, Queues};
-use e2e::engine::DataStream;
-use e2e::events::Events;
-use e2e::runtime::{Function, gateway_request, gzip};
-use e2e::stack::{self, EngineKind};
-use e2e::tenant::Tenant;
 use serde_json::{Value, json};
+use support::aws::{self, CheckpointTable, Queues};
+use support::engine::DataStream;
+use support::events::Events;
+use support::runtime::{Function, gateway_request, gzip};
+use support::stack::{self, EngineKind};
+use support::tenant::Tenant;
 
-use crate::load;
+use support::batch;
 
 /// The whole `Authorization` value.
 const TOKEN: &str = "Bearer a-token-of-the-benchmark";
@@ -129,7 +129,7 @@ impl World {
     /// JSON lines of so many new events, which happened just now.
     pub(crate) fn batch(&self, events: usize) -> Vec<u8> {
         let batch = self.batches.replace(self.batches.get() + 1);
-        let body = String::from_utf8(load::batch(events, EVENT)).expect("JSON is UTF-8");
+        let body = String::from_utf8(batch::batch(events, EVENT)).expect("JSON is UTF-8");
         // The generator's ids differ within a batch, and all its events are of one day.
         let minute = Utc::now().format("%Y-%m-%dT%H:%M").to_string();
         body.replace("\"log_id\":\"900202611220306", &format!("\"log_id\":\"90020261{batch:07}"))

@@ -1,0 +1,255 @@
+use serde_json::{Value, json};
+
+use super::document::*;
+use crate::geoip::GeoIp;
+use crate::input::Input;
+use chrono::DateTime;
+
+fn mapper() -> Mapper {
+    let settings = MapperSettings {
+        namespace: "test",
+        tags: &["production".to_owned()],
+        preserve_original_event: false,
+        agent_name: "webhook",
+        ephemeral_id: "1",
+    };
+    Mapper::new(&settings, GeoIp::open(None, None).unwrap())
+}
+
+fn mapped_text(event: &str) -> (Value, Document) {
+    let mut out = Vec::new();
+    let received = DateTime::from_timestamp(1_750_000_000, 0).unwrap();
+    let document = mapper().document(event.as_bytes(), Input::HttpEndpoint, received, &mut out);
+    (serde_json::from_slice(&out).unwrap(), document)
+}
+
+/// The document of an event with these members in its data.
+fn mapped(mut data: Value) -> Value {
+    data["log_id"] = json!("900");
+    data["date"] = json!("2026-03-14T10:05:13.013Z");
+    let (document, found) = mapped_text(&json!({"log_id": "900", "data": data}).to_string());
+    assert_eq!(found.id, "900");
+    document
+}
+
+fn data(document: &Value) -> &Value {
+    &document["auth0"]["logs"]["data"]
+}
+
+#[test]
+fn login_times_are_read_in_every_form_of_number() {
+    for (number, date) in [
+        ("1773482703200", Some("2026-03-14T10:05:03.200Z")),
+        ("1.7734827032e12", Some("2026-03-14T10:05:03.200Z")),
+        ("1773482703200.9", Some("2026-03-14T10:05:03.200Z")),
+        ("\"1773482703200\"", Some("2026-03-14T10:05:03.200Z")),
+        ("1e30", None),
+        ("253402300800000", None),
+        ("\"yesterday\"", None),
+        ("{\"a\":1}", None),
+    ] {
+        let details = format!("{{\"initiatedAt\":{number},\"stats\":{{\"loginsCount\":7}}}}");
+        let (document, _) = mapped_text(&format!(
+            "{{\"log_id\":\"900\",\"type\":\"s\",\"date\":\"2026-03-14T10:05:13Z\",\
+             \"details\":{details}}}"
+        ));
+        let login = &data(&document)["login"];
+        assert_eq!(login.get("initiatedAt").and_then(Value::as_str), date, "{number}");
+        assert_eq!(login["stats"]["loginsCount"], 7);
+    }
+}
+
+#[test]
+fn login_is_for_successful_logins_with_something_to_tell() {
+    let details = json!({"completedAt": 1_773_482_703_200_i64, "elapsedTime": 12});
+    let failed = mapped(json!({"type": "f", "details": details}));
+    assert!(data(&failed).get("login").is_none());
+    let login = mapped(json!({"type": "s", "details": details}));
+    assert_eq!(
+        data(&login)["login"],
+        json!({"completedAt": "2026-03-14T10:05:03.200Z", "elapsedTime": 12})
+    );
+    assert!(data(&mapped(json!({"type": "s", "details": {"a": 1}}))).get("login").is_none());
+}
+
+#[test]
+fn location_info_is_the_place_where_no_file_tells_it() {
+    let info = json!({
+        "country_code": "SE", "country_code3": "SWE", "country_name": "Sweden",
+        "city_name": "Linköping", "latitude": "58.4167", "longitude": 15.6167,
+        "time_zone": "Europe/Stockholm", "continent_code": "EU",
+    });
+    let document = mapped(json!({"type": "s", "ip": "89.160.20.112", "location_info": info}));
+    assert_eq!(
+        document["source"],
+        json!({"ip": "89.160.20.112", "geo": {
+            "city_name": "Linköping", "continent_name": "Europe", "country_iso_code": "SE",
+            "country_name": "Sweden", "timezone": "Europe/Stockholm",
+            "location": {"lat": 58.4167, "lon": 15.6167},
+        }})
+    );
+    assert_eq!(data(&document)["location_info"], info);
+    let wrong = json!({"latitude": 91, "longitude": "x", "continent_code": "XX"});
+    assert!(mapped(json!({"type": "s", "location_info": wrong})).get("source").is_none());
+}
+
+#[test]
+fn a_user_name_that_is_an_address_has_email_and_domain_too() {
+    let user = |name: &str| mapped(json!({"user_name": name, "user_id": "auth0|1"}))["user"].take();
+    assert_eq!(
+        user("Anna.Berg@mail.example.com"),
+        json!({"id": "auth0|1", "name": "Anna.Berg@mail.example.com",
+            "email": "Anna.Berg@mail.example.com", "domain": "mail.example.com"})
+    );
+    for name in ["anna", "anna@", "@example.com", "anna@localhost", "a b@example.com", "a@b..c"] {
+        assert_eq!(user(name), json!({"id": "auth0|1", "name": name}));
+    }
+}
+
+#[test]
+fn related_names_each_user_and_address_once() {
+    let both = mapped(json!({"user_name": "anna", "user_id": "auth0|1", "ip": "81.2.69.143",
+        "client_ip": "2a02:cf40::1"}));
+    assert_eq!(
+        both["related"],
+        json!({"ip": ["81.2.69.143", "2a02:cf40::1"], "user": ["anna", "auth0|1"]})
+    );
+    assert_eq!(both["client"]["ip"], "2a02:cf40::1");
+    assert_eq!(both["network"]["type"], "ipv4");
+    let same = mapped(json!({"user_name": "anna", "user_id": "anna", "ip": "81.2.69.143",
+        "client_ip": "81.2.69.143"}));
+    assert_eq!(same["related"], json!({"ip": ["81.2.69.143"], "user": ["anna"]}));
+    assert!(mapped(json!({"type": "fn"})).get("related").is_none());
+}
+
+#[test]
+fn a_bad_address_is_text_beside_the_field() {
+    let document = mapped(json!({"ip": "81.2.69.143, 10.0.0.1", "client_ip": "unknown"}));
+    assert_eq!(document["source"], json!({"address": "81.2.69.143, 10.0.0.1"}));
+    assert_eq!(data(&document)["client_ip"], "unknown");
+    assert!(document.get("client").is_none() && document.get("network").is_none());
+    let message = document["error"]["message"].as_str().unwrap();
+    assert_eq!(message, "an address was no IP address and is kept as text");
+    assert!(document["tags"].as_array().unwrap().contains(&json!("mapping_adjusted")));
+    assert!(document["event"]["original"].as_str().unwrap().contains("81.2.69.143, 10"));
+}
+
+#[test]
+fn organization_fingerprints_and_traces_have_their_ecs_fields() {
+    let document = mapped(json!({
+        "organization_id": "org_1", "organization_name": "nordic-retail",
+        "security_context": {"ja3": "772b", "ja4": "t13d"},
+        "references": {"trace_id": "4bf9", "correlation_id": "c"},
+    }));
+    assert_eq!(document["organization"], json!({"id": "org_1", "name": "nordic-retail"}));
+    assert_eq!(document["tls"]["client"]["ja3"], "772b");
+    assert_eq!(document["auth0"]["logs"]["ja4"], "t13d");
+    assert_eq!(document["trace"]["id"], "4bf9");
+}
+
+#[test]
+fn what_analysts_group_by_is_copied_out_of_details() {
+    let document = mapped(json!({"type": "sertft", "details": {
+        "familyId": "f1", "session_id": "s1", "device_id": "d1",
+        "body": {"grant_type": "refresh_token"}, "transaction": {"id": "t1"},
+        "request": {"method": "patch", "path": "/api/v2/users"},
+        "response": {"statusCode": "204"}, "error": {"type": "invalid_grant"},
+    }}));
+    let logs = &document["auth0"]["logs"];
+    for (name, value) in [
+        ("family_id", "f1"),
+        ("session_id", "s1"),
+        ("device_id", "d1"),
+        ("grant_type", "refresh_token"),
+        ("transaction_id", "t1"),
+    ] {
+        assert_eq!(logs[name], value, "{name}");
+    }
+    let http = json!({"request": {"method": "patch"}, "response": {"status_code": 204}});
+    assert_eq!(document["http"], http);
+    assert_eq!(document["url"]["path"], "/api/v2/users");
+    assert_eq!(document["error"], json!({"type": "invalid_grant"}));
+    assert_eq!(document["log"]["level"], "error");
+}
+
+#[test]
+fn a_code_that_is_not_in_the_table_is_an_event_all_the_same() {
+    let (document, found) =
+        mapped_text(r#"{"log_id":"900","type":"brand_new","date":"2026-03-14T10:05:13Z"}"#);
+    assert_eq!(found.kind, Kind::UnknownType);
+    assert_eq!(document["event"]["action"], "unknown-brand_new");
+    assert_eq!(document["event"]["type"], json!(["info"]));
+    assert_eq!(document["event"]["outcome"], "unknown");
+    let expected = json!({"type": "brand_new", "type_id": "brand_new",
+        "date": "2026-03-14T10:05:13.000Z"});
+    assert_eq!(data(&document), &expected);
+    assert_eq!(document["tags"], json!(["forwarded", "auth0-logstream", "production"]));
+}
+
+#[test]
+fn what_is_no_event_keeps_its_text_and_the_log_id_that_can_be_seen() {
+    let cut = r#"{"log_id": "90020260314", "data": {"type": "s", "desc"#;
+    let (document, found) = mapped_text(cut);
+    assert_eq!(found.kind, Kind::NotJson);
+    assert_eq!(found.date, None);
+    assert_ne!(found.id, "90020260314", "the event may yet come whole");
+    assert_eq!(data(&document)["log_id"], "90020260314");
+    assert_eq!(document["event"]["id"], found.id);
+    assert_eq!(document["event"]["kind"], "pipeline_error");
+    assert_eq!(document["event"]["original"], cut);
+    assert_eq!(document["@timestamp"], "2025-06-15T15:06:40.000Z");
+    assert!(document["error"]["message"].as_str().unwrap().starts_with("not valid JSON: "));
+
+    for (text, kind) in [
+        ("[1]", Kind::Broken),
+        ("{\"a\":1}", Kind::Broken),
+        ("\"\\ud800\"", Kind::Broken),
+        ("nonsense", Kind::NotJson),
+    ] {
+        let (document, found) = mapped_text(text);
+        assert_eq!(found.kind, kind, "{text}");
+        assert_eq!(document["event"]["original"], text);
+        assert!(document.get("auth0").is_none());
+    }
+}
+
+#[test]
+fn a_refused_event_keeps_id_date_and_the_engines_reason() {
+    let raw = br#"{"log_id":"900","data":{"type":"s","date":"2026-03-14T10:05:13Z"}}"#;
+    let mapper = mapper();
+    let received = DateTime::from_timestamp(1_750_000_000, 0).unwrap();
+    let mut out = Vec::new();
+    let refused = mapper.document(raw, Input::HttpEndpoint, received, &mut out);
+    out.clear();
+    let kept =
+        mapper.refused_document(raw, &refused, "illegal", Input::HttpEndpoint, received, &mut out);
+    assert_eq!(kept, refused);
+    let document: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(document["@timestamp"], "2026-03-14T10:05:13.000Z");
+    assert_eq!(document["event"]["id"], "900");
+    assert_eq!(document["error"]["message"], "illegal");
+    assert_eq!(document["event"]["original"].as_str().unwrap().as_bytes(), raw);
+}
+
+#[test]
+fn an_id_that_cannot_be_one_is_derived_the_same_way_each_time() {
+    let long = "x".repeat(513);
+    let with_id = |id: &Value| json!({"log_id": id, "data": {"type": "s"}}).to_string();
+    let mut seen = Vec::new();
+    let unusable = [json!({"$oid": "1"}), json!(["1"]), json!(" "), json!(true), Value::Null];
+    for id in unusable.into_iter().chain([json!(long)]) {
+        let (document, first) = mapped_text(&with_id(&id));
+        let (_, second) = mapped_text(&with_id(&id));
+        assert_eq!(first, second);
+        assert!(first.id.starts_with("sha256-") && !seen.contains(&first.id), "{id}");
+        assert!(document["error"]["message"].as_str().unwrap().contains("id was derived"));
+        seen.push(first.id);
+    }
+    let other = |id: &str| format!(r#"{{"log_id":"{id}","type":"f"}}"#);
+    assert!(!seen.contains(&mapped_text(&other(" ")).1.id), "a blank tells no events apart");
+    assert!(seen.contains(&mapped_text(&other(&long)).1.id), "a long id does");
+    let (document, _) = mapped_text(&with_id(&json!(long)));
+    assert_eq!(data(&document)["log_id"], long);
+    assert_eq!(mapped_text(&with_id(&json!(900))).1.id, "900");
+    assert_eq!(mapped_text(&with_id(&json!("y".repeat(512)))).1.id, "y".repeat(512));
+}

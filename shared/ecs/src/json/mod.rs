@@ -1,0 +1,9 @@
+//! JSON text, read and written without a tree in between.
+
+pub(crate) mod change;
+pub(crate) mod lex;
+pub(crate) mod repair;
+pub(crate) mod sanitize;
+pub(crate) mod text;
+
+pub use text::write_str;

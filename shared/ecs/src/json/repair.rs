@@ -1,0 +1,120 @@
+//! Nearly JSON → JSON: what a sender's encoding or nesting broke is put right, so that the event can
+//! be read. Only for events that could not be read as they came.
+
+use crate::json::lex::code_unit;
+use crate::json::write_str;
+
+/// Nesting beyond which [`repair`] writes a value as a string; what is left fits any parser.
+const REPAIR_DEPTH: usize = 100;
+
+/// Makes JSON of what is nearly JSON, in one pass that keeps no stack: bytes that are no UTF-8 and
+/// lone surrogates become U+FFFD, control characters in strings are escaped, and values nested too
+/// deep for any parser become strings. What is wrong otherwise stays so.
+pub(crate) fn repair(raw: &[u8]) -> String {
+    let text = String::from_utf8_lossy(raw);
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text.as_ref();
+    let mut depth = 0_usize;
+    while let Some(next) = rest.chars().next() {
+        match next {
+            '"' => rest = repair_string(rest, &mut out),
+            '{' | '[' if depth == REPAIR_DEPTH => {
+                let end = container_end(rest);
+                let (container, after) = rest.split_at(end);
+                let mut token = Vec::with_capacity(container.len() + 16);
+                write_str(&mut token, container);
+                out.push_str(&String::from_utf8_lossy(&token));
+                rest = after;
+            }
+            _ => {
+                match next {
+                    '{' | '[' => depth += 1,
+                    '}' | ']' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                out.push(next);
+                rest = rest.get(next.len_utf8()..).unwrap_or_default();
+            }
+        }
+    }
+    out
+}
+
+/// Copies the string that `text` begins with, put right, and gives what follows it.
+fn repair_string<'t>(text: &'t str, out: &mut String) -> &'t str {
+    out.push('"');
+    let mut rest = text.get(1..).unwrap_or_default();
+    loop {
+        let Some(next) = rest.chars().next() else { return rest };
+        let mut taken = next.len_utf8();
+        match next {
+            '"' => {
+                out.push('"');
+                return rest.get(1..).unwrap_or_default();
+            }
+            '\\' => match code_unit(rest) {
+                Some(0xD800..=0xDBFF) => {
+                    let low = rest.get(6..).and_then(code_unit);
+                    if matches!(low, Some(0xDC00..=0xDFFF)) {
+                        taken = 12;
+                        out.push_str(rest.get(..taken).unwrap_or_default());
+                    } else {
+                        taken = 6;
+                        out.push('\u{fffd}');
+                    }
+                }
+                Some(0xDC00..=0xDFFF) => {
+                    taken = 6;
+                    out.push('\u{fffd}');
+                }
+                _ => {
+                    // The escaped character goes along, so that an escaped quote ends nothing.
+                    taken += rest.chars().nth(1).map_or(0, char::len_utf8);
+                    out.push_str(rest.get(..taken).unwrap_or_default());
+                }
+            },
+            control if control < ' ' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(control)));
+            }
+            other => out.push(other),
+        }
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+}
+
+/// The index behind the container that `text` begins with, or the text's end.
+fn container_end(text: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut in_string = false;
+    let mut escaped = false;
+    for (index, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => {
+                depth -= 1;
+                if depth == 0 {
+                    return index + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repair_gives_json_of_broken_unicode() {
+        let raw = b"{\"a\":\"\xff\",\"b\":\"\\ud800\",\"c\":\"\\ude00x\",\"d\":\"\\ud83d\\ude00\",\"e\\\"\":\"\t\"}";
+        let value: serde_json::Value = serde_json::from_str(&repair(raw)).unwrap();
+        let expected = serde_json::json!({"a": "\u{fffd}", "b": "\u{fffd}", "c": "\u{fffd}x",
+            "d": "\u{1f600}", "e\"": "\t"});
+        assert_eq!(value, expected);
+    }
+}

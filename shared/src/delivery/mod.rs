@@ -1,0 +1,9 @@
+//! Documents → engine or queue.
+
+pub mod bulk;
+pub mod frames;
+pub mod queue;
+pub mod report;
+pub mod rollover;
+pub mod ship;
+mod verdict;

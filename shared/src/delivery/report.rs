@@ -1,0 +1,50 @@
+//! What became of a body's events, in numbers.
+
+use auth0_ecs::{Document, Kind};
+use chrono::{DateTime, Utc};
+
+/// What became of a body's events. `stored + duplicates + rejected + dead_lettered` plus the length
+/// of [`Shipment::unwritten`](super::ship::Shipment::unwritten) is `received`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Events (and broken pieces) found in the body.
+    pub received: usize,
+    /// Documents that the engine acknowledged as new.
+    pub stored: usize,
+    /// Documents that the engine had already.
+    pub duplicates: usize,
+    /// Broken or refused events that are kept as error documents.
+    pub rejected: usize,
+    /// Events that the engine refused even as error documents; they are in the dead-letter queue.
+    pub dead_lettered: usize,
+    /// Events of a type that the table does not know.
+    pub unknown_types: usize,
+    /// Seconds between the oldest stored event's date and its storing.
+    pub lag_seconds: Option<i64>,
+}
+
+impl Report {
+    /// Counts a document that the engine has; `new` if it had it not before.
+    pub(crate) fn count(&mut self, document: &Document, new: bool, now: DateTime<Utc>) {
+        match document.kind {
+            Kind::Broken | Kind::NotJson => {
+                self.rejected += 1;
+                return;
+            }
+            Kind::UnknownType => {
+                tracing::warn!(id = document.id, "an event's type is not in the table");
+                self.unknown_types += 1;
+            }
+            Kind::Event => {}
+        }
+        if !new {
+            self.duplicates += 1;
+            return;
+        }
+        self.stored += 1;
+        if let Some(date) = document.date {
+            let lag = (now - date).num_seconds().max(0);
+            self.lag_seconds = self.lag_seconds.max(Some(lag));
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! One request to the engine, OpenSearch or Elasticsearch: sign-in, certificate, time limit.
+//!
+//! What a request means is the caller's business. An answer of any status but 401 is handed back as it
+//! is; what is no answer is an [`EngineError`], whose text names the host and the cause, and never a
+//! credential.
+
+use std::fmt;
+
+use bytes::Bytes;
+use opensearch::cert::{Certificate, CertificateValidation};
+use opensearch::http::headers::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
+use opensearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+
+pub use opensearch::http::Method;
+
+use super::connection::Credentials;
+use crate::retry::Deadline;
+use crate::start::config::SearchConfig;
+
+/// Why there is no answer to go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// 401: the credentials are wrong, or there are none and the engine wants some.
+    #[error("{host} did not accept the credentials (HTTP 401)")]
+    Unauthorized {
+        /// Host and port.
+        host: String,
+    },
+    /// No connection, no answer in time, or an answer that broke off.
+    #[error("no answer from {host}: {reason}")]
+    Unavailable {
+        /// Host and port.
+        host: String,
+        /// The cause, for a human.
+        reason: String,
+    },
+}
+
+/// The settings and credentials do not make a client.
+#[derive(Debug, thiserror::Error)]
+#[error("the engine's client cannot be set up: {0}")]
+pub struct Unusable(String);
+
+/// What a request carries.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// No body.
+    None,
+    /// One JSON value.
+    Json(Bytes),
+    /// JSON lines, for `_bulk`.
+    Ndjson {
+        /// The lines, the last one ended too; compressed already where `gzip` is set.
+        bytes: Bytes,
+        /// Whether `bytes` is gzip.
+        gzip: bool,
+    },
+}
+
+/// What the engine answered, be it good or bad.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status, never 401.
+    pub status: u16,
+    /// The body, complete as far as HTTP can tell.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Whether the status is one of success.
+    #[must_use]
+    pub const fn is_success(&self) -> bool {
+        self.status >= 200 && self.status < 300
+    }
+
+    /// What the engine says is wrong, for a human: its own words where it has some, else the status.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        // The innermost cause says most. The gateway of Amazon's domains has a form of its own.
+        let mut error = body.get("error").unwrap_or(&Value::Null);
+        while let Some(cause) = error.get("caused_by") {
+            error = cause;
+        }
+        let words = [error.get("reason"), Some(error), body.get("message"), body.get("Message")];
+        match words.into_iter().flatten().find_map(Value::as_str) {
+            Some(words) => words.chars().take(MAX_REASON).collect(),
+            None => format!("HTTP status {}", self.status),
+        }
+    }
+}
+
+/// Characters of the engine's words; it may repeat the request in them.
+const MAX_REASON: usize = 500;
+
+/// A client for one engine; cheap to clone, keeps its connections open.
+#[derive(Clone)]
+pub struct Engine {
+    transport: Transport,
+    pub(super) host: String,
+    pub(super) is_aoss: bool,
+}
+
+impl fmt::Debug for Engine {
+    /// The transport would print its headers and credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// A client for the engine at `config.endpoint`. Nothing is sent yet. `config.sign_in` only says
+    /// where `credentials` were to come from; they are used as given.
+    ///
+    /// # Errors
+    /// Where the certificate is unusable, the API key cannot be a header, or the AWS configuration
+    /// has no region.
+    pub fn new(config: &SearchConfig, credentials: Credentials) -> Result<Self, Unusable> {
+        let is_aoss =
+            matches!(&credentials, Credentials::SigV4 { service, .. } if service == "aoss");
+        let pool = SingleNodeConnectionPool::new(config.endpoint.clone());
+        let mut builder = TransportBuilder::new(pool);
+        if let Some(pem) = &config.ca_certificate {
+            let chain = Certificate::from_pem(pem.as_bytes())
+                .map_err(|error| Unusable(format!("SEARCH_CA_CERTIFICATE: {error}")))?;
+            builder = builder.cert_validation(CertificateValidation::Full(chain));
+        }
+        builder = match credentials {
+            Credentials::None => builder,
+            Credentials::Basic { username, password } => {
+                let password = password.expose_secret().to_owned();
+                builder.auth(opensearch::auth::Credentials::Basic(username, password))
+            }
+            Credentials::ApiKey(key) => {
+                // The crate's own form takes id and key apart; engines hand out the encoded form.
+                let mut value = HeaderValue::from_str(&format!("ApiKey {}", key.expose_secret()))
+                    .map_err(|_| {
+                    Unusable("the API key cannot be a header's value".to_owned())
+                })?;
+                value.set_sensitive(true);
+                builder.header(AUTHORIZATION, value)
+            }
+            Credentials::SigV4 { service, aws } => {
+                let credentials = opensearch::auth::Credentials::try_from(&*aws)
+                    .map_err(|error| Unusable(error.to_string()))?;
+                builder.auth(credentials).service_name(&service)
+            }
+        };
+        let transport = builder.build().map_err(|error| Unusable(error.to_string()))?;
+        let host = config.endpoint.host_str().unwrap_or_default();
+        let host = match config.endpoint.port_or_known_default() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        Ok(Self { transport, host, is_aoss })
+    }
+
+    /// Sends one request to `path` (which may have a query) and waits for the whole answer until
+    /// `deadline` at the latest. Nothing is repeated here.
+    ///
+    /// # Errors
+    /// [`EngineError::Unauthorized`] at a 401, [`EngineError::Unavailable`] without an answer.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        payload: Payload,
+        deadline: Deadline,
+    ) -> Result<Answer, EngineError> {
+        self.exchange(method, path, payload, deadline).await.map(|(answer, _)| answer)
+    }
+
+    pub(super) async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        payload: Payload,
+        deadline: Deadline,
+    ) -> Result<(Answer, HeaderMap), EngineError> {
+        let mut headers = HeaderMap::new();
+        // An answer to `_bulk` is a twentieth of its request. Left to itself, the crate asks for it compressed,
+        // which costs the engine more than it saves (docs/decisions.md).
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let body = match payload {
+            Payload::None => None,
+            Payload::Json(bytes) => Some(bytes),
+            Payload::Ndjson { bytes, gzip } => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+                if gzip {
+                    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                }
+                Some(bytes)
+            }
+        };
+        let exchange = async {
+            let response =
+                self.transport.send(method, path, headers, None::<&()>, body, None).await?;
+            let status = response.status_code().as_u16();
+            let headers = response.headers().clone();
+            let body = response.bytes().await?;
+            Ok::<_, opensearch::Error>((Answer { status, body }, headers))
+        };
+        // Around all of it, signing and reading the body too, which the crate's own limit is not.
+        match tokio::time::timeout_at(deadline.instant(), exchange).await {
+            Ok(Ok((answer, _))) if answer.status == 401 => {
+                Err(EngineError::Unauthorized { host: self.host.clone() })
+            }
+            Ok(Ok(answered)) => Ok(answered),
+            Ok(Err(error)) => Err(self.unavailable(root_cause(&error))),
+            Err(_) => Err(self.unavailable("the time for it has run out".to_owned())),
+        }
+    }
+
+    fn unavailable(&self, reason: String) -> EngineError {
+        EngineError::Unavailable { host: self.host.clone(), reason }
+    }
+}
+
+/// The innermost error: the outer ones repeat the URL and say only that sending failed.
+fn root_cause(error: &opensearch::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use aws_config::SdkConfig;
+    use aws_sdk_sqs::config::SharedCredentialsProvider;
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::routing::any;
+    use opensearch::http::StatusCode;
+    use serde_json::json;
+    use tokio::net::TcpListener;
+    use url::Url;
+
+    use super::*;
+    use crate::start::config::SignIn;
+
+    /// An engine that answers 200 with the request's method, target and headers, one a line.
+    async fn echo() -> Url {
+        serve(any(|request: Request| async move {
+            let mut seen = format!("{} {}\n", request.method(), request.uri());
+            for (name, value) in request.headers() {
+                seen += &format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()));
+            }
+            seen
+        }))
+        .await
+    }
+
+    async fn serve(handler: axum::routing::MethodRouter) -> Url {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await });
+        Url::parse(&url).unwrap()
+    }
+
+    fn engine(endpoint: Url, credentials: Credentials) -> Engine {
+        let config =
+            SearchConfig { endpoint, sign_in: SignIn::None, ca_certificate: None, gzip: true };
+        Engine::new(&config, credentials).unwrap()
+    }
+
+    async fn get(engine: &Engine, payload: Payload) -> Result<String, EngineError> {
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let answer = engine.send(Method::Post, "/a/_bulk?b=c", payload, deadline).await?;
+        Ok(String::from_utf8(answer.body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn each_sign_in_sends_its_own_header() {
+        let url = echo().await;
+        let basic = Credentials::Basic { username: "writer".into(), password: "pass".into() };
+        for (credentials, header) in [
+            (basic, "authorization: Basic d3JpdGVyOnBhc3M=\n"),
+            (Credentials::ApiKey("aWQ6a2V5".into()), "authorization: ApiKey aWQ6a2V5\n"),
+        ] {
+            let engine = engine(url.clone(), credentials);
+            let seen = get(&engine, Payload::None).await.unwrap();
+            assert!(seen.starts_with("POST /a/_bulk?b=c\n"), "{seen}");
+            assert!(seen.contains(header), "{seen}");
+            assert!(!format!("{engine:?}").contains("a2V5"), "{engine:?}");
+        }
+        let seen = get(&engine(url, Credentials::None), Payload::None).await.unwrap();
+        assert!(!seen.contains("authorization"), "{seen}");
+    }
+
+    #[tokio::test]
+    async fn sigv4_signs_for_the_service_and_region() {
+        let keys = aws_sdk_sqs::config::Credentials::new("id", "key", None, None, "test");
+        let aws = SdkConfig::builder()
+            .region(aws_config::Region::new("eu-west-1"))
+            .credentials_provider(SharedCredentialsProvider::new(keys))
+            .build();
+        let credentials = Credentials::SigV4 { service: "aoss".into(), aws: Box::new(aws) };
+        let engine = engine(echo().await, credentials);
+        let seen = get(&engine, Payload::Json(Bytes::from_static(b"{}"))).await.unwrap();
+        assert!(seen.contains("/eu-west-1/aoss/aws4_request"), "{seen}");
+        assert!(seen.contains("x-amz-content-sha256: "), "{seen}");
+    }
+
+    #[tokio::test]
+    async fn lines_say_what_they_are() {
+        let engine = engine(echo().await, Credentials::None);
+        for gzip in [true, false] {
+            let bytes = Bytes::from_static(b"x");
+            let seen = get(&engine, Payload::Ndjson { bytes, gzip }).await.unwrap();
+            assert!(seen.contains("content-type: application/x-ndjson\n"), "{seen}");
+            assert_eq!(seen.contains("content-encoding: gzip\n"), gzip, "{seen}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_401_is_unauthorized_and_a_403_an_answer() {
+        let refuse = |status: StatusCode| any(move || async move { (status, "why") });
+        let url = serve(refuse(StatusCode::UNAUTHORIZED)).await;
+        let error = get(&engine(url, Credentials::None), Payload::None).await.unwrap_err();
+        assert!(matches!(error, EngineError::Unauthorized { .. }), "{error}");
+        let url = serve(refuse(StatusCode::FORBIDDEN)).await;
+        assert_eq!(get(&engine(url, Credentials::None), Payload::None).await.unwrap(), "why");
+    }
+
+    #[test]
+    fn the_innermost_cause_is_the_reason() {
+        let reason = |body: Value| Answer { status: 400, body: body.to_string().into() }.reason();
+        let nested =
+            json!({"error": {"reason": "invalid", "caused_by": {"reason": "no such type"}}});
+        assert_eq!(reason(nested), "no such type");
+        assert_eq!(reason(json!({"error": "no handler found"})), "no handler found");
+        assert_eq!(
+            reason(json!({"Message": "User: x is not authorized"})),
+            "User: x is not authorized"
+        );
+        assert_eq!(reason(json!([])), "HTTP status 400");
+    }
+
+    #[tokio::test]
+    async fn no_answer_is_unavailable_and_names_host_and_cause() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let silent = engine(url.clone(), Credentials::None);
+        let deadline = Deadline::after(Duration::from_millis(50));
+        let error = silent.send(Method::Get, "", Payload::None, deadline).await.unwrap_err();
+        assert!(error.to_string().ends_with("the time for it has run out"), "{error}");
+
+        drop(listener);
+        let error = get(&engine(url, Credentials::None), Payload::None).await.unwrap_err();
+        assert!(error.to_string().starts_with("no answer from 127.0.0.1:"), "{error}");
+        assert!(error.to_string().contains("Connection refused"), "{error}");
+    }
+}

@@ -1,0 +1,5 @@
+//! The engine, OpenSearch or Elasticsearch.
+
+pub mod client;
+pub mod connection;
+pub mod detect;

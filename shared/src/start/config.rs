@@ -1,0 +1,525 @@
+//! Environment variables → settings: the only code that reads the environment.
+//!
+//! Every problem is collected and reported at once, with the variable's name, what is wrong and an
+//! example, so that a deployment is put right in one round. No setting here is a secret: secrets are
+//! named by the id under which Secrets Manager holds them (see [`super::secrets`]).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use opensearch::cert::Certificate;
+use url::{Host, Url};
+
+/// Everything that is wrong with the environment; prints one line a problem.
+#[derive(PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+/// As for a human: it is what Rust prints of an error that `main` returns.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One variable that cannot be used as it is.
+#[derive(Debug, PartialEq, Eq)]
+struct Problem {
+    variable: &'static str,
+    wrong: String,
+    example: &'static str,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} setting(s) cannot be used:", self.problems.len())?;
+        for Problem { variable, wrong, example } in &self.problems {
+            write!(f, "\n  {variable} {wrong} (example: {variable}={example})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// How the engine is reached and signed in to.
+#[derive(Clone, Debug)]
+pub struct SearchConfig {
+    /// `SEARCH_ENDPOINT`: the engine's base URL.
+    pub endpoint: Url,
+    /// Where the credentials come from.
+    pub sign_in: SignIn,
+    /// `SEARCH_CA_CERTIFICATE`: PEM of the authority that signed the engine's certificate; the
+    /// system's authorities where absent.
+    pub ca_certificate: Option<String>,
+    /// `SEARCH_GZIP`: whether `_bulk` bodies are compressed; by default, if they leave the machine.
+    pub gzip: bool,
+}
+
+/// Where the engine's credentials come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignIn {
+    /// The engine asks for none.
+    None,
+    /// `SEARCH_SECRET_ID`: a secret with `username` and `password`, or with `api_key`.
+    Secret(String),
+    /// `SEARCH_SIGV4_SERVICE`: requests are signed with the function's role for this service,
+    /// `es` or `aoss`.
+    SigV4(String),
+}
+
+/// What all functions that write events share.
+#[derive(Clone, Debug)]
+pub struct PipelineConfig {
+    /// The engine.
+    pub search: SearchConfig,
+    /// `DATA_STREAM_NAMESPACE`: the last part of `logs-auth0.logs-<namespace>`.
+    pub namespace: String,
+    /// `EXTRA_TAGS`: the operator's own tags, added to each document.
+    pub tags: Vec<String>,
+    /// `PRESERVE_ORIGINAL_EVENT`: keep the bytes as received in `event.original`.
+    pub preserve_original_event: bool,
+    /// `GEOIP_CITY_FILE` and `GEOIP_ASN_FILE`.
+    pub geoip: GeoIpConfig,
+    /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets: `agent.name` of the documents.
+    pub function_name: String,
+    /// `DEAD_LETTER_QUEUE_URL`: takes what the engine refuses even as an error document.
+    pub dead_letter_queue_url: String,
+}
+
+/// MaxMind-format files; a path given here has to exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GeoIpConfig {
+    /// A City database.
+    pub city: Option<PathBuf>,
+    /// An ASN database.
+    pub asn: Option<PathBuf>,
+}
+
+/// Settings of `functions/webhook`.
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    /// What all functions that write events share.
+    pub pipeline: PipelineConfig,
+    /// `WEBHOOK_SECRET_ID`: the secret whose `token` Auth0 sends.
+    pub secret_id: String,
+    /// `WEBHOOK_PATH`: the path that is served.
+    pub path: String,
+    /// `RETRY_QUEUE_URL`: takes what cannot be written yet.
+    pub retry_queue_url: String,
+}
+
+/// Settings of `functions/poller`.
+#[derive(Clone, Debug)]
+pub struct PollerConfig {
+    /// What all functions that write events share.
+    pub pipeline: PipelineConfig,
+    /// `AUTH0_URL`: the tenant's base URL.
+    pub auth0_url: Url,
+    /// `AUTH0_SECRET_ID`: the secret with `client_id` and `client_secret`.
+    pub secret_id: String,
+    /// `CHECKPOINT_TABLE`: the DynamoDB table.
+    pub checkpoint_table: String,
+    /// `INITIAL_INTERVAL`: how far back the first run reads.
+    pub initial_interval: Duration,
+}
+
+/// Settings of `functions/redrive`.
+#[derive(Clone, Debug)]
+pub struct RedriveConfig {
+    /// What all functions that write events share.
+    pub pipeline: PipelineConfig,
+}
+
+/// Settings of `functions/setup`.
+#[derive(Clone, Debug)]
+pub struct SetupConfig {
+    /// The engine.
+    pub search: SearchConfig,
+    /// `DATA_STREAM_NAMESPACE`: the last part of `logs-auth0.logs-<namespace>`.
+    pub namespace: String,
+}
+
+impl WebhookConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::read(&mut Env::of_process())
+    }
+
+    fn read(env: &mut Env<'_>) -> Result<Self, ConfigError> {
+        let pipeline = PipelineConfig::read(env);
+        let secret_id = env.required("WEBHOOK_SECRET_ID", "auth0-log-streams/webhook");
+        let path = env.checked("WEBHOOK_PATH", "/auth0/logs", "/auth0/logs", |path| {
+            if path.starts_with('/') && !path.contains(['?', '#', ' ']) {
+                Ok(path.to_owned())
+            } else {
+                Err("has to be an absolute path without a query".to_owned())
+            }
+        });
+        let retry_queue_url = env.required("RETRY_QUEUE_URL", QUEUE_EXAMPLE);
+        env.finish(|| {
+            Some(Self {
+                pipeline: pipeline?,
+                secret_id: secret_id?,
+                path: path?,
+                retry_queue_url: retry_queue_url?,
+            })
+        })
+    }
+}
+
+impl PollerConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::read(&mut Env::of_process())
+    }
+
+    fn read(env: &mut Env<'_>) -> Result<Self, ConfigError> {
+        let pipeline = PipelineConfig::read(env);
+        let auth0_url = env.url("AUTH0_URL", "https://example.eu.auth0.com");
+        let secret_id = env.required("AUTH0_SECRET_ID", "auth0-log-streams/auth0");
+        let checkpoint_table = env.required("CHECKPOINT_TABLE", "auth0-log-streams-checkpoints");
+        let initial_interval = env.checked("INITIAL_INTERVAL", "24h", "24h", parse_interval);
+        env.finish(|| {
+            Some(Self {
+                pipeline: pipeline?,
+                auth0_url: auth0_url?,
+                secret_id: secret_id?,
+                checkpoint_table: checkpoint_table?,
+                initial_interval: initial_interval?,
+            })
+        })
+    }
+}
+
+impl RedriveConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let env = &mut Env::of_process();
+        let pipeline = PipelineConfig::read(env);
+        env.finish(|| Some(Self { pipeline: pipeline? }))
+    }
+}
+
+impl SetupConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let env = &mut Env::of_process();
+        let search = SearchConfig::read(env);
+        let namespace = read_namespace(env);
+        env.finish(|| Some(Self { search: search?, namespace: namespace? }))
+    }
+}
+
+impl PipelineConfig {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let search = SearchConfig::read(env);
+        let namespace = read_namespace(env);
+        let tags = env.checked("EXTRA_TAGS", "", "production,eu", |list| {
+            Ok(list
+                .split(',')
+                .map(str::trim)
+                .filter(|t| !t.is_empty())
+                .map(str::to_owned)
+                .collect())
+        });
+        let preserve_original_event = env.boolean("PRESERVE_ORIGINAL_EVENT");
+        let geoip = GeoIpConfig {
+            city: env.optional("GEOIP_CITY_FILE").map(PathBuf::from),
+            asn: env.optional("GEOIP_ASN_FILE").map(PathBuf::from),
+        };
+        let function_name = env.optional("AWS_LAMBDA_FUNCTION_NAME");
+        let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL", QUEUE_EXAMPLE);
+        Some(Self {
+            search: search?,
+            namespace: namespace?,
+            tags: tags?,
+            preserve_original_event: preserve_original_event?,
+            geoip,
+            function_name: function_name.unwrap_or_else(|| "auth0-log-streams".to_owned()),
+            dead_letter_queue_url: dead_letter_queue_url?,
+        })
+    }
+}
+
+impl SearchConfig {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let endpoint = env.url("SEARCH_ENDPOINT", "https://search.example.com:9200");
+        let service = env.checked("SEARCH_SIGV4_SERVICE", "", "es", |service| match service {
+            "" => Ok(None),
+            "es" | "aoss" => Ok(Some(service.to_owned())),
+            other => Err(format!("is {other:?}, but only es and aoss can be signed for")),
+        });
+        let secret = env.optional("SEARCH_SECRET_ID");
+        let sign_in = match (service, secret) {
+            (None, _) => None,
+            (Some(Some(_)), Some(_)) => {
+                env.problem(
+                    "SEARCH_SECRET_ID",
+                    "is set together with SEARCH_SIGV4_SERVICE: choose one way to sign in".into(),
+                    "",
+                );
+                None
+            }
+            (Some(Some(service)), None) => Some(SignIn::SigV4(service)),
+            (Some(None), Some(id)) => Some(SignIn::Secret(id)),
+            (Some(None), None) => Some(SignIn::None),
+        };
+        let ca_certificate = env.checked("SEARCH_CA_CERTIFICATE", "", PEM_EXAMPLE, |pem| {
+            if pem.is_empty() {
+                return Ok(None);
+            }
+            // Template parameters and .env files cannot hold line breaks everywhere.
+            let pem = pem.replace("\\n", "\n");
+            match Certificate::from_pem(pem.as_bytes()) {
+                Ok(list) if !list.is_empty() => Ok(Some(pem)),
+                _ => Err("holds no certificate in PEM form".to_owned()),
+            }
+        });
+        let gzip = env.checked("SEARCH_GZIP", "auto", "auto", |value| match value {
+            "auto" => Ok(None),
+            "true" => Ok(Some(true)),
+            "false" => Ok(Some(false)),
+            other => Err(format!("is {other:?}, but has to be auto, true or false")),
+        });
+        let endpoint = endpoint?;
+        Some(Self {
+            gzip: gzip?.unwrap_or_else(|| !is_this_machine(&endpoint)),
+            endpoint,
+            sign_in: sign_in?,
+            ca_certificate: ca_certificate?,
+        })
+    }
+}
+
+/// Whether what is sent there stays on this machine (RFC 1122, section 3.2.1.3; RFC 6761, section 6.3).
+fn is_this_machine(endpoint: &Url) -> bool {
+    match endpoint.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+const QUEUE_EXAMPLE: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/retry";
+const PEM_EXAMPLE: &str = "-----BEGIN CERTIFICATE-----…";
+
+/// Data stream naming: lower case, no hyphen (it separates the parts), 100 bytes at most.
+fn read_namespace(env: &mut Env<'_>) -> Option<String> {
+    env.checked("DATA_STREAM_NAMESPACE", "default", "production", |name| {
+        let bad = |c: char| c.is_uppercase() || c.is_whitespace() || "\\/*?\"<>|,#:-".contains(c);
+        if name.len() > 100 || name.contains(bad) {
+            return Err(format!(
+                "is {name:?}, but a namespace is lower case, 100 bytes at most, and holds no \
+                 hyphen, space or any of \\ / * ? \" < > | , # :"
+            ));
+        }
+        Ok(name.to_owned())
+    })
+}
+
+/// `90s`, `15m`, `24h` or `7d`.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("is {text:?}, but has to be a number with s, m, h or d behind it");
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3_600,
+        Some('d') => 86_400,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = text.get(..text.len() - 1).unwrap_or("").parse().map_err(|_| wrong())?;
+    // Auth0 keeps logs for 30 days at the most (plan "Enterprise"); a year catches a mistyped unit.
+    match count.checked_mul(unit) {
+        Some(seconds) if seconds <= 366 * 86_400 => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("is {text:?}, which is more than a year")),
+    }
+}
+
+type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
+
+/// The environment, with the problems found so far.
+struct Env<'a> {
+    lookup: Lookup<'a>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Env<'a> {
+    fn of_process() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+        Self::new(|name| std::env::var(name).ok())
+    }
+
+    fn new(lookup: impl Fn(&str) -> Option<String> + 'a) -> Self {
+        Self { lookup: Box::new(lookup), problems: Vec::new() }
+    }
+
+    fn problem(&mut self, variable: &'static str, wrong: String, example: &'static str) {
+        self.problems.push(Problem { variable, wrong, example });
+    }
+
+    /// An empty value counts as none: templates cannot leave a variable out.
+    fn optional(&self, variable: &str) -> Option<String> {
+        (self.lookup)(variable).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
+    }
+
+    fn required(&mut self, variable: &'static str, example: &'static str) -> Option<String> {
+        let value = self.optional(variable);
+        if value.is_none() {
+            self.problem(variable, "is not set".to_owned(), example);
+        }
+        value
+    }
+
+    fn checked<T>(
+        &mut self,
+        variable: &'static str,
+        default: &str,
+        example: &'static str,
+        check: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.optional(variable);
+        match check(value.as_deref().unwrap_or(default)) {
+            Ok(value) => Some(value),
+            Err(wrong) => {
+                self.problem(variable, wrong, example);
+                None
+            }
+        }
+    }
+
+    /// `false` where it is not set.
+    fn boolean(&mut self, variable: &'static str) -> Option<bool> {
+        self.checked(variable, "false", "false", |value| match value {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(format!("is {other:?}, but has to be true or false")),
+        })
+    }
+
+    fn url(&mut self, variable: &'static str, example: &'static str) -> Option<Url> {
+        let text = self.required(variable, example)?;
+        let wrong = match Url::parse(&text) {
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+                format!("has the scheme {:?}, but has to be an http or https URL", url.scheme())
+            }
+            // The value is not repeated: it holds a password.
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                "holds credentials, which belong in Secrets Manager".to_owned()
+            }
+            Ok(url) => return Some(url),
+            Err(error) => format!("is {text:?}, which is no URL: {error}"),
+        };
+        self.problem(variable, wrong, example);
+        None
+    }
+
+    fn finish<T>(&mut self, build: impl FnOnce() -> Option<T>) -> Result<T, ConfigError> {
+        match build() {
+            Some(config) if self.problems.is_empty() => Ok(config),
+            _ => Err(ConfigError { problems: std::mem::take(&mut self.problems) }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEBHOOK: [(&str, &str); 4] = [
+        ("SEARCH_ENDPOINT", "https://search.example.com"),
+        ("WEBHOOK_SECRET_ID", "webhook"),
+        ("RETRY_QUEUE_URL", "https://sqs.example.com/1/retry"),
+        ("DEAD_LETTER_QUEUE_URL", "https://sqs.example.com/1/dead"),
+    ];
+
+    fn webhook(changes: &[(&str, &str)]) -> Result<WebhookConfig, ConfigError> {
+        let all: Vec<_> = WEBHOOK.iter().chain(changes).copied().collect();
+        WebhookConfig::read(&mut Env::new(|name| {
+            all.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+        }))
+    }
+
+    #[test]
+    fn defaults_hold_where_nothing_is_set() {
+        let config = webhook(&[]).unwrap();
+        assert_eq!(config.path, "/auth0/logs");
+        assert_eq!(config.pipeline.namespace, "default");
+        assert_eq!(config.pipeline.search.sign_in, SignIn::None);
+        assert!(config.pipeline.search.gzip);
+        assert!(!config.pipeline.preserve_original_event);
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once_with_an_example() {
+        let error = webhook(&[
+            ("SEARCH_ENDPOINT", "search.example.com:9200"),
+            ("WEBHOOK_SECRET_ID", " "),
+            ("DATA_STREAM_NAMESPACE", "My-Space"),
+            ("PRESERVE_ORIGINAL_EVENT", "yes"),
+            ("SEARCH_SIGV4_SERVICE", "s3"),
+            ("SEARCH_CA_CERTIFICATE", "nonsense"),
+            ("WEBHOOK_PATH", "auth0"),
+        ])
+        .unwrap_err()
+        .to_string();
+        insta::assert_snapshot!(error);
+    }
+
+    #[test]
+    fn only_what_leaves_the_machine_is_compressed_unless_told_otherwise() {
+        let gzip = |endpoint, changes: &[_]| {
+            let all = [&[("SEARCH_ENDPOINT", endpoint)], changes].concat();
+            webhook(&all).unwrap().pipeline.search.gzip
+        };
+        for near in ["http://127.0.0.1:9200", "http://[::1]:9200", "https://localhost:9200"] {
+            assert!(!gzip(near, &[]), "{near}");
+            assert!(gzip(near, &[("SEARCH_GZIP", "true")]), "{near}");
+        }
+        for far in
+            ["http://10.0.0.1:9200", "http://[fd00::1]:9200", "https://localhost.example.com"]
+        {
+            assert!(gzip(far, &[]), "{far}");
+            assert!(!gzip(far, &[("SEARCH_GZIP", "false")]), "{far}");
+        }
+    }
+
+    #[test]
+    fn credentials_in_a_url_are_refused_and_not_repeated() {
+        let error = webhook(&[("SEARCH_ENDPOINT", "https://elastic:hunter2@search.example.com")])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("SEARCH_ENDPOINT holds credentials"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn two_ways_to_sign_in_are_one_too_many() {
+        let both = [("SEARCH_SIGV4_SERVICE", "es"), ("SEARCH_SECRET_ID", "search")];
+        assert!(webhook(&both).unwrap_err().to_string().contains("choose one"));
+    }
+
+    #[test]
+    fn intervals_take_a_unit() {
+        assert_eq!(parse_interval("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_interval("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        for wrong in ["", "h", "24", "-1h", "1w", "9999999999999999d", "400d", "１h"] {
+            assert!(parse_interval(wrong).is_err(), "{wrong}");
+        }
+    }
+}

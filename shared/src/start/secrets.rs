@@ -1,0 +1,293 @@
+//! Secrets Manager → typed secrets.
+//!
+//! A secret is one JSON object. Its values live in [`SecretString`], which does not print, and no
+//! error names a value: only the secret's id and the key that is wrong.
+//!
+//! Reads always name the version stage, `AWSCURRENT` or `AWSPREVIOUS`, so that a rotation that is
+//! under way is seen as Secrets Manager sees it.
+
+use std::error::Error;
+use std::iter::successors;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+const CURRENT: &str = "AWSCURRENT";
+const PREVIOUS: &str = "AWSPREVIOUS";
+
+/// Why a secret cannot be used. No variant holds any part of a value.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// Secrets Manager knows no such secret.
+    #[error("the secret {id} does not exist, or has no value yet")]
+    Missing {
+        /// Name or ARN, as configured.
+        id: String,
+    },
+    /// The secret is as the deployment created it.
+    #[error("the secret {id} is not filled in yet: it needs a JSON object with {keys}")]
+    NotFilledIn {
+        /// Name or ARN, as configured.
+        id: String,
+        /// What to put into it.
+        keys: &'static str,
+    },
+    /// The value is no JSON object.
+    #[error("the secret {id} is no JSON object: it needs one with {keys}")]
+    NotJson {
+        /// Name or ARN, as configured.
+        id: String,
+        /// What to put into it.
+        keys: &'static str,
+    },
+    /// A key is absent, or its value is no text or empty.
+    #[error("the secret {id} has no text under {key}: it needs a JSON object with {keys}")]
+    LacksKey {
+        /// Name or ARN, as configured.
+        id: String,
+        /// The key that is wrong.
+        key: &'static str,
+        /// All that the secret needs.
+        keys: &'static str,
+    },
+    /// Secrets Manager could not be asked, or refused.
+    #[error("the secret {id} cannot be read: {reason}")]
+    Unavailable {
+        /// Name or ARN, as configured.
+        id: String,
+        /// What the SDK said.
+        reason: String,
+    },
+}
+
+/// The Auth0 application that the poller signs in as.
+#[derive(Clone, Debug)]
+pub struct Auth0Client {
+    /// `client_id`, which is no secret but stands beside it.
+    pub client_id: String,
+    /// `client_secret`.
+    pub client_secret: SecretString,
+}
+
+/// What the engine is signed in to with.
+#[derive(Clone, Debug)]
+pub enum SearchCredentials {
+    /// `username` and `password`.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: SecretString,
+    },
+    /// `api_key`, in the encoded form that Elasticsearch shows when it creates one.
+    ApiKey(SecretString),
+}
+
+/// The values of `Authorization` that the webhook accepts.
+pub(super) struct WebhookTokens {
+    pub(super) current: SecretString,
+    /// That of the version before; `None` where there was none.
+    pub(super) previous: Option<SecretString>,
+}
+
+/// A reader of typed secrets; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    client: Client,
+}
+
+impl Secrets {
+    /// A client that gives up after a few seconds: within a webhook's request there is no time for
+    /// the SDK's own patience.
+    #[must_use]
+    pub fn new(config: &SdkConfig) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .operation_attempt_timeout(Duration::from_secs(2))
+            .operation_timeout(Duration::from_secs(5))
+            .build();
+        let config =
+            aws_sdk_secretsmanager::config::Builder::from(config).timeout_config(timeouts).build();
+        Self { client: Client::from_conf(config) }
+    }
+
+    /// The secret `{"client_id":"…","client_secret":"…"}`.
+    ///
+    /// # Errors
+    /// The secret cannot be read, or is not of this form.
+    pub async fn auth0_client(&self, id: &str) -> Result<Auth0Client, SecretError> {
+        auth0_client(id, self.read(id, CURRENT).await?.as_ref())
+    }
+
+    /// The secret `{"username":"…","password":"…"}` or `{"api_key":"…"}`.
+    ///
+    /// # Errors
+    /// The secret cannot be read, or is not of this form.
+    pub async fn search_credentials(&self, id: &str) -> Result<SearchCredentials, SecretError> {
+        search_credentials(id, self.read(id, CURRENT).await?.as_ref())
+    }
+
+    /// The tokens `{"token":"…"}` of both stages: a sender may use the previous one until the next
+    /// rotation.
+    pub(super) async fn webhook_tokens(&self, id: &str) -> Result<WebhookTokens, SecretError> {
+        let (current, previous) = tokio::join!(self.read(id, CURRENT), self.read(id, PREVIOUS));
+        let current = token(id, current?.as_ref())?;
+        // A secret that was never rotated has no previous version, and what was there before a first
+        // filling in is of no use. But a read that failed must not pass for "none": it would take
+        // the previous token from a sender that may still use it.
+        let previous = match previous {
+            Ok(previous) => previous.and_then(|previous| token(id, Some(&previous)).ok()),
+            Err(SecretError::Missing { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(WebhookTokens { current, previous })
+    }
+
+    /// The value under a version stage; none where the secret has no such version.
+    async fn read(&self, id: &str, stage: &str) -> Result<Option<SecretString>, SecretError> {
+        let request = self.client.get_secret_value().secret_id(id).version_stage(stage);
+        match request.send().await {
+            Ok(answer) => Ok(answer.secret_string.map(SecretString::from)),
+            Err(error) => {
+                let service = error.as_service_error();
+                if !service.is_some_and(|e| e.is_resource_not_found_exception()) {
+                    let reason = reason(&error);
+                    return Err(SecretError::Unavailable { id: id.to_owned(), reason });
+                }
+                // One exception for two cases, told apart by the message alone: "can't find the
+                // specified secret value for staging label: …" is about the version.
+                match service.and_then(ProvideErrorMetadata::message) {
+                    Some(message) if message.contains("secret value") => Ok(None),
+                    _ => Err(SecretError::Missing { id: id.to_owned() }),
+                }
+            }
+        }
+    }
+}
+
+/// The error with its causes. The SDK's own `DisplayErrorContext` will not do: it prints an answer
+/// that could not be read, and that may be the secret.
+fn reason(error: &(dyn Error + 'static)) -> String {
+    successors(Some(error), |error| (*error).source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+const TOKEN_KEYS: &str = r#""token""#;
+const AUTH0_KEYS: &str = r#""client_id" and "client_secret""#;
+const SEARCH_KEYS: &str = r#""username" and "password", or "api_key""#;
+
+fn token(id: &str, value: Option<&SecretString>) -> Result<SecretString, SecretError> {
+    Ok(Fields::parse(id, TOKEN_KEYS, value)?.take("token")?.into())
+}
+
+fn auth0_client(id: &str, value: Option<&SecretString>) -> Result<Auth0Client, SecretError> {
+    let mut fields = Fields::parse(id, AUTH0_KEYS, value)?;
+    let client_id = fields.take("client_id")?;
+    Ok(Auth0Client { client_id, client_secret: fields.take("client_secret")?.into() })
+}
+
+fn search_credentials(
+    id: &str,
+    value: Option<&SecretString>,
+) -> Result<SearchCredentials, SecretError> {
+    let mut fields = Fields::parse(id, SEARCH_KEYS, value)?;
+    if fields.object.contains_key("api_key") {
+        return Ok(SearchCredentials::ApiKey(fields.take("api_key")?.into()));
+    }
+    let username = fields.take("username")?;
+    Ok(SearchCredentials::Basic { username, password: fields.take("password")?.into() })
+}
+
+/// A secret's JSON object, with what an error about it needs.
+struct Fields<'a> {
+    id: &'a str,
+    keys: &'static str,
+    object: Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    fn parse(
+        id: &'a str,
+        keys: &'static str,
+        value: Option<&SecretString>,
+    ) -> Result<Self, SecretError> {
+        let text = value.map_or("", |value| value.expose_secret().trim());
+        match serde_json::from_str(text) {
+            _ if text.is_empty() => Err(SecretError::NotFilledIn { id: id.to_owned(), keys }),
+            Ok(Value::Object(object)) if object.is_empty() => {
+                Err(SecretError::NotFilledIn { id: id.to_owned(), keys })
+            }
+            Ok(Value::Object(object)) => Ok(Self { id, keys, object }),
+            // The parser's own words could quote the value.
+            Ok(_) | Err(_) => Err(SecretError::NotJson { id: id.to_owned(), keys }),
+        }
+    }
+
+    fn take(&mut self, key: &'static str) -> Result<String, SecretError> {
+        match self.object.remove(key) {
+            Some(Value::String(text)) if !text.trim().is_empty() => Ok(text),
+            _ => Err(SecretError::LacksKey { id: self.id.to_owned(), key, keys: self.keys }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T>(
+        parse: fn(&str, Option<&SecretString>) -> Result<T, SecretError>,
+        text: &str,
+    ) -> Result<T, SecretError> {
+        parse("mine", Some(&SecretString::from(text)))
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_id_and_key_and_never_by_value() {
+        let error = |text| read(token, text).unwrap_err().to_string();
+        insta::assert_snapshot!(
+            ["", " \n", "{}", "hunter2", r#"["hunter2"]"#, r#"{"token":["hunter2"]}"#, r#"{"token":" "}"#]
+                .map(error).join("\n"),
+            @r#"
+        the secret mine is not filled in yet: it needs a JSON object with "token"
+        the secret mine is not filled in yet: it needs a JSON object with "token"
+        the secret mine is not filled in yet: it needs a JSON object with "token"
+        the secret mine is no JSON object: it needs one with "token"
+        the secret mine is no JSON object: it needs one with "token"
+        the secret mine has no text under token: it needs a JSON object with "token"
+        the secret mine has no text under token: it needs a JSON object with "token"
+        "#
+        );
+        let half = read(auth0_client, r#"{"client_id":"me"}"#).unwrap_err();
+        assert_eq!(
+            half.to_string(),
+            "the secret mine has no text under client_secret: \
+             it needs a JSON object with \"client_id\" and \"client_secret\""
+        );
+    }
+
+    #[test]
+    fn a_secret_without_a_version_is_not_filled_in() {
+        let error = search_credentials("search", None).unwrap_err();
+        assert!(matches!(error, SecretError::NotFilledIn { .. }), "{error}");
+    }
+
+    #[test]
+    fn credentials_do_not_print() {
+        let basic = r#"{"username":"elastic","password":"hunter2"}"#;
+        let basic = read(search_credentials, basic).unwrap();
+        assert!(!format!("{basic:?}").contains("hunter2"));
+        assert!(
+            matches!(basic, SearchCredentials::Basic { username, .. } if username == "elastic")
+        );
+        let key = read(search_credentials, r#"{"api_key":"hunter2"}"#).unwrap();
+        assert!(matches!(&key, SearchCredentials::ApiKey(key) if key.expose_secret() == "hunter2"));
+        assert!(!format!("{key:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,29 @@
+//! What the tests share: events and hostile bytes, and (with the feature `stand-ins`) the parts of the
+//! world that cannot be had on a laptop: an Auth0 tenant, the Lambda runtime API, failing networks. Short
+//! ways to the parts that are real there, too: the engines, DynamoDB Local, moto's SQS and Secrets Manager.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "support for tests: a panic is how a test fails, and it says where"
+)]
+
+#[cfg(feature = "stand-ins")]
+pub mod aws;
+pub mod batch;
+#[cfg(feature = "stand-ins")]
+pub mod engine;
+pub mod events;
+pub mod hostile;
+pub mod invariants;
+pub mod mmdb;
+#[cfg(feature = "stand-ins")]
+pub mod proxy;
+#[cfg(feature = "stand-ins")]
+pub mod runtime;
+#[cfg(feature = "stand-ins")]
+pub mod stack;
+#[cfg(feature = "stand-ins")]
+pub mod tenant;
