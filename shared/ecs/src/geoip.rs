@@ -1,7 +1,7 @@
-//! Address → place and network, from MaxMind-format files (City and ASN), both optional.
+//! IP address → place and network, from files in MaxMind's format (City and ASN), both optional.
 //!
-//! The files are mapped into memory and opened once, so that a cold start reads only their metadata
-//! and a lookup only the few pages it needs. A file that cannot be used is an error at start.
+//! The files are memory-mapped and opened once: a cold start reads only their metadata, and a lookup only
+//! the pages it needs. A file that cannot be used is an error at start.
 
 #[cfg(test)]
 mod tests;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use maxminddb::{LookupResult, MaxMindDbError, Mmap, Reader};
 use serde::Deserialize;
 
-/// Why a GeoIP file cannot be used; each message names the file.
+/// Why a GeoIP file cannot be used. Each message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum GeoIpError {
     /// The file is missing or cannot be read.
@@ -21,30 +21,30 @@ pub enum GeoIpError {
     Unreadable {
         /// As configured.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The file is not in MaxMind's format, or not whole.
+    /// The file is not in MaxMind's format, or truncated.
     #[error("GeoIP file {} is broken or not in MaxMind's format: {source}", path.display())]
     Broken {
         /// As configured.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong.
         source: MaxMindDbError,
     },
-    /// The file is sound but holds something else, such as an ASN file given as City.
+    /// The file is valid but of another type, such as an ASN file given as City.
     #[error("GeoIP file {} is of type {found:?}, but {wanted} is needed here", path.display())]
     WrongType {
         /// As configured.
         path: PathBuf,
         /// `database_type` of its metadata.
         found: String,
-        /// What would do.
+        /// The types that are accepted.
         wanted: &'static str,
     },
 }
 
-/// What is known about an address; at least one of the two is there.
+/// What is known about an address: at least one of the two.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place<'a> {
     /// For `source.geo`.
@@ -53,7 +53,7 @@ pub struct Place<'a> {
     pub network: Option<Network<'a>>,
 }
 
-/// The fields of ECS `geo`; names are English, as Elasticsearch's geoip processor gives them.
+/// The fields of ECS `geo`. Names are English, as from Elasticsearch's geoip processor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Geo<'a> {
     /// `continent_name`, such as `Europe`.
@@ -102,11 +102,10 @@ pub struct GeoIp {
 }
 
 impl GeoIp {
-    /// Opens the files that are given: `city` of a type City, Country or Enterprise, `asn` of a type
-    /// ASN or ISP.
+    /// Opens the given files: `city` of type City, Country or Enterprise, `asn` of type ASN or ISP.
     ///
     /// # Errors
-    /// A file that is missing, broken or of another type.
+    /// A file is missing, broken or of another type.
     pub fn open(city: Option<&Path>, asn: Option<&Path>) -> Result<Self, GeoIpError> {
         let city = city.map(|path| {
             open(path, &["City", "Country", "Enterprise"], "a City, Country or Enterprise file")
@@ -115,14 +114,14 @@ impl GeoIp {
         Ok(Self { city: city.transpose()?, asn: asn.transpose()? })
     }
 
-    /// Whether there is a file for `source.geo`.
+    /// Returns whether there is a file for `source.geo`.
     #[must_use]
     pub const fn has_city(&self) -> bool {
         self.city.is_some()
     }
 
-    /// The records of an address. Private, local and otherwise reserved addresses have none, whatever
-    /// a file may say; an IPv4 address mapped into IPv6 is looked up as IPv4.
+    /// Returns the records of an address. Private, local and other reserved addresses have none, whatever a
+    /// file says. An IPv4-mapped IPv6 address is looked up as IPv4.
     #[must_use]
     pub fn lookup(&self, ip: IpAddr) -> Option<Records<'_>> {
         let ip = ip.to_canonical();
@@ -135,14 +134,14 @@ impl GeoIp {
     }
 }
 
-/// The records that the files have of an address, not decoded yet.
+/// The records of an address in the files, not yet decoded.
 #[derive(Debug)]
 pub struct Records<'a> {
     city: Option<LookupResult<'a, Mmap>>,
     asn: Option<LookupResult<'a, Mmap>>,
 }
 
-/// Where in the files the records are: many addresses have the same.
+/// The positions of the records in the files. Many addresses share them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RecordKey {
     city: Option<usize>,
@@ -150,14 +149,14 @@ pub struct RecordKey {
 }
 
 impl<'a> Records<'a> {
-    /// What a cache of places is to go by.
+    /// The key for a cache of places.
     #[must_use]
     pub fn key(&self) -> RecordKey {
         let [city, asn] = [&self.city, &self.asn].map(|found| found.as_ref()?.offset());
         RecordKey { city, asn }
     }
 
-    /// What the records say; `None` where that is nothing.
+    /// Decodes the records; `None` if they hold nothing.
     #[must_use]
     pub fn place(&self) -> Option<Place<'a>> {
         let place = Place {
@@ -192,7 +191,7 @@ fn open(path: &Path, types: &[&str], wanted: &'static str) -> Result<Reader<Mmap
     }
 }
 
-/// What cannot be read counts as absent, as in [`decode`]: an event must not fail for its enrichment.
+/// A record that cannot be read counts as absent, as in [`decode`]: enrichment must not fail an event.
 fn find(file: Option<&Reader<Mmap>>, ip: IpAddr) -> Option<LookupResult<'_, Mmap>> {
     file?.lookup(ip).ok()
 }
@@ -201,7 +200,7 @@ fn decode<'a, T: Deserialize<'a>>(record: Option<&LookupResult<'a, Mmap>>) -> Op
     record?.decode().ok()?
 }
 
-/// The fields that are read of a City record; what is not named here is skipped, not decoded.
+/// The fields that are read from a City record. Everything else is skipped, not decoded.
 #[derive(Deserialize)]
 struct CityRecord<'a> {
     #[serde(borrow, default)]
@@ -283,7 +282,7 @@ impl<'a> From<AsnRecord<'a>> for Network<'a> {
     }
 }
 
-/// Not an address of the public internet, by IANA's special-purpose registries.
+/// Returns whether an address is not on the public internet, by IANA's special-purpose registries.
 fn is_reserved(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_reserved_v4(ip),
@@ -306,6 +305,6 @@ fn is_reserved_v4(ip: Ipv4Addr) -> bool {
 
 fn is_reserved_v6(ip: Ipv6Addr) -> bool {
     let [a, b, ..] = ip.segments();
-    // All public addresses are in 2000::/3; documentation is taken out of it twice.
+    // All public addresses are in 2000::/3, except for two blocks for documentation.
     a & 0xe000 != 0x2000 || (a == 0x2001 && b == 0xdb8) || (a == 0x3fff && b < 0x1000)
 }

@@ -1,6 +1,45 @@
-//! Auth0 log events as ECS documents.
+//! Auth0 log events as ECS documents: the pure half of the pipeline, without AWS, HTTP or async.
 //!
-//! Data flows one way: bytes → event → document.
+//! ```text
+//! bytes ──────▶ input ──────▶ ecs ──────▶ document
+//!               split, event   fields, source, user, …
+//!                   └───── json ─────┘
+//! ```
+//!
+//! - [`input`] cuts a body into events and reads them;
+//! - `json` is what both read and write with: a lexer, a sanitizing copier, a writer;
+//! - `ecs` writes the document; `ecs::fields` is the one table of all fields;
+//! - [`index_template`] renders that table for each engine; [`geoip`] and the crate `user-agent` enrich.
+//!
+//! A module imports only modules that come earlier in the order json, input, geoip, ecs, `index_template`.
+//!
+//! # Example
+//!
+//! ```
+//! use auth0_ecs::geoip::GeoIp;
+//! use auth0_ecs::input::split::split;
+//! use auth0_ecs::{Input, Mapper, MapperSettings};
+//!
+//! let settings = MapperSettings {
+//!     namespace: "default",
+//!     tags: &[],
+//!     preserve_original_event: false,
+//!     agent_name: "webhook",
+//!     ephemeral_id: "1",
+//! };
+//! let mapper = Mapper::new(&settings, GeoIp::open(None, None)?);
+//! let body = br#"{"log_id": "9001", "data": {"type": "fp", "user_name": "anna@example.com"}}"#;
+//! let received = chrono::DateTime::UNIX_EPOCH;
+//! for event in split(body) {
+//!     let mut json = Vec::new();
+//!     let document = mapper.document(event, Input::HttpEndpoint, received, &mut json);
+//!     assert_eq!(document.id, "9001");
+//!     let json = String::from_utf8_lossy(&json);
+//!     assert!(json.contains(r#""action":"incorrect-password""#));
+//!     assert!(json.contains(r#""user":{"name":"anna@example.com","email":"anna@example.com""#));
+//! }
+//! # Ok::<(), auth0_ecs::geoip::GeoIpError>(())
+//! ```
 
 mod ecs;
 pub mod geoip;
@@ -8,6 +47,6 @@ pub mod index_template;
 pub mod input;
 mod json;
 
-pub use ecs::document::{Document, Kind, Mapper, MapperSettings};
-pub use input::Input;
-pub use json::write_str;
+pub use ecs::document::{Document, DocumentKind, Mapper, MapperSettings};
+pub use input::origin::Input;
+pub use json::write::write_str;

@@ -1,6 +1,6 @@
 //! What became of a body's events, in numbers.
 
-use auth0_ecs::{Document, Kind};
+use auth0_ecs::{Document, DocumentKind};
 use chrono::{DateTime, Utc};
 
 /// What became of a body's events. `stored + duplicates + rejected + dead_lettered` plus the length
@@ -27,15 +27,15 @@ impl Report {
     /// Counts a document that the engine has; `new` if it had it not before.
     pub(crate) fn count(&mut self, document: &Document, new: bool, now: DateTime<Utc>) {
         match document.kind {
-            Kind::Broken | Kind::NotJson => {
+            DocumentKind::NotAnEvent | DocumentKind::NotJson => {
                 self.rejected += 1;
                 return;
             }
-            Kind::UnknownType => {
+            DocumentKind::UnknownType => {
                 tracing::warn!(id = document.id, "an event's type is not in the table");
                 self.unknown_types += 1;
             }
-            Kind::Event => {}
+            DocumentKind::Event => {}
         }
         if !new {
             self.duplicates += 1;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use auth0_ecs::geoip::GeoIp;
 use auth0_ecs::input::split;
-use auth0_ecs::{Input, Kind, Mapper, MapperSettings};
+use auth0_ecs::{DocumentKind, Input, Mapper, MapperSettings};
 use chrono::{DateTime, Utc};
 use jiter::{Jiter, Peek};
 
@@ -54,7 +54,7 @@ fn check_document(mapper: &Mapper, piece: &[u8]) {
     assert!(!document.id.is_empty() && document.id.len() <= 512, "{:?}", document.id);
     assert_eq!(said.id.as_ref(), Some(&document.id));
     assert_eq!(said.timestamp, Some(document.date.unwrap_or(received)));
-    let is_error = matches!(document.kind, Kind::Broken | Kind::NotJson);
+    let is_error = matches!(document.kind, DocumentKind::NotAnEvent | DocumentKind::NotJson);
     assert_eq!(said.kind.as_deref(), Some(if is_error { "pipeline_error" } else { "event" }));
     let is_marked = is_error || said.tags.iter().any(|tag| tag == "mapping_adjusted");
     assert_eq!(said.has_original, is_marked, "what is changed is kept whole");

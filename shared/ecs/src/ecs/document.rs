@@ -1,45 +1,54 @@
-//! Event → ECS document: the only module that spells the names of ECS fields.
+//! Event → ECS document.
 //!
-//! The document is written straight into the body of the `_bulk` request, member by member; the
-//! mapper never reads a clock and never touches the network, so that the same bytes give the same
-//! document. Field names and values follow ECS 8.11 and Elastic's Auth0 integration (`docs/fields.md`).
+//! The document is written straight into the body of the `_bulk` request, member by member. The mapper
+//! never reads a clock and never touches the network: the same bytes give the same document. Names and
+//! values follow ECS 8.11 and Elastic's Auth0 integration; [`fields`](super::fields) lists them all.
 
-use std::fmt::Write as _;
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use lru::LruCache;
-use sha2::{Digest, Sha256};
-
-use super::details::{
-    Details, is_scalar, write_analyst_fields, write_error, write_http, write_login,
-};
-use super::source::write_addresses;
-use super::user::{write_organization, write_user, write_user_agent};
-use crate::geoip::{GeoIp, RecordKey};
-use crate::input::Input;
-use crate::input::event::{self, Broken, Event};
-use crate::input::types::{self, LogType};
-use crate::json::change::{Change, Changes};
-use crate::json::repair::repair;
-use crate::json::text::{decode, member, write_plain, write_str, write_text};
 use user_agent::UserAgents;
 
-/// Makes documents of events; built once per process.
+use super::copies::Copies;
+use super::details::Details;
+use super::fields;
+use super::id::document_id;
+use super::login::write_login;
+use super::source::{Places, SourceMembers, write_addresses};
+use super::user::{write_user, write_user_agent};
+use crate::geoip::GeoIp;
+use crate::input::event::{self, Event, EventError};
+use crate::input::members::{Members, Moved};
+use crate::input::origin::Input;
+use crate::input::types::{self, LogType};
+use crate::json::change::{Change, Changes};
+use crate::json::read::decode;
+use crate::json::repair::repair;
+use crate::json::write::{List, Literal, Object, key};
+
+/// Maps events to documents; built once per process.
 #[derive(Debug)]
 pub struct Mapper {
-    pub(super) geoip: GeoIp,
-    /// Without a City file, a pulled event's own `location_info` says where it came from.
-    pub(super) has_city_file: bool,
-    /// The members of `source` that were written for the records looked up last.
-    pub(super) places: Mutex<LruCache<RecordKey, Arc<Vec<u8>>>>,
+    members: Members,
+    source_members: SourceMembers,
+    copies: DocumentCopies,
+    places: Places,
     user_agents: UserAgents,
     preserve_original_event: bool,
-    /// `"agent":{…},"data_stream":{…},"ecs":{…}`: the same in each document.
+    /// `agent`, `data_stream` and `ecs`, the same in every document.
     constant: String,
-    /// The tags that each document has, each with a comma behind it.
+    /// The tags of every document.
     tags: String,
+}
+
+/// Plain copies, by the object that they are written into.
+#[derive(Debug)]
+struct DocumentCopies {
+    logs: Copies,
+    error: Copies,
+    user: Copies,
+    /// All that stand alone in their objects.
+    others: Copies,
 }
 
 /// Who writes the documents, and with which settings.
@@ -49,81 +58,71 @@ pub struct MapperSettings<'a> {
     pub namespace: &'a str,
     /// The operator's own tags.
     pub tags: &'a [String],
-    /// Keep the bytes as received in `event.original`.
+    /// Whether to keep the bytes as received in `event.original`.
     pub preserve_original_event: bool,
     /// `agent.name`: the function.
     pub agent_name: &'a str,
-    /// `agent.ephemeral_id`: one for each process.
+    /// `agent.ephemeral_id`: one per process.
     pub ephemeral_id: &'a str,
 }
 
-/// One document, and what delivery needs to know of it.
+/// A document, as far as delivery needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     /// `_id`: the event's `log_id`, or derived from its content.
     pub id: String,
-    /// Auth0's date of the event; `None` where it has none that can be used.
+    /// Auth0's date of the event; `None` if it has no usable one.
     pub date: Option<DateTime<Utc>>,
-    /// What the piece was found to be.
-    pub kind: Kind,
+    /// What the piece turned out to be.
+    pub kind: DocumentKind,
 }
 
-/// What an error document needs beyond the text that it keeps.
-struct ErrorDocument<'a> {
-    id: String,
-    date: Option<DateTime<Utc>>,
-    kind: Kind,
-    reason: &'a str,
-}
-
-/// What a piece of a body was found to be.
+/// What a piece of a body turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DocumentKind {
     /// An event of a known type.
     Event,
     /// An event whose type is not in the table.
     UnknownType,
-    /// No event; the document says why, and holds the text as received.
-    Broken,
-    /// No event, nor JSON at all.
+    /// JSON, but not an event. The document says why, and holds the text as received.
+    NotAnEvent,
+    /// Not even JSON.
     NotJson,
 }
 
-/// Records of GeoIP files whose members of `source` are kept.
-const PLACES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+/// A piece on its way to its document.
+#[derive(Clone, Copy)]
+pub(super) struct Piece<'a> {
+    /// The bytes as received.
+    pub(super) raw: &'a [u8],
+    pub(super) input: Input,
+    pub(super) received: DateTime<Utc>,
+}
 
 impl Mapper {
-    /// A mapper with `geoip`'s files.
+    /// A mapper with the files of `geoip`.
     #[must_use]
     pub fn new(settings: &MapperSettings<'_>, geoip: GeoIp) -> Self {
-        let MapperSettings { namespace, tags, preserve_original_event, agent_name, ephemeral_id } =
-            settings;
-        let agent = serde_json::json!({
-            "agent": {"type": "auth0-log-streams", "version": env!("CARGO_PKG_VERSION"),
-                "name": agent_name, "ephemeral_id": ephemeral_id},
-            "data_stream": {"type": "logs", "dataset": "auth0.logs", "namespace": namespace},
-            "ecs": {"version": "8.11.0"},
-        })
-        .to_string();
-        let constant = agent.trim_start_matches('{').trim_end_matches('}').to_owned() + "}";
-        let own = if *preserve_original_event { &["preserve_original_event"][..] } else { &[] };
-        let all = own.iter().chain(&["forwarded", "auth0-logstream"]).copied();
-        let tags: Vec<String> = all
-            .chain(tags.iter().map(String::as_str))
-            .map(|tag| serde_json::Value::from(tag).to_string())
-            .collect();
+        let members = fields::members();
+        #[expect(clippy::expect_used, reason = "every test fails if the table lacks them")]
+        let id = |name| members.id(name).expect("a member in the table of fields");
+        let source_members =
+            SourceMembers { client_ip: id("client_ip"), location_info: id("location_info") };
+        let preserve = settings.preserve_original_event.then_some("preserve_original_event");
+        let tags = preserve.into_iter().chain(["forwarded", "auth0-logstream"]);
         Self {
-            has_city_file: geoip.has_city(),
-            geoip,
-            places: Mutex::new(LruCache::new(PLACES)),
+            copies: DocumentCopies::new(&members),
+            source_members,
+            members,
+            places: Places::new(geoip),
             user_agents: UserAgents::new(),
-            preserve_original_event: *preserve_original_event,
-            constant,
-            tags: tags.join(","),
+            preserve_original_event: settings.preserve_original_event,
+            constant: Object::render(|doc| write_constant(doc, settings)),
+            tags: List::render(tags.chain(settings.tags.iter().map(String::as_str))),
         }
     }
 
-    /// Appends the document of one piece of a body to `out`. A piece that is no event gives an error
+    /// Appends the document of one piece of a body to `out`. A piece that is not an event gives an error
     /// document, never nothing.
     pub fn document(
         &self,
@@ -132,307 +131,207 @@ impl Mapper {
         received: DateTime<Utc>,
         out: &mut Vec<u8>,
     ) -> Document {
-        let start = out.len();
+        let (piece, start) = (Piece { raw, input, received }, out.len());
         let mut changes = Changes::default();
-        let read = match std::str::from_utf8(raw) {
-            Ok(text) => self.event_document(text, changes, raw, input, received, out),
-            Err(error) => Err(Broken::Syntax(error.to_string())),
-        };
-        let problem = match read {
+        let read = std::str::from_utf8(raw)
+            .map_err(EventError::from)
+            .and_then(|text| self.event_document(text, changes, piece, out));
+        let error = match read {
             Ok(document) => return document,
-            Err(problem) => problem,
+            Err(error) => error,
         };
-        // The common case pays nothing for what follows: the event is read again, put right.
+        // Ordinary events pay nothing for this: what cannot be read is read once more, repaired.
         out.truncate(start);
         let repaired = repair(raw);
-        let mut is_json = !matches!(problem, Broken::Syntax(_));
+        let mut kind = kind_of(&error);
         if repaired.as_bytes() != raw {
             changes.note(Change::Repaired);
-            match self.event_document(&repaired, changes, raw, input, received, out) {
+            match self.event_document(&repaired, changes, piece, out) {
                 Ok(document) => return document,
-                Err(problem) => is_json = !matches!(problem, Broken::Syntax(_)),
+                Err(again) => kind = kind_of(&again),
             }
             out.truncate(start);
         }
-        let kind = if is_json { Kind::Broken } else { Kind::NotJson };
-        // Not under its log_id, if it has one: the event may yet come whole.
-        let (id, _) = document_id(None, raw);
-        let error = ErrorDocument { id, date: None, kind, reason: &problem.to_string() };
-        self.error_document(raw, error, input, received, out)
+        self.unreadable_document(piece, kind, &error.to_string(), out)
     }
 
-    /// Appends a document that keeps an event which the engine refused, as text, with the reason.
-    pub fn refused_document(
-        &self,
-        raw: &[u8],
-        refused: &Document,
-        reason: &str,
-        input: Input,
-        received: DateTime<Utc>,
-        out: &mut Vec<u8>,
-    ) -> Document {
-        let Document { id, date, kind, .. } = refused.clone();
-        self.error_document(raw, ErrorDocument { id, date, kind, reason }, input, received, out)
-    }
-
-    fn error_document(
-        &self,
-        raw: &[u8],
-        error: ErrorDocument<'_>,
-        input: Input,
-        received: DateTime<Utc>,
-        out: &mut Vec<u8>,
-    ) -> Document {
-        let ErrorDocument { id, date, kind, reason } = error;
-        out.push(b'{');
-        out.extend_from_slice(self.constant.as_bytes());
-        if let Some(log_id) = visible_log_id(raw) {
-            out.extend_from_slice(b",\"auth0\":{\"logs\":{\"data\":{\"log_id\":");
-            write_str(out, &log_id);
-            out.extend_from_slice(b"}}}");
-        }
-        out.extend_from_slice(b",\"error\":{\"message\":");
-        write_str(out, reason);
-        out.extend_from_slice(
-            b"},\"event\":{\"kind\":\"pipeline_error\",\"dataset\":\"auth0.logs\",\"id\":",
-        );
-        write_str(out, &id);
-        write_original(out, &String::from_utf8_lossy(raw));
-        write_ingested(out, received);
-        out.push(b'}');
-        self.write_input_tags(out, input, false, false);
-        write_timestamp(out, date.unwrap_or(received));
-        out.push(b'}');
-        Document { id, date, kind }
-    }
-
-    /// `text` is what is read, with `changes` made to it before; `raw` is what was received.
+    /// `text` is what is read: the piece as received, or repaired with `changes`.
     fn event_document(
         &self,
         text: &str,
         changes: Changes,
-        raw: &[u8],
-        input: Input,
-        received: DateTime<Utc>,
+        piece: Piece<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<Document, Broken> {
-        out.extend_from_slice(b"{\"auth0\":{\"logs\":{\"data\":{");
-        let event = event::read(text, changes, out)?;
-        let mut changes = event.changes;
-        let code = event.code.map(decode);
-        let code = code.as_deref();
-        let log_type = code.and_then(types::find);
-        let details = Details { members: &event.details };
+    ) -> Result<Document, EventError> {
+        let mut event = Event::unread(changes);
+        Object::write(out, |doc| {
+            let Identity { id, code, log_type } = doc.object(key!("auth0"), |auth0| {
+                auth0.object(key!("logs"), |logs| self.write_logs(logs, text, &mut event, piece))
+            })?;
+            let code = code.as_deref();
+            let agent = event.moved(Moved::UserAgent);
+            let parsed_agent = agent.map(|token| self.user_agents.parse(&decode(token)));
+            let has_error = Details::of(&event).has("error");
 
-        write_type(out, code, log_type);
-        if let Some(date) = event.date {
-            out.extend_from_slice(b"\"date\":");
-            write_date(out, date);
-            out.push(b',');
-        } else {
-            changes.note(Change::BadDate);
-        }
-        if code == Some("s") {
-            write_login(out, &details);
-        }
-        let (id, derived) = document_id(event.log_id, raw);
-        if derived {
-            changes.note(Change::IdDerived);
-            if let Some(log_id) = event.log_id {
-                out.extend_from_slice(b"\"log_id\":");
-                write_str(out, &decode(log_id));
+            self.write_constant(doc);
+            self.copies.others.write(doc, &event);
+            write_addresses(doc, &mut event, self.source_members, &self.places);
+            write_user(doc, &event, &self.copies.user);
+            if let (Some(token), Some(parsed)) = (agent, &parsed_agent) {
+                write_user_agent(doc, token, parsed);
             }
-        }
-        close(out);
-        write_analyst_fields(out, &event, &details);
-        close(out);
-        close(out);
-        out.push(b',');
-
-        out.extend_from_slice(self.constant.as_bytes());
-        let user_agent = event.user_agent.map(|token| self.user_agents.parse(&decode(token)));
-        let has_error = details.find("error").is_some();
-
-        write_http(out, &details);
-        write_addresses(self, out, &event, &mut changes);
-        write_user(out, &event);
-        write_organization(out, &event);
-        write_traces(out, &event);
-        if let (Some(token), Some(parsed)) = (event.user_agent, &user_agent) {
-            write_user_agent(out, token, parsed);
-        }
-        out.extend_from_slice(b",\"log\":{\"level\":");
-        out.extend_from_slice(if has_error { b"\"error\"}" } else { b"\"info\"}" });
-
-        // error.type belongs to the event, error.message to what was done to it.
-        let message = (!changes.is_empty()).then(|| changes.message());
-        write_error(out, &details, message.as_deref());
-        write_event(out, code, log_type, &id);
-        if changes.has(Change::Repaired) {
-            write_original(out, &String::from_utf8_lossy(raw));
-        } else if self.preserve_original_event || !changes.is_empty() {
-            write_original(out, text);
-        }
-        write_ingested(out, received);
-        out.push(b'}');
-        let crawler = user_agent.is_some_and(|agent| agent.crawler);
-        self.write_input_tags(out, input, crawler, !changes.is_empty());
-        write_timestamp(out, event.date.unwrap_or(received));
-        out.push(b'}');
-        let kind = if log_type.is_some() { Kind::Event } else { Kind::UnknownType };
-        Ok(Document { id, date: event.date, kind })
+            doc.object(key!("log"), |log| {
+                log.put(key!("level"), Literal(if has_error { "error" } else { "info" }));
+            });
+            let changes = event.changes;
+            // error.type is about the event, error.message about what was done to it.
+            let adjusted = !changes.is_empty();
+            doc.object(key!("error"), |error| {
+                self.copies.error.write(error, &event);
+                error.maybe(key!("message"), adjusted.then(|| changes.message()).as_deref());
+            });
+            doc.object(key!("event"), |object| {
+                object.put(key!("kind"), Literal("event"));
+                object.put(key!("dataset"), Literal("auth0.logs"));
+                object.put(key!("id"), id.as_str());
+                write_type(object, code, log_type);
+                if changes.has(Change::Repaired) {
+                    object.put(key!("original"), &*String::from_utf8_lossy(piece.raw));
+                } else if self.preserve_original_event || adjusted {
+                    object.put(key!("original"), text);
+                }
+                object.put(key!("ingested"), piece.received);
+            });
+            let crawler = parsed_agent.is_some_and(|agent| agent.crawler).then_some("crawler");
+            let adjusted = adjusted.then_some("mapping_adjusted");
+            self.write_input(doc, piece.input, [crawler, adjusted]);
+            doc.put(key!("@timestamp"), event.date.unwrap_or(piece.received));
+            let kind = match log_type {
+                Some(_) => DocumentKind::Event,
+                None => DocumentKind::UnknownType,
+            };
+            Ok(Document { id, date: event.date, kind })
+        })
     }
 
-    fn write_input_tags(&self, out: &mut Vec<u8>, input: Input, crawler: bool, adjusted: bool) {
-        out.extend_from_slice(b",\"input\":{\"type\":\"");
-        out.extend_from_slice(input.as_str().as_bytes());
-        out.extend_from_slice(b"\"},\"tags\":[");
-        out.extend_from_slice(self.tags.as_bytes());
-        if crawler {
-            out.extend_from_slice(b",\"crawler\"");
-        }
-        if adjusted {
-            out.extend_from_slice(b",\"mapping_adjusted\"");
-        }
-        out.push(b']');
+    /// `auth0.logs`: the event's data, and what analysts group by.
+    fn write_logs<'t>(
+        &self,
+        logs: &mut Object<'_>,
+        text: &'t str,
+        event: &mut Event<'t>,
+        piece: Piece<'_>,
+    ) -> Result<Identity<'t>, EventError> {
+        let identity = logs.object(key!("data"), |data| {
+            event::read(text, &self.members, event, data.out())?;
+            let code = event.moved(Moved::Type).map(decode);
+            let log_type = code.as_deref().and_then(types::find);
+            if let Some(code) = code.as_deref() {
+                data.put(key!("type_id"), code);
+                match log_type {
+                    Some(log_type) => {
+                        data.put(key!("type"), Literal(log_type.name));
+                        data.put(key!("classification"), Literal(log_type.classification));
+                    }
+                    None => data.put(key!("type"), code),
+                }
+            }
+            data.maybe(key!("date"), event.date);
+            if event.date.is_none() {
+                event.changes.note(Change::BadDate);
+            }
+            if code.as_deref() == Some("s") {
+                write_login(data, Details::of(event));
+            }
+            let log_id = event.moved(Moved::LogId);
+            let (id, derived) = document_id(log_id, piece.raw);
+            if derived {
+                event.changes.note(Change::IdDerived);
+                data.maybe(key!("log_id"), log_id.map(decode).as_deref());
+            }
+            Ok::<_, EventError>(Identity { id, code, log_type })
+        })?;
+        self.copies.logs.write(logs, event);
+        Ok(identity)
+    }
+
+    pub(super) fn write_constant(&self, doc: &mut Object<'_>) {
+        doc.rendered(&self.constant);
+    }
+
+    /// `input` and `tags`.
+    pub(super) fn write_input(
+        &self,
+        doc: &mut Object<'_>,
+        input: Input,
+        tags: [Option<&'static str>; 2],
+    ) {
+        doc.object(key!("input"), |object| object.put(key!("type"), Literal(input.as_str())));
+        doc.list(key!("tags"), |list| {
+            list.rendered(&self.tags);
+            for tag in tags.into_iter().flatten() {
+                list.push(Literal(tag));
+            }
+        });
     }
 }
 
-/// The longest `_id` that engines take, in bytes.
-const MAX_ID: usize = 512;
+/// What an event is.
+struct Identity<'t> {
+    /// `_id` of the document.
+    id: String,
+    /// The code of its type.
+    code: Option<Cow<'t, str>>,
+    log_type: Option<&'static LogType>,
+}
 
-/// The `_id`, and whether it had to be derived: from a `log_id` that is too long, or, without one that
-/// tells events apart, from the content. The same event gives the same id each time it is delivered.
-fn document_id(log_id: Option<&str>, raw: &[u8]) -> (String, bool) {
-    let is_text_or_number =
-        |token: &&str| token.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
-    let id = log_id.filter(is_text_or_number).map(decode).filter(|id| !id.trim().is_empty());
-    let content = match id {
-        Some(id) if id.len() <= MAX_ID => return (id.into_owned(), false),
-        Some(id) => id,
-        None => String::from_utf8_lossy(raw),
+impl DocumentCopies {
+    fn new(members: &Members) -> Self {
+        let mut others = Copies::new(members);
+        let logs = others.take("auth0").take("logs");
+        Self { logs, error: others.take("error"), user: others.take("user"), others }
+    }
+}
+
+const fn kind_of(error: &EventError) -> DocumentKind {
+    match error {
+        EventError::Syntax { .. } | EventError::Encoding(_) => DocumentKind::NotJson,
+        EventError::NotAnObject | EventError::NotALogEvent => DocumentKind::NotAnEvent,
+    }
+}
+
+/// What is the same in all documents of a process.
+fn write_constant(doc: &mut Object<'_>, settings: &MapperSettings<'_>) {
+    doc.object(key!("agent"), |agent| {
+        agent.put(key!("type"), "auth0-log-streams");
+        agent.put(key!("version"), env!("CARGO_PKG_VERSION"));
+        agent.put(key!("name"), settings.agent_name);
+        agent.put(key!("ephemeral_id"), settings.ephemeral_id);
+    });
+    doc.object(key!("data_stream"), |stream| {
+        stream.put(key!("type"), "logs");
+        stream.put(key!("dataset"), "auth0.logs");
+        stream.put(key!("namespace"), settings.namespace);
+    });
+    doc.object(key!("ecs"), |ecs| ecs.put(key!("version"), "8.11.0"));
+}
+
+/// `event.action`, `category`, `type` and `outcome`.
+fn write_type(event: &mut Object<'_>, code: Option<&str>, log_type: Option<&LogType>) {
+    let list = |event: &mut Object<'_>, key, values: &[&'static str]| {
+        event.list(key, |list| values.iter().for_each(|value| list.push(Literal(value))));
     };
-    let digest = Sha256::digest(content.as_bytes());
-    let mut id = String::with_capacity(40);
-    id.push_str("sha256-");
-    for byte in digest.iter().take(16) {
-        // Writing to a String cannot fail.
-        let _infallible = write!(id, "{byte:02x}");
-    }
-    (id, true)
-}
-
-/// The `log_id` that can be seen in a piece, be the piece JSON or not.
-fn visible_log_id(raw: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(raw);
-    let (_, after) = text.split_once("\"log_id\"")?;
-    let value = after.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
-    let (id, _) = value.split_once('"')?;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    (!id.is_empty() && id.len() <= MAX_ID && id.chars().all(is_plain)).then(|| id.to_owned())
-}
-
-/// `auth0.logs.data.{type,type_id,classification}`.
-fn write_type(out: &mut Vec<u8>, code: Option<&str>, log_type: Option<&LogType>) {
-    let Some(code) = code else { return };
-    out.extend_from_slice(b"\"type_id\":");
-    write_str(out, code);
-    out.extend_from_slice(b",\"type\":");
-    match log_type {
-        Some(log_type) => write_plain(out, log_type.name),
-        None => write_str(out, code),
-    }
-    if let Some(log_type) = log_type {
-        out.extend_from_slice(b",\"classification\":");
-        write_plain(out, log_type.classification);
-    }
-    out.push(b',');
-}
-
-/// `,"name":`.
-pub(super) fn write_key(out: &mut Vec<u8>, name: &str) {
-    out.push(b',');
-    write_plain(out, name);
-    out.push(b':');
-}
-
-/// `tls.client.ja3` and `trace.id`.
-fn write_traces(out: &mut Vec<u8>, event: &Event<'_>) {
-    if let Some(ja3) = event.security_context.and_then(|context| scalar_member(context, "ja3")) {
-        out.extend_from_slice(b",\"tls\":{\"client\":{\"ja3\":");
-        write_text(out, ja3);
-        out.extend_from_slice(b"}}");
-    }
-    if let Some(trace) = event.references.and_then(|refs| scalar_member(refs, "trace_id")) {
-        out.extend_from_slice(b",\"trace\":{\"id\":");
-        write_text(out, trace);
-        out.push(b'}');
-    }
-}
-
-/// A scalar member of an object as received: to be written as text, since its type was not looked at.
-pub(super) fn scalar_member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    member(object, name).filter(|value| is_scalar(value))
-}
-
-/// `event.*`, left open for what follows.
-fn write_event(out: &mut Vec<u8>, code: Option<&str>, log_type: Option<&LogType>, id: &str) {
-    out.extend_from_slice(b",\"event\":{\"kind\":\"event\",\"dataset\":\"auth0.logs\",\"id\":");
-    write_str(out, id);
-    out.extend_from_slice(b",\"action\":");
     match log_type {
         Some(log_type) => {
-            write_plain(out, log_type.action);
-            write_list(out, "category", log_type.category);
-            write_list(out, "type", log_type.kind);
-            out.extend_from_slice(b",\"outcome\":");
-            write_plain(out, log_type.outcome.as_str());
+            event.put(key!("action"), Literal(log_type.action));
+            list(event, key!("category"), log_type.category);
+            list(event, key!("type"), log_type.kind);
+            event.put(key!("outcome"), Literal(log_type.outcome.as_str()));
         }
         None => {
-            write_str(out, &format!("unknown-{}", code.unwrap_or("type")));
-            write_list(out, "type", &["info"]);
-            out.extend_from_slice(b",\"outcome\":\"unknown\"");
+            event.put(key!("action"), &*format!("unknown-{}", code.unwrap_or("type")));
+            list(event, key!("type"), &["info"]);
+            event.put(key!("outcome"), Literal("unknown"));
         }
     }
-}
-
-fn write_list(out: &mut Vec<u8>, name: &str, values: &[&str]) {
-    out.push(b',');
-    write_plain(out, name);
-    out.extend_from_slice(b":[");
-    for value in values {
-        write_plain(out, value);
-        out.push(b',');
-    }
-    out.pop();
-    out.push(b']');
-}
-
-fn write_original(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(b",\"original\":");
-    write_str(out, text);
-}
-
-fn write_ingested(out: &mut Vec<u8>, received: DateTime<Utc>) {
-    out.extend_from_slice(b",\"ingested\":");
-    write_date(out, received);
-}
-
-fn write_timestamp(out: &mut Vec<u8>, date: DateTime<Utc>) {
-    out.extend_from_slice(b",\"@timestamp\":");
-    write_date(out, date);
-}
-
-pub(super) fn write_date(out: &mut Vec<u8>, date: DateTime<Utc>) {
-    out.push(b'"');
-    event::write_date(out, date);
-    out.push(b'"');
-}
-
-/// Ends an object whose members were written with a comma behind each.
-pub(super) fn close(out: &mut Vec<u8>) {
-    if out.last() == Some(&b',') {
-        out.pop();
-    }
-    out.push(b'}');
 }

@@ -1,7 +1,12 @@
 //! Event → ECS document.
 
+mod copies;
 mod details;
 pub(crate) mod document;
+mod error_document;
+pub(crate) mod fields;
+mod id;
+mod login;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,35 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::document::{Mapper, close, scalar_member};
-use crate::geoip::{Geo, Location, Network, Place};
+use lru::LruCache;
+
+use super::details::is_scalar;
+use crate::geoip::{Geo, GeoIp, Location, Network, Place, RecordKey};
 use crate::input::event::Event;
-use crate::json::change::{Change, Changes};
-use crate::json::text::{decode, member, write_plain, write_str, write_text};
+use crate::input::members::{MemberId, Moved};
+use crate::json::change::Change;
+use crate::json::read::{decode, member};
+use crate::json::write::{AsText, Literal, Object, key};
+
+/// GeoIP records whose members of `source` are kept.
+const CACHED_PLACES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// The GeoIP files, with the members of `source` that were rendered for recent records.
+#[derive(Debug)]
+pub(super) struct Places {
+    geoip: GeoIp,
+    rendered: Mutex<LruCache<RecordKey, Arc<str>>>,
+}
+
+/// The members that addresses and places are read from, next to `ip`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SourceMembers {
+    pub(super) client_ip: MemberId,
+    pub(super) location_info: MemberId,
+}
 
 /// A value that is an IP address.
 struct Address<'a> {
@@ -26,116 +48,89 @@ impl<'a> Address<'a> {
 
 /// `source`, `client`, `network` and `related`.
 pub(super) fn write_addresses(
-    mapper: &Mapper,
-    out: &mut Vec<u8>,
-    event: &Event<'_>,
-    changes: &mut Changes,
+    doc: &mut Object<'_>,
+    event: &mut Event<'_>,
+    members: SourceMembers,
+    places: &Places,
 ) {
-    let source = event.ip.and_then(Address::read);
-    let client = event.client_ip.and_then(Address::read);
-    if client.is_none() && event.client_ip.is_some() {
-        // The text itself stays in auth0.logs.data.client_ip.
-        changes.note(Change::BadAddress);
+    let (ip, client_ip) = (event.moved(Moved::Ip), event.token(members.client_ip));
+    let (source, client) = (ip.and_then(Address::read), client_ip.and_then(Address::read));
+    // The text of a bad client address stays in auth0.logs.data.client_ip.
+    if ip.is_some() && source.is_none() || client_ip.is_some() && client.is_none() {
+        event.changes.note(Change::BadAddress);
     }
-    let location_info = event.location_info.filter(|_| !mapper.has_city_file);
-    let located = location_info.map(LocationInfo::read);
-    let geo = located.as_ref().and_then(LocationInfo::geo);
-
-    if event.ip.is_some() || geo.is_some() {
-        out.extend_from_slice(b",\"source\":{");
-        if let Some(source) = &source {
-            out.extend_from_slice(b"\"ip\":");
-            write_plain(out, &source.text);
-            out.push(b',');
-        } else if let Some(token) = event.ip {
-            changes.note(Change::BadAddress);
-            out.extend_from_slice(b"\"address\":");
-            write_text(out, token);
-            out.push(b',');
+    doc.object(key!("source"), |object| {
+        match &source {
+            Some(source) => object.put(key!("ip"), Literal(&source.text)),
+            None => object.maybe(key!("address"), ip.map(AsText)),
         }
-        if let Some(geo) = geo {
-            write_geo(out, &geo);
+        if !places.geoip.has_city()
+            && let Some(info) = event.token(members.location_info)
+        {
+            LocationInfo::read(info).write(object);
         }
         if let Some(source) = &source {
-            mapper.write_place(source.ip, out);
+            places.write(source.ip, object);
         }
-        close(out);
-    }
+    });
     if let Some(client) = &client {
-        out.extend_from_slice(b",\"client\":{\"ip\":");
-        write_plain(out, &client.text);
-        out.push(b'}');
+        doc.object(key!("client"), |object| object.put(key!("ip"), Literal(&client.text)));
     }
     if let Some(source) = &source {
-        let kind: &[u8] = if source.ip.is_ipv4() { b"ipv4" } else { b"ipv6" };
-        out.extend_from_slice(b",\"network\":{\"type\":\"");
-        out.extend_from_slice(kind);
-        out.extend_from_slice(b"\"}");
+        let version = if source.ip.is_ipv4() { "ipv4" } else { "ipv6" };
+        doc.object(key!("network"), |network| network.put(key!("type"), Literal(version)));
     }
-    write_related(out, event, source.as_ref(), client.as_ref());
+    write_related(doc, event, source.as_ref(), client.as_ref());
 }
 
-impl Mapper {
-    /// `source.geo` and `source.as`, from the GeoIP files.
-    fn write_place(&self, ip: IpAddr, out: &mut Vec<u8>) {
-        let Some(records) = self.geoip.lookup(ip) else { return };
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = places.get(&records.key()) {
-            out.extend_from_slice(known);
-            return;
-        }
-        let mut text = Vec::new();
-        if let Some(Place { geo, network }) = records.place() {
-            if let Some(geo) = geo {
-                write_geo(&mut text, &geo);
-            }
-            if let Some(network) = network {
-                write_network(&mut text, &network);
-            }
-        }
-        out.extend_from_slice(&text);
-        places.put(records.key(), Arc::new(text));
-    }
-}
-
-/// `related.user` and `related.ip`: every name and address of the event in one field to search.
+/// `related`: every address and user name of the event, each once, in fields to search.
 fn write_related(
-    out: &mut Vec<u8>,
+    doc: &mut Object<'_>,
     event: &Event<'_>,
     source: Option<&Address<'_>>,
     client: Option<&Address<'_>>,
 ) {
     let client = client.filter(|client| source.is_none_or(|source| source.ip != client.ip));
-    let id = event.user_id.filter(|id| event.user_name != Some(id));
-    if source.or(client).is_none() && event.user_name.or(id).is_none() {
-        return;
-    }
-    out.extend_from_slice(b",\"related\":{\"ip\":[");
-    for address in [source, client].into_iter().flatten() {
-        write_plain(out, &address.text);
-        out.push(b',');
-    }
-    close_list(out, "\"ip\":[");
-    out.extend_from_slice(b"\"user\":[");
-    for token in [event.user_name, id].into_iter().flatten() {
-        write_text(out, token);
-        out.push(b',');
-    }
-    close_list(out, "\"user\":[");
-    close(out);
+    let name = event.moved(Moved::UserName);
+    let id = event.moved(Moved::UserId).filter(|id| name != Some(id));
+    doc.object(key!("related"), |related| {
+        related.list(key!("ip"), |list| {
+            for address in [source, client].into_iter().flatten() {
+                list.push(Literal(&address.text));
+            }
+        });
+        related.list(key!("user"), |list| {
+            for token in [name, id].into_iter().flatten() {
+                list.push(AsText(token));
+            }
+        });
+    });
 }
 
-/// Ends a member that is a list, or takes it back where the list is empty.
-fn close_list(out: &mut Vec<u8>, opening: &str) {
-    if out.last() == Some(&b',') {
-        out.pop();
-        out.extend_from_slice(b"],");
-    } else {
-        out.truncate(out.len() - opening.len());
+impl Places {
+    pub(super) fn new(geoip: GeoIp) -> Self {
+        Self { geoip, rendered: Mutex::new(LruCache::new(CACHED_PLACES)) }
+    }
+
+    /// `geo` and `as` of an address, from the GeoIP files.
+    fn write(&self, ip: IpAddr, source: &mut Object<'_>) {
+        let Some(records) = self.geoip.lookup(ip) else { return };
+        let mut cache = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        let rendered = cache.get_or_insert(records.key(), || {
+            let place = records.place();
+            let members = Object::render(|source| {
+                if let Some(Place { geo, network }) = place {
+                    write_geo(source, geo.as_ref());
+                    write_network(source, network.as_ref());
+                }
+            });
+            members.into()
+        });
+        source.rendered(rendered);
     }
 }
 
-/// A pulled event's `location_info`.
+/// `location_info` of a pulled event.
 struct LocationInfo<'a> {
     token: &'a str,
     texts: [Option<Cow<'a, str>>; 5],
@@ -143,12 +138,12 @@ struct LocationInfo<'a> {
 
 impl<'a> LocationInfo<'a> {
     fn read(token: &'a str) -> Self {
-        let text = |name| scalar_member(token, name).map(decode);
+        let text = |name| member(token, name).filter(|value| is_scalar(value)).map(decode);
         let texts = ["city_name", "continent_code", "country_code", "country_name", "time_zone"];
         Self { token, texts: texts.map(text) }
     }
 
-    fn geo(&self) -> Option<Geo<'_>> {
+    fn write(&self, source: &mut Object<'_>) {
         let [city, continent, country_code, country, zone] =
             self.texts.each_ref().map(Option::as_deref);
         let degrees = |name, limit: f64| {
@@ -167,11 +162,11 @@ impl<'a> LocationInfo<'a> {
             location,
             ..Geo::default()
         };
-        (geo != Geo::default()).then_some(geo)
+        write_geo(source, Some(&geo));
     }
 }
 
-/// The English names that MaxMind's files have for the continents' codes.
+/// The English name of a continent, as in MaxMind's files.
 fn continent_name(code: &str) -> Option<&'static str> {
     Some(match code {
         "AF" => "Africa",
@@ -185,43 +180,32 @@ fn continent_name(code: &str) -> Option<&'static str> {
     })
 }
 
-fn write_geo(out: &mut Vec<u8>, geo: &Geo<'_>) {
-    let texts = [
-        ("city_name", geo.city_name),
-        ("continent_name", geo.continent_name),
-        ("country_iso_code", geo.country_iso_code),
-        ("country_name", geo.country_name),
-        ("postal_code", geo.postal_code),
-        ("region_iso_code", geo.region_iso_code.as_deref()),
-        ("region_name", geo.region_name),
-        ("timezone", geo.timezone),
-    ];
-    out.extend_from_slice(b"\"geo\":{");
-    for (name, value) in texts {
-        if let Some(value) = value {
-            write_plain(out, name);
-            out.push(b':');
-            write_str(out, value);
-            out.push(b',');
+fn write_geo(source: &mut Object<'_>, geo: Option<&Geo<'_>>) {
+    let Some(geo) = geo else { return };
+    source.object(key!("geo"), |object| {
+        object.maybe(key!("city_name"), geo.city_name);
+        object.maybe(key!("continent_name"), geo.continent_name);
+        object.maybe(key!("country_iso_code"), geo.country_iso_code);
+        object.maybe(key!("country_name"), geo.country_name);
+        object.maybe(key!("postal_code"), geo.postal_code);
+        object.maybe(key!("region_iso_code"), geo.region_iso_code.as_deref());
+        object.maybe(key!("region_name"), geo.region_name);
+        object.maybe(key!("timezone"), geo.timezone);
+        if let Some(Location { lat, lon }) = geo.location {
+            object.object(key!("location"), |location| {
+                location.put(key!("lat"), lat);
+                location.put(key!("lon"), lon);
+            });
         }
-    }
-    if let Some(Location { lat, lon }) = geo.location {
-        out.extend_from_slice(format!("\"location\":{{\"lat\":{lat},\"lon\":{lon}}},").as_bytes());
-    }
-    close(out);
-    out.push(b',');
+    });
 }
 
-fn write_network(out: &mut Vec<u8>, network: &Network<'_>) {
-    out.extend_from_slice(b"\"as\":{");
-    if let Some(number) = network.number {
-        out.extend_from_slice(format!("\"number\":{number},").as_bytes());
-    }
-    if let Some(name) = network.organization_name {
-        out.extend_from_slice(b"\"organization\":{\"name\":");
-        write_str(out, name);
-        out.extend_from_slice(b"},");
-    }
-    close(out);
-    out.push(b',');
+fn write_network(source: &mut Object<'_>, network: Option<&Network<'_>>) {
+    let Some(network) = network else { return };
+    source.object(key!("as"), |object| {
+        object.maybe(key!("number"), network.number);
+        object.object(key!("organization"), |organization| {
+            organization.maybe(key!("name"), network.organization_name);
+        });
+    });
 }

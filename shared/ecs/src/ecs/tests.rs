@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::document::*;
 use crate::geoip::GeoIp;
-use crate::input::Input;
+use crate::input::origin::Input;
 use chrono::DateTime;
 
 fn mapper() -> Mapper {
@@ -37,7 +37,7 @@ fn data(document: &Value) -> &Value {
 }
 
 #[test]
-fn login_times_are_read_in_every_form_of_number() {
+fn login_times_are_read_from_every_form_of_number() {
     for (number, date) in [
         ("1773482703200", Some("2026-03-14T10:05:03.200Z")),
         ("1.7734827032e12", Some("2026-03-14T10:05:03.200Z")),
@@ -60,7 +60,7 @@ fn login_times_are_read_in_every_form_of_number() {
 }
 
 #[test]
-fn login_is_for_successful_logins_with_something_to_tell() {
+fn login_is_written_for_successful_logins_with_times() {
     let details = json!({"completedAt": 1_773_482_703_200_i64, "elapsedTime": 12});
     let failed = mapped(json!({"type": "f", "details": details}));
     assert!(data(&failed).get("login").is_none());
@@ -73,7 +73,7 @@ fn login_is_for_successful_logins_with_something_to_tell() {
 }
 
 #[test]
-fn location_info_is_the_place_where_no_file_tells_it() {
+fn location_info_is_the_place_without_a_city_file() {
     let info = json!({
         "country_code": "SE", "country_code3": "SWE", "country_name": "Sweden",
         "city_name": "Linköping", "latitude": "58.4167", "longitude": 15.6167,
@@ -94,7 +94,7 @@ fn location_info_is_the_place_where_no_file_tells_it() {
 }
 
 #[test]
-fn a_user_name_that_is_an_address_has_email_and_domain_too() {
+fn user_name_that_is_an_email_address_gives_email_and_domain() {
     let user = |name: &str| mapped(json!({"user_name": name, "user_id": "auth0|1"}))["user"].take();
     assert_eq!(
         user("Anna.Berg@mail.example.com"),
@@ -107,7 +107,7 @@ fn a_user_name_that_is_an_address_has_email_and_domain_too() {
 }
 
 #[test]
-fn related_names_each_user_and_address_once() {
+fn related_lists_each_user_and_address_once() {
     let both = mapped(json!({"user_name": "anna", "user_id": "auth0|1", "ip": "81.2.69.143",
         "client_ip": "2a02:cf40::1"}));
     assert_eq!(
@@ -123,19 +123,19 @@ fn related_names_each_user_and_address_once() {
 }
 
 #[test]
-fn a_bad_address_is_text_beside_the_field() {
+fn bad_address_is_kept_as_text() {
     let document = mapped(json!({"ip": "81.2.69.143, 10.0.0.1", "client_ip": "unknown"}));
     assert_eq!(document["source"], json!({"address": "81.2.69.143, 10.0.0.1"}));
     assert_eq!(data(&document)["client_ip"], "unknown");
     assert!(document.get("client").is_none() && document.get("network").is_none());
     let message = document["error"]["message"].as_str().unwrap();
-    assert_eq!(message, "an address was no IP address and is kept as text");
+    assert_eq!(message, "an address was not an IP address and is kept as text");
     assert!(document["tags"].as_array().unwrap().contains(&json!("mapping_adjusted")));
     assert!(document["event"]["original"].as_str().unwrap().contains("81.2.69.143, 10"));
 }
 
 #[test]
-fn organization_fingerprints_and_traces_have_their_ecs_fields() {
+fn organization_fingerprints_and_traces_have_ecs_fields() {
     let document = mapped(json!({
         "organization_id": "org_1", "organization_name": "nordic-retail",
         "security_context": {"ja3": "772b", "ja4": "t13d"},
@@ -148,7 +148,7 @@ fn organization_fingerprints_and_traces_have_their_ecs_fields() {
 }
 
 #[test]
-fn what_analysts_group_by_is_copied_out_of_details() {
+fn details_that_analysts_group_by_are_copied() {
     let document = mapped(json!({"type": "sertft", "details": {
         "familyId": "f1", "session_id": "s1", "device_id": "d1",
         "body": {"grant_type": "refresh_token"}, "transaction": {"id": "t1"},
@@ -173,10 +173,10 @@ fn what_analysts_group_by_is_copied_out_of_details() {
 }
 
 #[test]
-fn a_code_that_is_not_in_the_table_is_an_event_all_the_same() {
+fn unknown_code_is_still_an_event() {
     let (document, found) =
         mapped_text(r#"{"log_id":"900","type":"brand_new","date":"2026-03-14T10:05:13Z"}"#);
-    assert_eq!(found.kind, Kind::UnknownType);
+    assert_eq!(found.kind, DocumentKind::UnknownType);
     assert_eq!(document["event"]["action"], "unknown-brand_new");
     assert_eq!(document["event"]["type"], json!(["info"]));
     assert_eq!(document["event"]["outcome"], "unknown");
@@ -187,12 +187,12 @@ fn a_code_that_is_not_in_the_table_is_an_event_all_the_same() {
 }
 
 #[test]
-fn what_is_no_event_keeps_its_text_and_the_log_id_that_can_be_seen() {
+fn error_document_keeps_text_and_visible_log_id() {
     let cut = r#"{"log_id": "90020260314", "data": {"type": "s", "desc"#;
     let (document, found) = mapped_text(cut);
-    assert_eq!(found.kind, Kind::NotJson);
+    assert_eq!(found.kind, DocumentKind::NotJson);
     assert_eq!(found.date, None);
-    assert_ne!(found.id, "90020260314", "the event may yet come whole");
+    assert_ne!(found.id, "90020260314", "the event may yet arrive whole");
     assert_eq!(data(&document)["log_id"], "90020260314");
     assert_eq!(document["event"]["id"], found.id);
     assert_eq!(document["event"]["kind"], "pipeline_error");
@@ -201,10 +201,10 @@ fn what_is_no_event_keeps_its_text_and_the_log_id_that_can_be_seen() {
     assert!(document["error"]["message"].as_str().unwrap().starts_with("not valid JSON: "));
 
     for (text, kind) in [
-        ("[1]", Kind::Broken),
-        ("{\"a\":1}", Kind::Broken),
-        ("\"\\ud800\"", Kind::Broken),
-        ("nonsense", Kind::NotJson),
+        ("[1]", DocumentKind::NotAnEvent),
+        ("{\"a\":1}", DocumentKind::NotAnEvent),
+        ("\"\\ud800\"", DocumentKind::NotAnEvent),
+        ("nonsense", DocumentKind::NotJson),
     ] {
         let (document, found) = mapped_text(text);
         assert_eq!(found.kind, kind, "{text}");
@@ -214,7 +214,7 @@ fn what_is_no_event_keeps_its_text_and_the_log_id_that_can_be_seen() {
 }
 
 #[test]
-fn a_refused_event_keeps_id_date_and_the_engines_reason() {
+fn refused_event_keeps_id_date_and_reason() {
     let raw = br#"{"log_id":"900","data":{"type":"s","date":"2026-03-14T10:05:13Z"}}"#;
     let mapper = mapper();
     let received = DateTime::from_timestamp(1_750_000_000, 0).unwrap();
@@ -232,7 +232,7 @@ fn a_refused_event_keeps_id_date_and_the_engines_reason() {
 }
 
 #[test]
-fn an_id_that_cannot_be_one_is_derived_the_same_way_each_time() {
+fn unusable_log_id_gives_the_same_derived_id_each_time() {
     let long = "x".repeat(513);
     let with_id = |id: &Value| json!({"log_id": id, "data": {"type": "s"}}).to_string();
     let mut seen = Vec::new();
@@ -246,7 +246,7 @@ fn an_id_that_cannot_be_one_is_derived_the_same_way_each_time() {
         seen.push(first.id);
     }
     let other = |id: &str| format!(r#"{{"log_id":"{id}","type":"f"}}"#);
-    assert!(!seen.contains(&mapped_text(&other(" ")).1.id), "a blank tells no events apart");
+    assert!(!seen.contains(&mapped_text(&other(" ")).1.id), "a blank does not identify an event");
     assert!(seen.contains(&mapped_text(&other(&long)).1.id), "a long id does");
     let (document, _) = mapped_text(&with_id(&json!(long)));
     assert_eq!(data(&document)["log_id"], long);

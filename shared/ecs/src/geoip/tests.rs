@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// The samples, opened; the folder goes when it is dropped.
+/// The sample files, opened. Dropping the folder deletes them.
 fn samples() -> (TempDir, GeoIp) {
     let folder = TempDir::new().unwrap();
     let (city, asn) = mmdb::write_samples(folder.path());
@@ -19,7 +19,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// What the files say of an address.
+/// The place of an address in the files.
 fn place(geoip: &GeoIp, ip: IpAddr) -> Option<Place<'_>> {
     geoip.lookup(ip)?.place()
 }
@@ -38,7 +38,7 @@ fn london() -> Geo<'static> {
 }
 
 #[test]
-fn the_samples_address_gives_the_samples_place() {
+fn sample_address_gives_the_place_of_the_sample() {
     let (_folder, geoip) = samples();
     let found = place(&geoip, ip("81.2.69.143")).unwrap();
     assert_eq!(found, Place { geo: Some(london()), network: None });
@@ -58,7 +58,7 @@ fn place_and_network_come_from_both_files() {
 }
 
 #[test]
-fn an_ipv6_address_is_found_and_what_its_record_lacks_is_absent() {
+fn ipv6_address_is_found_without_the_fields_its_record_lacks() {
     let (_folder, geoip) = samples();
     let geo = place(&geoip, ip("2001:218::1")).unwrap().geo.unwrap();
     assert_eq!((geo.country_name, geo.city_name), (Some("Japan"), None));
@@ -66,7 +66,7 @@ fn an_ipv6_address_is_found_and_what_its_record_lacks_is_absent() {
 }
 
 #[test]
-fn an_ipv4_address_mapped_into_ipv6_is_the_ipv4_address() {
+fn ipv4_mapped_address_is_looked_up_as_ipv4() {
     let (_folder, geoip) = samples();
     let mapped = place(&geoip, ip("::ffff:81.2.69.143"));
     assert_eq!(mapped, place(&geoip, ip("81.2.69.143")));
@@ -74,21 +74,21 @@ fn an_ipv4_address_mapped_into_ipv6_is_the_ipv4_address() {
 }
 
 #[test]
-fn an_address_that_no_file_knows_gives_nothing() {
+fn unknown_address_has_no_place() {
     let (_folder, geoip) = samples();
     assert_eq!(place(&geoip, ip("8.8.8.8")), None);
     assert_eq!(place(&geoip, ip("2a00::1")), None);
 }
 
 #[test]
-fn a_private_address_gives_nothing_though_the_files_know_it() {
+fn private_address_has_no_place_whatever_the_files_say() {
     let (_folder, geoip) = samples();
     assert_eq!(place(&geoip, ip("10.1.2.3")), None);
     assert_eq!(place(&geoip, ip("::ffff:10.1.2.3")), None);
 }
 
 #[test]
-fn reserved_addresses_are_told_from_public_ones() {
+fn reserved_and_public_addresses_are_told_apart() {
     let reserved = [
         "0.0.0.0",
         "10.0.0.1",
@@ -158,7 +158,7 @@ fn both_files_are_optional() {
 }
 
 #[test]
-fn a_country_file_will_do_for_a_city_file() {
+fn country_file_serves_as_city_file() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("country.mmdb");
     let record = json!({"country": {"iso_code": "GB", "names": {"en": "United Kingdom"}}});
@@ -169,7 +169,7 @@ fn a_country_file_will_do_for_a_city_file() {
 }
 
 #[test]
-fn a_record_of_another_shape_counts_as_none() {
+fn record_of_another_shape_counts_as_absent() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("odd.mmdb");
     let records = [
@@ -183,7 +183,7 @@ fn a_record_of_another_shape_counts_as_none() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_named_with_the_reason() {
+fn unusable_file_is_named_with_the_reason() {
     let (folder, _) = samples();
     let path = |name: &str| folder.path().join(name);
     let error = |city: Option<&str>, asn: Option<&str>| {

@@ -1,133 +1,88 @@
-//! A piece of the body → the event's own fields, with `auth0.logs.data` written on the way.
+//! A piece of the body → the event's own fields, with `auth0.logs.data` written along the way.
 //!
 //! One reader takes both forms: stream events are `{"log_id": …, "data": {…}}`, pulled events
-//! (`GET /api/v2/logs`) are the bare data object. The members of `data` go to the output as they
-//! are read; what the document needs elsewhere is kept as a reference into the input.
+//! (`GET /api/v2/logs`) are the bare data object. The members of `data` go to the output as they are read;
+//! what the document needs elsewhere is remembered as a reference into the input.
 
-use std::collections::HashSet;
+use chrono::{DateTime, Utc};
+use hashbrown::HashSet;
 
-use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _, Utc};
-
+use super::date::parse_date;
+use super::members::{Fate, MAX_MEMBERS, MemberId, Members, Moved, Shape};
 use crate::json::change::{Change, Changes};
-use crate::json::lex::{Kind, Name, Syntax};
-use crate::json::sanitize::{Copier, Kept, MAX_DEPTH, Mark, Member};
-use crate::json::text as json;
+use crate::json::lex::{Name, SyntaxError, ValueKind};
+use crate::json::read::{decode, decode_name};
+use crate::json::sanitize::{Emitted, MAX_DEPTH, OutputMember, Sanitizer, Savepoint, safe_name};
 
-/// What a member of `data` may hold so that every engine accepts it in its field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// Text, keyword: a scalar or an array of scalars; anything else becomes JSON text.
-    Text,
-    /// A boolean.
-    Boolean,
-    /// An object whose members are scalars.
-    Record,
-    /// An object of any kind: `flat_object`, `flattened`.
-    Flat,
-}
-
-/// The members that are mapped by their own name below `auth0.logs.data`.
-#[rustfmt::skip]
-pub(crate) const MEMBERS: &[(&str, Shape)] = &[
-    ("agent_id", Shape::Text),
-    ("audience", Shape::Text),
-    ("auth0_client", Shape::Flat),
-    ("body", Shape::Flat),
-    ("client_id", Shape::Text),
-    ("client_ip", Shape::Text),
-    ("client_name", Shape::Text),
-    ("connection", Shape::Text),
-    ("connection_id", Shape::Text),
-    ("description", Shape::Text),
-    ("details", Shape::Flat),
-    ("email", Shape::Text),
-    ("environment_name", Shape::Text),
-    ("external_agent_id", Shape::Text),
-    ("hostname", Shape::Text),
-    ("identity_user_id", Shape::Text),
-    ("is_mobile", Shape::Boolean),
-    ("location_info", Shape::Record),
-    ("mtls_thumbprint_sha256", Shape::Text),
-    ("organization_id", Shape::Text),
-    ("organization_name", Shape::Text),
-    ("query", Shape::Flat),
-    ("references", Shape::Record),
-    ("scope", Shape::Text),
-    ("security_context", Shape::Record),
-    ("session_connection", Shape::Text),
-    ("strategy", Shape::Text),
-    ("strategy_type", Shape::Text),
-    ("tenant_name", Shape::Text),
-    ("title", Shape::Text),
-    ("tracking_id", Shape::Text),
-    ("transaction_linking_id", Shape::Text),
-];
-
-/// Names below `auth0.logs.data` that are no member's: the mapper writes them itself, or the index
-/// template has them for what is moved elsewhere.
-pub(crate) const TAKEN_NAMES: &[&str] = &[
-    "$event_schema",
-    "classification",
-    "date",
-    "ip",
-    "log_id",
-    "login",
-    "type",
-    "type_id",
-    "user_agent",
-    "user_id",
-    "user_name",
-];
-
-/// The fields of an event that the document needs beyond `auth0.logs.data`. A token is the text of a
-/// JSON value as received, never one that holds nothing.
-#[derive(Debug, Default)]
+/// What the document needs of an event beyond `auth0.logs.data`.
+#[derive(Debug)]
 pub(crate) struct Event<'a> {
-    pub(crate) log_id: Option<&'a str>,
+    tokens: [Option<&'a str>; MAX_MEMBERS],
     pub(crate) date: Option<DateTime<Utc>>,
-    /// The type's code.
-    pub(crate) code: Option<&'a str>,
-    pub(crate) ip: Option<&'a str>,
-    pub(crate) client_ip: Option<&'a str>,
-    pub(crate) user_id: Option<&'a str>,
-    pub(crate) user_name: Option<&'a str>,
-    pub(crate) user_agent: Option<&'a str>,
-    pub(crate) organization_id: Option<&'a str>,
-    pub(crate) organization_name: Option<&'a str>,
-    pub(crate) location_info: Option<&'a str>,
-    pub(crate) security_context: Option<&'a str>,
-    pub(crate) references: Option<&'a str>,
-    pub(crate) transaction_linking_id: Option<&'a str>,
-    /// The members of `details` that are in the output.
-    pub(crate) details: Vec<Member<'a>>,
-    /// What had to be changed so far.
+    /// The members of `details`, as they are in the output.
+    pub(crate) details: Vec<OutputMember<'a>>,
+    /// What has been changed so far.
     pub(crate) changes: Changes,
 }
 
-/// Why a piece is no event.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Broken {
-    #[error("not valid JSON: {0}")]
-    Syntax(String),
-    #[error("not a JSON object")]
-    Shape,
-    #[error("a JSON object without any field of an Auth0 log event")]
-    Content,
+impl<'a> Event<'a> {
+    /// An event of which nothing has been read; `changes` are those that were made to its text.
+    pub(crate) const fn unread(changes: Changes) -> Self {
+        Self { tokens: [None; MAX_MEMBERS], date: None, details: Vec::new(), changes }
+    }
+
+    /// The JSON text of a member's value as received, never one that holds nothing. Of the members that
+    /// are copied, only strings and records are remembered.
+    pub(crate) fn token(&self, id: MemberId) -> Option<&'a str> {
+        *self.tokens.get(id)?
+    }
+
+    /// The same for a member that moves.
+    pub(crate) fn moved(&self, member: Moved) -> Option<&'a str> {
+        self.token(member.id())
+    }
 }
 
-/// Reads an event and writes the members of its data, each with a comma behind it, to `out`.
-/// `changes` are those that were made to the event before.
+/// Why a piece is not an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EventError {
+    #[error("not valid JSON: {error} at byte {at}")]
+    Syntax {
+        #[source]
+        error: SyntaxError,
+        at: usize,
+    },
+    #[error("not valid UTF-8: {0}")]
+    Encoding(#[from] std::str::Utf8Error),
+    #[error("not a JSON object")]
+    NotAnObject,
+    #[error("a JSON object without any field of an Auth0 log event")]
+    NotALogEvent,
+}
+
+/// Reads `text` into `event`, and appends the members of its data to `out`, each followed by a comma.
 pub(crate) fn read<'a>(
     text: &'a str,
-    changes: Changes,
+    members: &Members,
+    event: &mut Event<'a>,
     out: &mut Vec<u8>,
-) -> Result<Event<'a>, Broken> {
-    let mut reader = Reader::new(Copier::new(text, changes, out));
-    match reader.whole() {
-        Ok(Kind::Object) if reader.is_log_event => Ok(reader.finish()),
-        Ok(Kind::Object) => Err(Broken::Content),
-        Ok(_) => Err(Broken::Shape),
-        Err(error) => Err(Broken::Syntax(format!("{error} at byte {}", reader.copier.json.at()))),
+) -> Result<(), EventError> {
+    let mut reader = Reader {
+        copy: Sanitizer::new(text, event.changes, out),
+        event,
+        members,
+        is_log_event: false,
+        emitted: Emitted::nothing(0),
+        written: WrittenNames::default(),
+    };
+    match reader.read_text() {
+        Ok(ValueKind::Object) if reader.is_log_event => {
+            reader.finish();
+            Ok(())
+        }
+        Ok(ValueKind::Object) => Err(EventError::NotALogEvent),
+        Ok(_) => Err(EventError::NotAnObject),
+        Err(error) => Err(EventError::Syntax { error, at: reader.copy.json.at() }),
     }
 }
 
@@ -138,306 +93,216 @@ enum Level {
     Data,
 }
 
-/// A member of an event whose name is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    Data,
-    LogId,
-    /// `_id`, which a pulled event has.
-    PulledId,
-    Schema,
-    Date,
-    Type,
-    Ip,
-    UserId,
-    UserName,
-    UserAgent,
-    /// An index into [`MEMBERS`].
-    Mapped(usize),
-}
-
-impl Known {
-    /// What is known by this name, in one look.
-    fn find(name: &str) -> Option<Self> {
-        let (known, field) = (*KNOWN.get(slot(name.as_bytes()))?)?;
-        (known == name).then_some(field)
-    }
-}
-
-/// The names that are not in [`MEMBERS`].
-const OTHERS: [(&str, Known); 11] = [
-    ("data", Known::Data),
-    ("log_id", Known::LogId),
-    ("_id", Known::PulledId),
-    ("$event_schema", Known::Schema),
-    ("date", Known::Date),
-    ("type", Known::Type),
-    ("ip", Known::Ip),
-    ("user_id", Known::UserId),
-    ("user_name", Known::UserName),
-    ("user_agent", Known::UserAgent),
-    // Pulled events have it under this name.
-    ("isMobile", Known::Mapped(IS_MOBILE)),
-];
-
-const IS_MOBILE: usize = 16;
-
-/// Where in [`KNOWN`] a name is. The factors were found by trying: no two names meet.
-#[expect(clippy::indexing_slicing, reason = "a name that has a first byte has a middle one")]
-const fn slot(name: &[u8]) -> usize {
-    let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
-    let middle = name[name.len() / 2] as usize;
-    (2 * name.len() + 34 * *first as usize + 21 * *last as usize + middle) % SLOTS
-}
-
-const SLOTS: usize = 128;
-
-/// All names that are known, each in its slot.
-#[expect(clippy::indexing_slicing, reason = "worked out by the compiler")]
-static KNOWN: [Option<(&str, Known)>; SLOTS] = {
-    let mut slots = [None; SLOTS];
-    let mut index = 0;
-    while index < MEMBERS.len() + OTHERS.len() {
-        let (name, known) = if index < MEMBERS.len() {
-            (MEMBERS[index].0, Known::Mapped(index))
-        } else {
-            OTHERS[index - MEMBERS.len()]
-        };
-        let slot = slot(name.as_bytes());
-        assert!(slots[slot].is_none(), "two names in one slot: find other factors");
-        slots[slot] = Some((name, known));
-        index += 1;
-    }
-    slots
-};
-
 struct Reader<'a, 'o> {
-    event: Event<'a>,
-    /// A pulled event's `_id`, which stands in where there is no `log_id`.
-    pulled_id: Option<&'a str>,
-    date: Option<&'a str>,
-    /// Whether anything in it is a log event's.
+    event: &'o mut Event<'a>,
+    members: &'o Members,
+    /// Whether any known member was seen.
     is_log_event: bool,
-    copier: Copier<'a, 'o>,
-    /// What is in the output so far.
-    kept: Kept,
-    written: Names,
+    copy: Sanitizer<'a, 'o>,
+    emitted: Emitted,
+    written: WrittenNames,
 }
 
-/// The names written so far: an engine refuses a second member of one name.
+/// The names written so far: engines refuse a second member of the same name.
 #[derive(Default)]
-struct Names {
-    /// A bit for each of [`MEMBERS`].
+struct WrittenNames {
+    /// A bit for each known member.
     members: u64,
     others: HashSet<String>,
 }
 
 /// A member's name in the output.
-enum Key {
-    /// One of [`MEMBERS`], by its index.
-    Member(usize),
+enum OutputName {
+    Member(MemberId),
     Other(String),
 }
 
-impl Names {
-    /// Whether there was none of this name yet.
+impl WrittenNames {
+    /// Returns whether the name is new.
     #[inline]
-    fn insert(&mut self, key: Key) -> bool {
-        match key {
-            Key::Member(index) => {
-                let bit = 1 << index;
+    fn insert(&mut self, name: OutputName) -> bool {
+        match name {
+            OutputName::Member(id) => {
+                let bit = 1 << id;
                 let is_new = self.members & bit == 0;
                 self.members |= bit;
                 is_new
             }
-            Key::Other(name) => self.others.insert(name),
+            OutputName::Other(name) => self.others.insert(name),
         }
     }
 }
 
-impl<'a, 'o> Reader<'a, 'o> {
-    fn new(copier: Copier<'a, 'o>) -> Self {
-        Self {
-            event: Event::default(),
-            pulled_id: None,
-            date: None,
-            is_log_event: false,
-            copier,
-            kept: Kept::nothing(0),
-            written: Names::default(),
-        }
-    }
-
-    /// Reads the whole text and gives the kind of the one value in it.
-    fn whole(&mut self) -> Result<Kind, Syntax> {
-        let kind = self.copier.json.peek()?;
-        if kind == Kind::Object {
-            self.members(Level::Envelope)?;
+impl<'a> Reader<'a, '_> {
+    /// Reads the whole text and returns the type of its one value.
+    fn read_text(&mut self) -> Result<ValueKind, SyntaxError> {
+        let kind = self.copy.json.peek()?;
+        if kind == ValueKind::Object {
+            self.read_members(Level::Envelope)?;
         } else {
-            self.copier.json.skip(kind)?;
+            self.copy.json.skip(kind)?;
         }
-        self.copier.json.finish()?;
+        self.copy.json.finish()?;
         Ok(kind)
     }
 
-    fn members(&mut self, level: Level) -> Result<(), Syntax> {
+    fn read_members(&mut self, level: Level) -> Result<(), SyntaxError> {
         let mut is_first = true;
-        while let Some(name) = self.copier.json.next_name(is_first)? {
+        while let Some(name) = self.copy.json.next_name(is_first)? {
             is_first = false;
-            let kind = self.copier.json.peek()?;
-            self.member(&name, kind, level)?;
+            let kind = self.copy.json.peek()?;
+            self.read_member(&name, kind, level)?;
         }
         Ok(())
     }
 
-    fn member(&mut self, name: &Name<'a>, kind: Kind, level: Level) -> Result<(), Syntax> {
-        let known = if name.escaped {
-            Known::find(&json::decode_name(name))
+    fn read_member(
+        &mut self,
+        name: &Name<'a>,
+        kind: ValueKind,
+        level: Level,
+    ) -> Result<(), SyntaxError> {
+        let fate = if name.escaped {
+            self.members.fate(&decode_name(name))
         } else {
-            Known::find(name.raw)
+            self.members.fate(name.raw)
         };
-        let Some(known) = known else { return self.unmapped(name, kind) };
+        let Some(fate) = fate else { return self.copy_unknown(name, kind) };
         self.is_log_event = true;
-        // What goes to another place of the document is remembered, the rest is written here.
-        let slot = match known {
-            Known::Data if level == Level::Envelope && kind == Kind::Object => {
-                return self.members(Level::Data);
+        match fate {
+            Fate::Data if level == Level::Envelope && kind == ValueKind::Object => {
+                self.read_members(Level::Data)
             }
-            Known::Data => return self.unmapped(name, kind),
-            Known::Mapped(index) => return self.mapped(name, kind, index),
-            Known::Schema => {
-                self.copier.json.skip(kind)?;
-                return Ok(());
+            Fate::Data => self.copy_unknown(name, kind),
+            Fate::Dropped => self.copy.json.skip(kind),
+            Fate::Stays { id, field, shape } => self.copy_known(name, kind, id, field, shape),
+            Fate::Moves(id) => {
+                let token = self.copy.json.token(kind)?;
+                // The first value that is not empty is kept. (A stream event has its log_id twice.)
+                if holds_something(token) && self.remember(id, token) != token {
+                    self.copy.changes.note(Change::DuplicateName);
+                }
+                Ok(())
             }
-            Known::LogId => &mut self.event.log_id,
-            Known::PulledId => &mut self.pulled_id,
-            Known::Date => &mut self.date,
-            Known::Type => &mut self.event.code,
-            Known::Ip => &mut self.event.ip,
-            Known::UserId => &mut self.event.user_id,
-            Known::UserName => &mut self.event.user_name,
-            Known::UserAgent => &mut self.event.user_agent,
-        };
-        // The first that holds something stays. (A stream event has its log_id twice.)
-        let token = self.copier.json.token(kind)?;
-        if holds_something(token) && *slot.get_or_insert(token) != token {
-            self.copier.changes.note(Change::DuplicateName);
         }
-        Ok(())
     }
 
-    fn finish(mut self) -> Event<'a> {
-        self.event.log_id = self.event.log_id.or(self.pulled_id);
-        match self.date.map(|token| (token, parse_date(&json::decode(token)))) {
-            Some((token, None)) => {
-                self.copier.changes.note(Change::BadDate);
-                self.beside("date", token);
-            }
-            Some((_, date)) => self.event.date = date,
-            None => {}
+    fn finish(mut self) {
+        if let Some(pulled_id) = self.event.moved(Moved::PulledId) {
+            self.remember(Moved::LogId.id(), pulled_id);
         }
-        self.event.changes = self.copier.changes;
-        self.copier.finish(self.kept);
-        self.event
+        if let Some(token) = self.event.moved(Moved::Date) {
+            self.event.date = parse_date(&decode(token));
+            if self.event.date.is_none() {
+                self.copy.changes.note(Change::BadDate);
+                self.insert_as_text("date", token);
+            }
+        }
+        self.event.changes = self.copy.changes;
+        self.copy.finish(self.emitted);
     }
 
-    /// A member that the index template knows.
-    fn mapped(&mut self, name: &Name<'a>, kind: Kind, index: usize) -> Result<(), Syntax> {
-        let Some(&(field, shape)) = MEMBERS.get(index) else { return Ok(()) };
+    /// Copies a member that is a field.
+    fn copy_known(
+        &mut self,
+        name: &Name<'a>,
+        kind: ValueKind,
+        id: MemberId,
+        field: &'static str,
+        shape: Shape,
+    ) -> Result<(), SyntaxError> {
         let fits = match shape {
-            Shape::Boolean => kind == Kind::Boolean,
-            Shape::Record => kind == Kind::Object,
+            Shape::Boolean => kind == ValueKind::Boolean,
+            Shape::Record => kind == ValueKind::Object,
             Shape::Text | Shape::Flat => true,
         };
         if !fits {
-            let token = self.copier.json.token(kind)?;
+            let token = self.copy.json.token(kind)?;
             if holds_something(token) {
-                self.copier.changes.note(Change::TypeMismatch);
-                self.beside(field, token);
+                self.copy.changes.note(Change::TypeMismatch);
+                self.insert_as_text(field, token);
             }
             return Ok(());
         }
         let renamed = (name.escaped || name.raw != field).then_some(field);
-        let mark = self.copier.begin(self.kept, name, renamed);
-        let start = self.copier.json.at();
+        let savepoint = self.copy.begin(self.emitted, name, renamed);
+        let start = self.copy.json.at();
         let holds = match (shape, kind) {
-            (Shape::Text, Kind::String) | (Shape::Boolean, _) => {
-                self.copier.json.token(kind)? != "\"\""
+            (Shape::Text, ValueKind::String) | (Shape::Boolean, _) => {
+                self.copy.json.token(kind)? != "\"\""
             }
-            (Shape::Text, Kind::Object) => self.copier.copy(kind, MAX_DEPTH + 1)?,
-            (Shape::Text, _) => self.copier.copy(kind, MAX_DEPTH)?,
-            (Shape::Record, _) => self.copier.copy_record()?,
-            (Shape::Flat, Kind::Object) if field == "details" && self.event.details.is_empty() => {
-                self.event.details = self.copier.copy_object(1)?;
+            (Shape::Text, ValueKind::Object) => self.copy.copy(kind, MAX_DEPTH + 1)?,
+            (Shape::Text, _) => self.copy.copy(kind, MAX_DEPTH)?,
+            (Shape::Record, _) => self.copy.copy_record()?,
+            (Shape::Flat, ValueKind::Object)
+                if field == "details" && self.event.details.is_empty() =>
+            {
+                self.event.details = self.copy.copy_object(1)?;
                 !self.event.details.is_empty()
             }
-            (Shape::Flat, Kind::Object) => self.copier.copy(kind, 1)?,
-            (Shape::Flat, _) => self.copier.copy_wrapped(kind)?,
+            (Shape::Flat, ValueKind::Object) => self.copy.copy(kind, 1)?,
+            (Shape::Flat, _) => self.copy.copy_wrapped(kind)?,
         };
-        if holds && shape == Shape::Flat && kind != Kind::Object {
-            self.copier.changes.note(Change::DetailsWrapped);
+        if holds && shape == Shape::Flat && kind != ValueKind::Object {
+            self.copy.changes.note(Change::DetailsWrapped);
         }
-        if holds && (kind == Kind::String || shape == Shape::Record) {
-            self.keep(field, self.copier.json.slice(start, self.copier.json.at()));
+        if holds && (kind == ValueKind::String || shape == Shape::Record) {
+            let token = self.copy.json.slice(start, self.copy.json.at());
+            self.remember(id, token);
         }
-        self.end(mark, holds, Key::Member(index));
+        self.end(savepoint, holds, OutputName::Member(id));
         Ok(())
     }
 
-    /// A member that the index template does not know. Its name must not be read as a path.
-    fn unmapped(&mut self, name: &Name<'a>, kind: Kind) -> Result<(), Syntax> {
-        let decoded = json::decode_name(name);
-        let mut safe = json::safe_name(&decoded);
-        if TAKEN_NAMES.contains(&safe.as_str()) || MEMBERS.iter().any(|(member, _)| *member == safe)
-        {
+    /// Copies a member that is not a field. Its name must not be read as a path, or as a field's.
+    fn copy_unknown(&mut self, name: &Name<'a>, kind: ValueKind) -> Result<(), SyntaxError> {
+        let decoded = decode_name(name);
+        let mut safe = safe_name(&decoded);
+        if self.members.is_reserved(&safe) {
             safe.push_str("_text");
         }
         if safe != decoded {
-            self.copier.changes.note(Change::NameAdjusted);
+            self.copy.changes.note(Change::NameAdjusted);
         }
         let renamed = (safe != name.raw).then_some(safe.as_str());
-        let mark = self.copier.begin(self.kept, name, renamed);
-        let holds = self.copier.copy(kind, 1)?;
-        self.end(mark, holds, Key::Other(safe));
+        let savepoint = self.copy.begin(self.emitted, name, renamed);
+        let holds = self.copy.copy(kind, 1)?;
+        self.end(savepoint, holds, OutputName::Other(safe));
         Ok(())
     }
 
     /// Ends a member: it stays if it holds something and is the first of its name.
-    fn end(&mut self, mark: Mark, holds: bool, key: Key) {
-        let stays = holds && self.written.insert(key);
-        if holds && !stays {
-            self.copier.changes.note(Change::DuplicateName);
-        }
-        self.copier.end(&mut self.kept, mark, stays);
-    }
-
-    /// Keeps a value that does not fit its field as text in a field beside it.
-    fn beside(&mut self, name: &str, token: &str) {
-        let name = format!("{name}_text");
-        if self.written.insert(Key::Other(name.clone())) {
-            self.copier.insert(&mut self.kept, &name, &json::decode(token));
+    fn end(&mut self, savepoint: Savepoint, holds: bool, name: OutputName) {
+        if holds && self.written.insert(name) {
+            self.copy.commit(&mut self.emitted);
         } else {
-            self.copier.changes.note(Change::DuplicateName);
+            if holds {
+                self.copy.changes.note(Change::DuplicateName);
+            }
+            self.copy.rollback(savepoint);
         }
     }
 
-    /// Remembers a mapped member that the document needs in another place too.
-    fn keep(&mut self, field: &str, token: &'a str) {
-        let slot = match field {
-            "client_ip" => &mut self.event.client_ip,
-            "location_info" => &mut self.event.location_info,
-            "organization_id" => &mut self.event.organization_id,
-            "organization_name" => &mut self.event.organization_name,
-            "references" => &mut self.event.references,
-            "security_context" => &mut self.event.security_context,
-            "transaction_linking_id" => &mut self.event.transaction_linking_id,
-            _ => return,
-        };
-        slot.get_or_insert(token);
+    /// Keeps a value that does not fit its field as text in `<name>_text`.
+    fn insert_as_text(&mut self, name: &str, token: &str) {
+        let name = format!("{name}_text");
+        if self.written.insert(OutputName::Other(name.clone())) {
+            self.copy.insert(&mut self.emitted, &name, &decode(token));
+        } else {
+            self.copy.changes.note(Change::DuplicateName);
+        }
+    }
+
+    /// Remembers a member's value, unless there was one before; returns the one that is remembered.
+    fn remember(&mut self, id: MemberId, token: &'a str) -> &'a str {
+        match self.event.tokens.get_mut(id) {
+            Some(slot) => slot.get_or_insert(token),
+            None => token,
+        }
     }
 }
 
-/// Whether a value is more than null, "", {} or [].
+/// Whether a value is anything but null, "", {} or [].
 fn holds_something(token: &str) -> bool {
     match token.as_bytes() {
         b"null" | b"\"\"" => false,
@@ -446,104 +311,32 @@ fn holds_something(token: &str) -> bool {
     }
 }
 
-/// An ISO 8601 date and time; without a zone it is UTC, as Auth0's dates are.
-fn parse_date(text: &str) -> Option<DateTime<Utc>> {
-    let date = match DateTime::parse_from_rfc3339(text) {
-        Ok(date) => date.to_utc(),
-        Err(_) => NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok()?.and_utc(),
-    };
-    // From here on in whole milliseconds: the engines know neither finer times nor leap seconds.
-    date_of_milliseconds(date.timestamp_millis())
-}
-
-/// A number of milliseconds as a date.
-pub(crate) fn date_of_milliseconds(milliseconds: i64) -> Option<DateTime<Utc>> {
-    let date = DateTime::from_timestamp_millis(milliseconds)?;
-    (DATES.0..=DATES.1).contains(&date.timestamp()).then_some(date)
-}
-
-/// The years 1 to 9999: the engines' `strict_date_optional_time` takes four digits.
-const DATES: (i64, i64) = (-62_135_596_800, 253_402_300_799);
-
-/// Appends a date in the form that documents have: UTC, milliseconds, the year in four digits (see
-/// [`DATES`]). By hand, since a format string costs more than the rest of a small document.
-pub(crate) fn write_date(out: &mut Vec<u8>, date: DateTime<Utc>) {
-    let mut text = *b"0000-00-00T00:00:00.000Z";
-    let mut put = |at: usize, digits: usize, number: u32| {
-        let mut number = number;
-        for place in text.iter_mut().skip(at).take(digits).rev() {
-            *place += u8::try_from(number % 10).unwrap_or(0);
-            number /= 10;
-        }
-    };
-    put(0, 4, u32::try_from(date.year()).unwrap_or(0));
-    put(5, 2, date.month());
-    put(8, 2, date.day());
-    put(11, 2, date.hour());
-    put(14, 2, date.minute());
-    put(17, 2, date.second());
-    put(20, 3, date.timestamp_subsec_millis() % 1_000);
-    out.extend_from_slice(&text);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn members_are_in_order() {
-        assert!(MEMBERS.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        assert!(MEMBERS.len() <= 64, "each has a bit of a u64");
+    fn members() -> Members {
+        let stays = [
+            ("details", Shape::Flat),
+            ("is_mobile", Shape::Boolean),
+            ("location_info", Shape::Record),
+            ("description", Shape::Text),
+            ("references", Shape::Record),
+            ("scope", Shape::Text),
+        ];
+        Members::new(stays.into_iter(), ["type_id", "user_id", "ip"].into_iter())
     }
 
-    #[test]
-    fn every_known_name_is_found() {
-        for (index, (name, _)) in MEMBERS.iter().enumerate() {
-            assert_eq!(Known::find(name), Some(Known::Mapped(index)));
-        }
-        for (name, known) in OTHERS {
-            assert_eq!(Known::find(name), Some(known));
-        }
-        assert_eq!(MEMBERS[IS_MOBILE].0, "is_mobile");
-        for unknown in ["", "i", "ips", "Data"] {
-            assert_eq!(Known::find(unknown), None);
-        }
+    fn read_event<'a>(raw: &'a str, out: &mut Vec<u8>) -> Result<Event<'a>, EventError> {
+        let mut event = Event::unread(Changes::default());
+        read(raw, &members(), &mut event, out).map(|()| event)
     }
 
-    #[test]
-    fn dates_are_whole_milliseconds_in_utc() {
-        let written = |text| {
-            let mut out = Vec::new();
-            write_date(&mut out, parse_date(text)?);
-            Some(String::from_utf8(out).unwrap())
-        };
-        for (given, expected) in [
-            ("2021-11-03T03:06:05.696Z", "2021-11-03T03:06:05.696Z"),
-            ("2021-11-03T05:06:05+02:00", "2021-11-03T03:06:05.000Z"),
-            ("2021-11-03T03:06:05.696789", "2021-11-03T03:06:05.696Z"),
-            ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00.000Z"),
-            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
-        ] {
-            assert_eq!(written(given).as_deref(), Some(expected), "{given}");
-        }
-        for wrong in [
-            "",
-            "yesterday",
-            "2021-13-01T00:00:00Z",
-            "1635908765696",
-            "0000-01-01T00:00:00Z",
-            "9999-12-31T23:59:59-01:00",
-            "2021-11-03",
-        ] {
-            assert_eq!(written(wrong), None, "{wrong}");
-        }
-    }
-
-    /// What `read` writes for an event with these data members, and the event.
+    /// What `read` writes for an event with these members in its data, and the changes.
     fn written(data: &str) -> (serde_json::Value, Changes) {
         let raw = format!("{{\"log_id\":\"1\",\"data\":{data}}}");
         let mut out = b"{".to_vec();
-        let changes = read(&raw, Changes::default(), &mut out).unwrap().changes;
+        let changes = read_event(&raw, &mut out).unwrap().changes;
         if out.last() == Some(&b',') {
             out.pop();
         }
@@ -552,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_does_not_fit_its_field_is_kept_beside_it() {
+    fn value_that_does_not_fit_its_field_is_kept_as_text_next_to_it() {
         use serde_json::json;
         for (given, expected) in [
             (json!({"is_mobile": "yes"}), json!({"is_mobile_text": "yes"})),
@@ -574,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_taken_or_would_be_paths_are_changed() {
+    fn reserved_names_and_paths_are_renamed() {
         use serde_json::json;
         for (given, expected) in [
             (r#"{"type_id":1}"#, json!({"type_id_text": 1})),
@@ -591,7 +384,7 @@ mod tests {
             assert_eq!(found, expected);
             assert!(changes.has(Change::NameAdjusted));
         }
-        // A name in escapes is the name all the same.
+        // A name with escapes is the same name.
         let (found, changes) =
             written(r#"{"\u0069p":"81.2.69.143","d\u0061te":"2026-03-14T10:05:13Z"}"#);
         assert_eq!(found, json!({}));
@@ -599,32 +392,31 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_two_members_that_move_elsewhere_stays() {
+    fn first_of_two_moved_members_is_kept() {
         let raw = r#"{"log_id":"1","data":{"log_id":"1","ip":"","ip":"::1","ip":"::2"}}"#;
-        let event = read(raw, Changes::default(), &mut Vec::new()).unwrap();
-        assert_eq!(event.ip, Some("\"::1\""));
-        assert_eq!(event.log_id, Some("\"1\""));
+        let event = read_event(raw, &mut Vec::new()).unwrap();
+        assert_eq!(event.moved(Moved::Ip), Some("\"::1\""));
+        assert_eq!(event.moved(Moved::LogId), Some("\"1\""));
         assert!(event.changes.has(Change::DuplicateName));
     }
 
     #[test]
-    fn a_pulled_event_is_the_bare_data() {
+    fn pulled_event_is_the_bare_data() {
         let raw = r#"{"_id":"7","type":"s","isMobile":true,"$event_schema":{"version":"1"},"x":1}"#;
         let mut out = Vec::new();
-        let event = read(raw, Changes::default(), &mut out).unwrap();
-        assert_eq!(event.log_id, Some("\"7\""));
-        assert_eq!(event.code, Some("\"s\""));
+        let event = read_event(raw, &mut out).unwrap();
+        assert_eq!(event.moved(Moved::LogId), Some("\"7\""));
+        assert_eq!(event.moved(Moved::Type), Some("\"s\""));
         assert_eq!(out, br#""is_mobile":true,"x":1,"#);
         assert!(event.changes.is_empty());
     }
 
     #[test]
-    fn what_has_no_field_of_an_event_is_none() {
-        let problem =
-            |raw: &str| read(raw, Changes::default(), &mut Vec::new()).map(drop).unwrap_err();
-        assert_eq!(problem("[]"), Broken::Shape);
-        assert_eq!(problem("{\"a\":1}"), Broken::Content);
-        assert!(matches!(problem("{\"type\":"), Broken::Syntax(_)));
-        assert!(matches!(problem("{\"type\":\"s\"} {}"), Broken::Syntax(_)));
+    fn object_without_a_known_member_is_not_an_event() {
+        let problem = |raw: &str| read_event(raw, &mut Vec::new()).map(drop).unwrap_err();
+        assert_eq!(problem("[]"), EventError::NotAnObject);
+        assert_eq!(problem("{\"a\":1}"), EventError::NotALogEvent);
+        assert!(matches!(problem("{\"type\":"), EventError::Syntax { .. }));
+        assert!(matches!(problem("{\"type\":\"s\"} {}"), EventError::Syntax { .. }));
     }
 }

@@ -1,37 +1,37 @@
-//! The gateway's event → the request's body, which stands in it as a JSON string.
+//! API Gateway's event → the body of the request, which is a JSON string in it.
 //!
-//! Nearly all of the event is its body, and every few bytes of a JSON body have to be escaped in a
-//! JSON string. Unescaping it with `serde_json` costs as much as half the mapping of its events (see
-//! `docs/performance.md`), so it is done here, and `lambda_http` reads the rest.
+//! Nearly all of the event is its body, and a JSON body in a JSON string has an escape every few bytes.
+//! Unescaping it with `serde_json` costs half as much as mapping its events (`docs/decisions.md`). So the
+//! body is unescaped here, and `lambda_http` reads the rest.
 
 use bytes::Bytes;
 
-use crate::json::lex::{Kind, Scanner};
-use crate::json::text::{AHEAD, unescape};
+use crate::json::lex::{Lexer, ValueKind};
+use crate::json::read::{AHEAD, unescape};
 
-/// What stands before the body is looked for in this many bytes. API Gateway takes 10,240 bytes of request
-/// line and headers ("Quotas for HTTP APIs").
+/// The body has to start within this many bytes. API Gateway accepts 10,240 bytes of request line and
+/// headers ("Quotas for HTTP APIs").
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Takes the body out of an event: what was a string is the text in it, not checked to be UTF-8, and the
-/// event has an empty body. `None` where there is none to be found: then the event is as it was, or, if that
-/// string is broken, empty, since there was nothing to be read of it.
+/// Takes the body out of an event and leaves an empty string in its place. Returns the text of the body, not
+/// checked to be UTF-8, or `None` if no body is found: the event is unchanged then, or empty if the body's
+/// string is broken, because such an event cannot be parsed anyway.
 ///
-/// The event's form is that of "Working with AWS Lambda proxy integrations for HTTP APIs", payload format
-/// version 2.0.
+/// The format of the event is documented in "Working with AWS Lambda proxy integrations for HTTP APIs",
+/// payload format version 2.0.
 #[must_use]
 pub fn take_body(event: &mut Bytes) -> Option<Bytes> {
     let head = event.get(..event.len().min(MAX_HEAD))?;
     let head = match std::str::from_utf8(head) {
         Ok(text) => text,
-        // The limit may have cut a character of the body in two.
+        // The limit may have split a character of the body.
         Err(error) => std::str::from_utf8(head.get(..error.valid_up_to())?).ok()?,
     };
     let start = find_body(head)? + 1;
-    // Behind `{"body":"` at the least.
+    // `{"body":"` precedes it, at least.
     let begin = start.checked_sub(AHEAD)?;
     let mut rest = head.get(..start)?.as_bytes().to_vec();
-    // The text takes the place of the string, so that a batch is not in memory twice.
+    // The text replaces the string in place, so that a batch is not in memory twice.
     let mut bytes = Vec::from(std::mem::take(event));
     let (len, quote) = unescape(bytes.get_mut(begin..)?)?;
     rest.extend_from_slice(bytes.get(begin + quote..)?);
@@ -39,10 +39,10 @@ pub fn take_body(event: &mut Bytes) -> Option<Bytes> {
     Some(Bytes::from(bytes).slice(begin..begin + len))
 }
 
-/// Where the string is that is the outermost object's `body`.
+/// The position of the string that is the `body` of the outermost object.
 fn find_body(head: &str) -> Option<usize> {
-    let mut json = Scanner::new(head);
-    if json.peek() != Ok(Kind::Object) {
+    let mut json = Lexer::new(head);
+    if json.peek() != Ok(ValueKind::Object) {
         return None;
     }
     let mut is_first = true;
@@ -50,7 +50,7 @@ fn find_body(head: &str) -> Option<usize> {
         is_first = false;
         let kind = json.peek().ok()?;
         if name.raw == "body" {
-            return (kind == Kind::String).then_some(json.at());
+            return (kind == ValueKind::String).then_some(json.at());
         }
         json.skip(kind).ok()?;
     }
@@ -75,7 +75,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_body_is_what_serde_json_would_read(body in any::<String>(), lines in r#"(["\\{}:\n\t/a-zé😀]|\PC){0,80}"#) {
+        fn body_is_what_serde_json_reads(body in any::<String>(), lines in r#"(["\\{}:\n\t/a-zé😀]|\PC){0,80}"#) {
             for body in [body, lines] {
                 let mut event = event(&body);
                 let mut rest = Bytes::from(event.to_string());
@@ -97,9 +97,9 @@ mod tests {
     }
 
     #[test]
-    fn a_body_may_go_on_behind_the_head_but_begins_in_it() {
+    fn body_starts_in_the_head_and_may_be_longer() {
         for path in ["/", "/a"] {
-            // One of the two is cut in the middle of a character.
+            // With one of the two paths, the limit splits a character.
             let body = "é".repeat(MAX_HEAD);
             let mut event = format!("{{\"rawPath\":\"{path}\",\"body\":\"{body}\"}}").into();
             assert_eq!(take_body(&mut event).unwrap(), body);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_event_with_a_broken_body_nothing_is_left_to_be_read() {
+    fn broken_body_leaves_an_empty_event() {
         for broken in ["{\"body\":\"cut", "{\"body\":\"a\\\"b\\x\"}"] {
             let mut left = Bytes::from(broken);
             assert_eq!(take_body(&mut left), None, "{broken}");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_body_is_left_as_it_is() {
+    fn event_without_body_is_unchanged() {
         for event in [
             "",
             "[]",

@@ -1,30 +1,9 @@
 //! Bytes → events.
 
+pub(crate) mod date;
 pub(crate) mod event;
 pub mod gateway;
+pub(crate) mod members;
+pub mod origin;
 pub mod split;
 pub mod types;
-
-use serde::{Deserialize, Serialize};
-
-/// How an event reached us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub enum Input {
-    /// Posted by Auth0's log stream.
-    #[serde(rename = "http_endpoint")]
-    HttpEndpoint,
-    /// Pulled from the Management API.
-    #[serde(rename = "auth0_management_api")]
-    ManagementApi,
-}
-
-impl Input {
-    /// The value of `input.type`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::HttpEndpoint => "http_endpoint",
-            Self::ManagementApi => "auth0_management_api",
-        }
-    }
-}

@@ -1,27 +1,26 @@
-//! Body → pieces, one for each event: JSON lines, a JSON array, or one object, told apart by the
-//! body itself (the Content-Type is the operator's to choose in Auth0's console).
+//! Body → pieces, one per event. JSON lines, a JSON array and a single object are told apart by the body
+//! itself, because operators choose the Content-Type in Auth0's console.
 //!
-//! Pieces are cut without being parsed, so that one broken event does not take its neighbours with
-//! it; whether a piece is an event is found when it is mapped. The scan keeps no stack, so nesting
-//! costs nothing here.
+//! Pieces are cut without being parsed, so that a broken event does not affect its neighbors; mapping finds
+//! out whether a piece is an event. The scan keeps no stack, so nesting costs nothing here.
 
 use memchr::memchr;
 
-use crate::json::lex::Scanner;
+use crate::json::lex::Lexer;
 use crate::json::repair::repair;
 
-/// Cuts a body into its pieces: the bytes of each event, without white space around them.
+/// Cuts a body into its pieces: the bytes of each event, without surrounding white space.
 #[must_use]
 pub fn split(body: &[u8]) -> Pieces<'_> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     Pieces { rest: body, elements: None, may_span_lines: true }
 }
 
-/// Whether these bytes are JSON, or would be but for their encoding or nesting.
+/// Returns whether these bytes are JSON, apart from encoding and nesting that can be repaired.
 #[must_use]
 pub fn is_json(bytes: &[u8]) -> bool {
     let is_valid = |text: &str| {
-        let mut json = Scanner::new(text);
+        let mut json = Lexer::new(text);
         let skipped = json.peek().and_then(|kind| json.skip(kind));
         skipped.and_then(|_| json.finish()).is_ok()
     };
@@ -32,10 +31,10 @@ pub fn is_json(bytes: &[u8]) -> bool {
 #[derive(Clone, Debug)]
 pub struct Pieces<'a> {
     rest: &'a [u8],
-    /// What is left of the array that is being read.
+    /// The rest of the array that is being read.
     elements: Option<&'a [u8]>,
-    /// A pretty-printed object spans lines. It is looked for until one is found to have no end: then
-    /// the lines are broken ones, and looking on would read the body once per line.
+    /// Whether to look for pretty-printed objects, which span lines. No longer once one turned out to have
+    /// no end: the lines are broken then, and looking further would read the body once per line.
     may_span_lines: bool,
 }
 
@@ -72,7 +71,7 @@ impl<'a> Iterator for Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// The next line, or the value that begins on it and ends on a later one.
+    /// The next line, or the value that starts on it and ends on a later one.
     fn next_line(&mut self) -> &'a [u8] {
         let end = memchr(b'\n', self.rest).unwrap_or(self.rest.len());
         let (line, rest) = self.rest.split_at(end);
@@ -95,18 +94,18 @@ impl<'a> Pieces<'a> {
 enum Element<'a> {
     /// An element and what follows its comma.
     Piece(&'a [u8], &'a [u8]),
-    /// The last element (or what there is of it) and what follows the array.
+    /// The last element, or what there is of it, and what follows the array.
     End(&'a [u8], &'a [u8]),
 }
 
-/// Reads up to the comma or bracket that ends the element `bytes` begins with.
+/// Reads up to the comma or bracket that ends the element at the start of `bytes`.
 fn next_element(bytes: &[u8]) -> Element<'_> {
     let mut scan = Scan::default();
     for (index, byte) in bytes.iter().enumerate() {
         let last = match byte {
             b',' if scan.is_between_values() => false,
             b']' if scan.is_between_values() => true,
-            // JSON has no line break in a string: this one was cut, and the next line may be whole.
+            // JSON strings contain no line break. This one was cut, but the next line may be whole.
             b'\n' if scan.in_string => false,
             _ => {
                 scan.step(*byte);
@@ -121,7 +120,7 @@ fn next_element(bytes: &[u8]) -> Element<'_> {
     Element::End(bytes.trim_ascii(), &[])
 }
 
-/// The index behind the bracketed value that `bytes` begins with; `None` if it does not end.
+/// The index after the bracketed value at the start of `bytes`; `None` if it does not end.
 fn value_end(bytes: &[u8]) -> Option<usize> {
     let mut scan = Scan::default();
     for (index, byte) in bytes.iter().enumerate() {
@@ -136,7 +135,7 @@ fn value_end(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Where in a JSON text a scan is: enough to tell brackets from the text in strings.
+/// The state of a scan of JSON text: enough to tell brackets from text in strings.
 #[derive(Default)]
 struct Scan {
     depth: usize,
@@ -187,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn a_printed_object_may_span_lines() {
+    fn pretty_printed_object_spans_lines() {
         let printed = "{\n  \"log_id\": \"1\",\n  \"data\": {\"x\": []}\n}";
         assert_eq!(pieces(&format!("{printed}\n{printed}")), [printed, printed]);
     }
 
     #[test]
-    fn a_broken_line_does_not_take_the_next_one() {
+    fn broken_line_does_not_affect_the_next_one() {
         assert_eq!(
             pieces("{\"a\":\"cut\n{\"b\":1}\n{{{\n{\"c\":2}"),
             ["{\"a\":\"cut", "{\"b\":1}", "{{{", "{\"c\":2}"]
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_element_does_not_take_the_next_one() {
+    fn broken_element_does_not_affect_the_next_one() {
         assert_eq!(
             pieces(r#"[{"a":1}, nonsense, {"b":2},]"#),
             [r#"{"a":1}"#, "nonsense", r#"{"b":2}"#]
@@ -211,19 +210,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_gives_no_piece() {
+    fn empty_body_has_no_pieces() {
         for empty in ["", " \n\r\n ", "[]", "[ ]", "\u{feff}"] {
             assert!(pieces(empty).is_empty(), "{empty:?}");
         }
     }
 
     #[test]
-    fn arrays_may_follow_one_another() {
+    fn arrays_may_follow_each_other() {
         assert_eq!(pieces("[1,2]\n[3]\n{\"a\":4}"), ["1", "2", "3", "{\"a\":4}"]);
     }
 
     #[test]
-    fn many_open_lines_are_read_once() {
+    fn many_unterminated_lines_are_read_once() {
         let body = "{\"a\":{\n".repeat(200_000);
         assert_eq!(split(body.as_bytes()).count(), 200_000);
     }

@@ -1,17 +1,17 @@
-//! Auth0's log event type codes and what they mean in ECS: data only, one line a type.
+//! Auth0's event type codes and their meaning in ECS: data only, one line per type.
 //!
-//! Codes and names are Auth0's ("Log Event Type Codes" and the published log schemas); action,
-//! category and type are those of Elastic's Auth0 integration where it knows the code, and chosen by
-//! the same pattern where it does not. The allowed pairs of category and type are ECS 8.11's.
+//! Codes and names are Auth0's ("Log Event Type Codes" and the published log schemas). Action, category and
+//! type are those of Elastic's Auth0 integration if it knows the code, and follow its pattern otherwise.
+//! ECS 8.11 defines which pairs of category and type are allowed.
 
 /// ECS `event.outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was done.
+    /// It succeeded.
     Success,
-    /// It was refused or broke.
+    /// It was refused or failed.
     Failure,
-    /// The type does not tell.
+    /// The type does not say.
     Unknown,
 }
 
@@ -29,14 +29,14 @@ impl Outcome {
     }
 }
 
-/// What a type code means.
+/// The meaning of a type code.
 #[derive(Clone, Copy, Debug)]
 pub struct LogType {
     /// Auth0's code, such as `fp`: `auth0.logs.data.type_id`.
     pub code: &'static str,
-    /// Auth0's name of the type: `auth0.logs.data.type`.
+    /// Auth0's name for the type: `auth0.logs.data.type`.
     pub name: &'static str,
-    /// The log stream filter that the type belongs to: `auth0.logs.data.classification`.
+    /// The log stream filter category of the type: `auth0.logs.data.classification`.
     pub classification: &'static str,
     /// `event.outcome`.
     pub outcome: Outcome,
@@ -48,7 +48,7 @@ pub struct LogType {
     pub kind: &'static [&'static str],
 }
 
-/// The row for a code; `None` where Auth0 has a type that this table does not know yet.
+/// Returns the row of a code; `None` if the table does not know the type yet.
 #[must_use]
 pub fn find(code: &str) -> Option<&'static LogType> {
     let row = LOG_TYPES.binary_search_by(|row| row.code.cmp(code)).ok()?;
@@ -258,7 +258,7 @@ pub static LOG_TYPES: [LogType; 194] = [
 mod tests {
     use super::*;
 
-    /// ECS 8.11, "ECS Categorization Fields": the types that each category allows.
+    /// The types allowed for each category: ECS 8.11, "ECS Categorization Fields".
     #[rustfmt::skip]
     const ALLOWED: &[(&str, &[&str])] = &[
         ("api", &["access", "admin", "allowed", "change", "creation", "deletion", "denied", "end", "info", "start", "user"]),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn every_category_and_type_is_valid_ecs() {
+    fn categories_and_types_are_valid_ecs() {
         for row in &LOG_TYPES {
             let allowed_by = |category: &str| {
                 ALLOWED.iter().find(|(name, _)| *name == category).map(|(_, types)| *types)
@@ -306,7 +306,7 @@ mod tests {
             for kind in row.kind {
                 assert!(
                     allowed.contains(kind),
-                    "{}: {kind} is no type of {:?}",
+                    "{}: {kind} is not a type of {:?}",
                     row.code,
                     row.category
                 );
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_code_is_found_and_an_unknown_one_is_not() {
+    fn known_code_is_found_and_unknown_one_is_not() {
         assert_eq!(find("f").map(|t| (t.name, t.action)), Some(("Failed login", "failed-login")));
         assert!(LOG_TYPES.iter().all(|row| find(row.code).is_some_and(|r| r.name == row.name)));
         assert!(find("").is_none() && find("zzz").is_none() && find("F").is_none());

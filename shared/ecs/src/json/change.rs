@@ -1,5 +1,5 @@
-//! What the mapper had to change so that an engine accepts the document: said in the document itself
-//! (`tags`, `error.message`), and reason enough to keep the whole event in `event.original`.
+//! What the mapper changed so that engines accept the document. The document says so (`tags`,
+//! `error.message`), and keeps the whole event in `event.original`.
 
 /// One kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,25 +17,25 @@ pub(crate) enum Change {
     IdDerived,
 }
 
-/// All kinds, with what the document says of each.
+/// Every kind, with its clause in `error.message`.
 const TEXTS: [(Change, &str); 11] = [
-    (Change::StringCut, "a string was longer than an index term and is cut"),
+    (Change::StringCut, "a string was longer than an index term and was cut"),
     (Change::NumberAsText, "a number had too many digits and is kept as text"),
     (
         Change::ContainerAsText,
-        "a value was nested too deep, or where text belongs, and is kept as JSON text",
+        "a value was nested too deep, or stood where text belongs, and is kept as JSON text",
     ),
-    (Change::DuplicateName, "an object had two members of one name and the first is kept"),
+    (Change::DuplicateName, "an object had two members of the same name; the first is kept"),
     (Change::NameAdjusted, "a name could not be indexed and was changed"),
-    (Change::Repaired, "the event was no valid JSON (encoding or nesting) and was repaired"),
-    (Change::DetailsWrapped, "details was no object and is kept in details.value"),
+    (Change::Repaired, "the event was not valid JSON (encoding or nesting) and was repaired"),
+    (Change::DetailsWrapped, "details was not an object and is kept in details.value"),
     (
         Change::TypeMismatch,
-        "a value did not fit its field and is kept in a field of the same name with _text",
+        "a value did not fit its field and is kept in a field of the same name with the suffix _text",
     ),
-    (Change::BadDate, "date was missing or no date; @timestamp is the time of receipt"),
-    (Change::BadAddress, "an address was no IP address and is kept as text"),
-    (Change::IdDerived, "log_id was missing or unusable and the id was derived"),
+    (Change::BadDate, "date was missing or not a date; @timestamp is the time of receipt"),
+    (Change::BadAddress, "an address was not an IP address and is kept as text"),
+    (Change::IdDerived, "log_id was missing or unusable; the id was derived"),
 ];
 
 /// The set of changes made to one event.
@@ -55,7 +55,7 @@ impl Changes {
         self.0 == 0
     }
 
-    /// What the document says: one clause for each change.
+    /// The text of `error.message`: one clause per change.
     pub(crate) fn message(self) -> String {
         let said: Vec<&str> =
             TEXTS.iter().filter(|(change, _)| self.has(*change)).map(|(_, text)| *text).collect();

@@ -1,42 +1,41 @@
-//! JSON text, token by token, without a copy and without a tree: where each name and value is.
+//! JSON text, token by token, without a copy and without a tree: the position of each name and value.
 //!
-//! The grammar is RFC 8259's, with strings that a JSON writer could have written: no lone surrogates
-//! in escapes. What a general parser would decode is left as it stands, since most of it goes to the
-//! output that way.
+//! The grammar is RFC 8259's, without lone surrogates in escapes, which no JSON writer produces. Tokens are
+//! not decoded, because most of them go to the output as they came.
 
-/// Nesting beyond which a text is refused; `crate::repair` makes strings of what lies deeper.
+/// Deeper texts are refused; [`repair`](super::repair) turns what is nested deeper into strings.
 const MAX_NESTING: usize = 200;
 
-/// Why a text is not JSON; where, is where the scanner stopped.
+/// Why a text is not JSON. The lexer stopped where it is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Syntax {
-    #[error("no value")]
-    NoValue,
-    #[error("no name")]
-    NoName,
-    #[error("no colon")]
-    NoColon,
-    #[error("neither a comma nor an end")]
-    NoEnd,
-    #[error("text behind the value")]
-    TextBehind,
-    #[error("a string without an end")]
-    OpenString,
-    #[error("a control character in a string")]
+pub(crate) enum SyntaxError {
+    #[error("expected a value")]
+    ExpectedValue,
+    #[error("expected a member's name")]
+    ExpectedName,
+    #[error("expected `:`")]
+    ExpectedColon,
+    #[error("expected `,` or `{}`", *.0 as char)]
+    ExpectedCommaOr(u8),
+    #[error("trailing characters")]
+    TrailingCharacters,
+    #[error("unterminated string")]
+    UnterminatedString,
+    #[error("control character in a string")]
     ControlCharacter,
-    #[error("no escape sequence")]
-    BadEscape,
-    #[error("a lone surrogate")]
+    #[error("invalid escape")]
+    InvalidEscape,
+    #[error("lone surrogate in an escape")]
     LoneSurrogate,
-    #[error("no digit")]
-    NoDigit,
+    #[error("expected a digit")]
+    ExpectedDigit,
     #[error("nested too deep")]
-    TooDeep,
+    NestedTooDeep,
 }
 
-/// What a value is, by its first byte.
+/// The type of a value, known from its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     Object,
     Array,
     String,
@@ -48,79 +47,81 @@ pub(crate) enum Kind {
 /// A member's name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Name<'a> {
-    /// The text between its quotes, as it stands.
+    /// The text between its quotes, as written.
     pub(crate) raw: &'a str,
-    /// Whether there is a backslash in it.
+    /// Whether it contains a backslash.
     pub(crate) escaped: bool,
-    /// Where its opening quote is.
+    /// Position of its opening quote.
     pub(crate) start: usize,
 }
 
 impl Name<'_> {
-    /// Where its value begins if nothing but the colon is in between.
+    /// Position of its value if only the colon is in between.
     pub(crate) const fn end(&self) -> usize {
         self.start + self.raw.len() + "\"\":".len()
     }
 }
 
-/// A text and how far it has been read.
+/// A text and the position reached in it.
 #[derive(Clone, Debug)]
-pub(crate) struct Scanner<'a> {
+pub(crate) struct Lexer<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Scanner<'a> {
+impl<'a> Lexer<'a> {
     pub(crate) const fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
-    /// How many bytes have been read.
+    /// The position: how many bytes have been read.
     pub(crate) const fn at(&self) -> usize {
         self.at
     }
 
-    /// The text between two places where a token begins or ends.
+    /// The text between two positions, each at the start or end of a token.
     pub(crate) fn slice(&self, start: usize, end: usize) -> &'a str {
         self.text.get(start..end).unwrap_or_default()
     }
 
-    /// What the value is that begins here, behind white space.
-    pub(crate) fn peek(&mut self) -> Result<Kind, Syntax> {
+    /// Skips white space and returns the type of the value that starts there.
+    pub(crate) fn peek(&mut self) -> Result<ValueKind, SyntaxError> {
         match self.next_byte() {
-            Some(b'"') => Ok(Kind::String),
-            Some(b'{') => Ok(Kind::Object),
-            Some(b'[') => Ok(Kind::Array),
-            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
-            Some(b't' | b'f') => Ok(Kind::Boolean),
-            Some(b'n') => Ok(Kind::Null),
-            _ => Err(Syntax::NoValue),
+            Some(b'"') => Ok(ValueKind::String),
+            Some(b'{') => Ok(ValueKind::Object),
+            Some(b'[') => Ok(ValueKind::Array),
+            Some(b'-' | b'0'..=b'9') => Ok(ValueKind::Number),
+            Some(b't' | b'f') => Ok(ValueKind::Boolean),
+            Some(b'n') => Ok(ValueKind::Null),
+            _ => Err(SyntaxError::ExpectedValue),
         }
     }
 
-    /// Steps over the value of this kind that begins here.
+    /// Skips the value of this type that starts here.
     #[inline(always)]
-    pub(crate) fn skip(&mut self, kind: Kind) -> Result<(), Syntax> {
+    pub(crate) fn skip(&mut self, kind: ValueKind) -> Result<(), SyntaxError> {
         match kind {
-            Kind::String => self.string().map(|_| ()),
+            ValueKind::String => self.string().map(|_| ()),
             _ => self.skip_nested(kind, 0),
         }
     }
 
-    /// Steps over a value and gives its text.
-    pub(crate) fn token(&mut self, kind: Kind) -> Result<&'a str, Syntax> {
+    /// Skips a value and returns its text.
+    pub(crate) fn token(&mut self, kind: ValueKind) -> Result<&'a str, SyntaxError> {
         let start = self.at;
         self.skip(kind)?;
         Ok(self.slice(start, self.at))
     }
 
-    fn skip_nested(&mut self, kind: Kind, depth: usize) -> Result<(), Syntax> {
+    fn skip_nested(&mut self, kind: ValueKind, depth: usize) -> Result<(), SyntaxError> {
         match kind {
-            Kind::String => self.string().map(|_| ()),
-            Kind::Number => self.number(),
-            Kind::Boolean | Kind::Null => self.literal(),
-            Kind::Object | Kind::Array if depth == MAX_NESTING => Err(Syntax::TooDeep),
-            Kind::Object => {
+            ValueKind::String => self.string().map(|_| ()),
+            ValueKind::Number => self.number(),
+            ValueKind::Boolean | ValueKind::Null => self.literal(),
+            ValueKind::Object | ValueKind::Array if depth == MAX_NESTING => {
+                Err(SyntaxError::NestedTooDeep)
+            }
+            ValueKind::Object => {
                 let mut is_first = true;
                 while self.next_name(is_first)?.is_some() {
                     let kind = self.peek()?;
@@ -129,7 +130,7 @@ impl<'a> Scanner<'a> {
                 }
                 Ok(())
             }
-            Kind::Array => {
+            ValueKind::Array => {
                 let mut is_first = true;
                 while self.next_element(is_first)? {
                     let kind = self.peek()?;
@@ -141,43 +142,43 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The name of the next member of the object that begins here, which is its first, or whose last
-    /// member's value ends here. At its end, none.
+    /// Returns the name of the object's next member, and stops after the colon; `None` at the object's end.
+    /// The object starts here (`is_first`), or the value of its previous member ends here.
     #[inline(always)]
-    pub(crate) fn next_name(&mut self, is_first: bool) -> Result<Option<Name<'a>>, Syntax> {
+    pub(crate) fn next_name(&mut self, is_first: bool) -> Result<Option<Name<'a>>, SyntaxError> {
         if !self.next_item(is_first, b'}')? {
             return Ok(None);
         }
         if self.next_byte() != Some(b'"') {
-            return Err(Syntax::NoName);
+            return Err(SyntaxError::ExpectedName);
         }
         let start = self.at;
         let escaped = self.string()?;
         let raw = self.slice(start + 1, self.at - 1);
         if self.next_byte() != Some(b':') {
-            return Err(Syntax::NoColon);
+            return Err(SyntaxError::ExpectedColon);
         }
         self.at += 1;
         Ok(Some(Name { raw, escaped, start }))
     }
 
-    /// Whether there is one more element in the array that begins here (`is_first`), or whose last
+    /// Returns whether the array has another element. The array starts here (`is_first`), or its previous
     /// element ends here.
     #[inline]
-    pub(crate) fn next_element(&mut self, is_first: bool) -> Result<bool, Syntax> {
+    pub(crate) fn next_element(&mut self, is_first: bool) -> Result<bool, SyntaxError> {
         self.next_item(is_first, b']')
     }
 
-    /// Whether nothing but white space is left.
-    pub(crate) fn finish(&mut self) -> Result<(), Syntax> {
+    /// Checks that only white space is left.
+    pub(crate) fn finish(&mut self) -> Result<(), SyntaxError> {
         match self.next_byte() {
             None => Ok(()),
-            Some(_) => Err(Syntax::TextBehind),
+            Some(_) => Err(SyntaxError::TrailingCharacters),
         }
     }
 
     #[inline]
-    fn next_item(&mut self, is_first: bool, end: u8) -> Result<bool, Syntax> {
+    fn next_item(&mut self, is_first: bool, end: u8) -> Result<bool, SyntaxError> {
         self.at += usize::from(is_first);
         match self.next_byte() {
             Some(byte) if byte == end => {
@@ -189,7 +190,7 @@ impl<'a> Scanner<'a> {
                 self.at += 1;
                 Ok(true)
             }
-            _ => Err(Syntax::NoEnd),
+            _ => Err(SyntaxError::ExpectedCommaOr(end)),
         }
     }
 
@@ -197,7 +198,7 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// The next byte that is no white space.
+    /// Skips white space and returns the byte after it.
     fn next_byte(&mut self) -> Option<u8> {
         loop {
             let byte = self.byte()?;
@@ -208,9 +209,9 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Steps over the string that begins here; whether there is a backslash in it.
+    /// Skips the string that starts here; returns whether it contains a backslash.
     #[inline(always)]
-    fn string(&mut self) -> Result<bool, Syntax> {
+    fn string(&mut self) -> Result<bool, SyntaxError> {
         self.at += 1;
         self.skip_plain();
         if self.byte() == Some(b'"') {
@@ -220,9 +221,9 @@ impl<'a> Scanner<'a> {
         self.rest_of_string()
     }
 
-    /// What is left of a string from its first backslash on.
+    /// Skips the rest of a string from its first backslash on.
     #[cold]
-    fn rest_of_string(&mut self) -> Result<bool, Syntax> {
+    fn rest_of_string(&mut self) -> Result<bool, SyntaxError> {
         loop {
             match self.byte() {
                 Some(b'"') => {
@@ -230,8 +231,8 @@ impl<'a> Scanner<'a> {
                     return Ok(true);
                 }
                 Some(b'\\') => self.escape()?,
-                Some(_) => return Err(Syntax::ControlCharacter),
-                None => return Err(Syntax::OpenString),
+                Some(_) => return Err(SyntaxError::ControlCharacter),
+                None => return Err(SyntaxError::UnterminatedString),
             }
             self.skip_plain();
         }
@@ -241,7 +242,7 @@ impl<'a> Scanner<'a> {
         self.at += plain_len(self.text.as_bytes().get(self.at..).unwrap_or_default());
     }
 
-    fn escape(&mut self) -> Result<(), Syntax> {
+    fn escape(&mut self) -> Result<(), SyntaxError> {
         match self.text.as_bytes().get(self.at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
                 self.at += 2;
@@ -252,18 +253,18 @@ impl<'a> Scanner<'a> {
                     self.at += 12;
                     Ok(())
                 }
-                [Some(0xD800..=0xDFFF), _] => Err(Syntax::LoneSurrogate),
+                [Some(0xD800..=0xDFFF), _] => Err(SyntaxError::LoneSurrogate),
                 [Some(_), _] => {
                     self.at += 6;
                     Ok(())
                 }
-                [None, _] => Err(Syntax::BadEscape),
+                [None, _] => Err(SyntaxError::InvalidEscape),
             },
-            _ => Err(Syntax::BadEscape),
+            _ => Err(SyntaxError::InvalidEscape),
         }
     }
 
-    fn number(&mut self) -> Result<(), Syntax> {
+    fn number(&mut self) -> Result<(), SyntaxError> {
         if self.byte() == Some(b'-') {
             self.at += 1;
         }
@@ -286,31 +287,31 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn digits(&mut self) -> Result<(), Syntax> {
+    fn digits(&mut self) -> Result<(), SyntaxError> {
         let start = self.at;
         while matches!(self.byte(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at > start { Ok(()) } else { Err(Syntax::NoDigit) }
+        if self.at > start { Ok(()) } else { Err(SyntaxError::ExpectedDigit) }
     }
 
-    fn literal(&mut self) -> Result<(), Syntax> {
+    fn literal(&mut self) -> Result<(), SyntaxError> {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
         let word = ["null", "true", "false"].into_iter().find(|w| rest.starts_with(w.as_bytes()));
-        self.at += word.ok_or(Syntax::NoValue)?.len();
+        self.at += word.ok_or(SyntaxError::ExpectedValue)?.len();
         Ok(())
     }
 }
 
-/// The code unit of the `\uXXXX` that `text` begins with.
+/// The UTF-16 code unit of the `\uXXXX` at the start of `text`.
 pub(crate) fn code_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_hex.then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
-/// How many bytes there are before the first that cannot stand in a JSON string as it is: a quote, a
-/// backslash or a control character.
+/// The number of bytes before the first one that a JSON string must escape: a quote, a backslash or a
+/// control character.
 pub(crate) fn plain_len(bytes: &[u8]) -> usize {
     let mut rest = bytes;
     while let Some((chunk, behind)) = rest.split_first_chunk() {
@@ -323,7 +324,7 @@ pub(crate) fn plain_len(bytes: &[u8]) -> usize {
     bytes.len() - rest.len() + rest.iter().position(is_escaped).unwrap_or(rest.len())
 }
 
-/// Whether a JSON string has a byte in an escape sequence only.
+/// Whether a JSON string must escape this byte.
 pub(crate) const fn is_escaped(byte: &u8) -> bool {
     matches!(byte, b'"' | b'\\' | 0..b' ')
 }
@@ -333,9 +334,9 @@ pub(crate) const fn is_escaped(byte: &u8) -> bool {
 pub(crate) const fn plain_in(chunk: [u8; 8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let word = u64::from_le_bytes(chunk);
-    // The high bit of a byte is set where the byte was less than what is taken from it, if it was
-    // ASCII at all. A borrow can set one too many, but only behind one that is right. The quote, 0x22,
-    // comes to stand behind the control characters by the change of one bit.
+    // For ASCII bytes, the subtraction sets the high bit of each byte smaller than what is subtracted. A
+    // borrow can set one bit too many, but only after a correct one. Flipping one bit moves the quote,
+    // 0x22, next to the control characters.
     let quotes_and_controls = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
     let backslashes = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
     let stops = (quotes_and_controls | backslashes) & !word & (ONES << 7);
@@ -350,15 +351,15 @@ mod tests {
 
     use super::*;
 
-    /// Whether the scanner takes the text as one value.
+    /// Whether the lexer accepts the text as one value.
     fn is_json(text: &str) -> bool {
-        let mut scanner = Scanner::new(text);
-        let skipped = scanner.peek().and_then(|kind| scanner.skip(kind));
-        skipped.and_then(|_| scanner.finish()).is_ok()
+        let mut lexer = Lexer::new(text);
+        let skipped = lexer.peek().and_then(|kind| lexer.skip(kind));
+        skipped.and_then(|_| lexer.finish()).is_ok()
     }
 
     #[test]
-    fn what_is_json_is_what_serde_json_takes() {
+    fn lexer_accepts_what_serde_json_accepts() {
         for text in [
             "0",
             "-0",
@@ -423,21 +424,21 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 2_000 } else { 20_000 }))]
 
         #[test]
-        fn any_text_of_json_characters_is_told_as_serde_json_tells_it(
+        fn lexer_agrees_with_serde_json_on_any_text_of_json_characters(
             text in r#"[\[\]{}",:0-9eE.+\-tfnulrase \\b"\n\u{e9}]{0,24}"#,
         ) {
             prop_assert_eq!(is_json(&text), serde_json::from_str::<IgnoredAny>(&text).is_ok());
         }
 
         #[test]
-        fn a_string_ends_at_the_first_byte_that_must_be_escaped(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn plain_len_ends_at_the_first_byte_to_escape(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let expected = bytes.iter().position(|b| matches!(b, b'"' | b'\\' | 0..32)).unwrap_or(bytes.len());
             prop_assert_eq!(plain_len(&bytes), expected);
         }
     }
 
     #[test]
-    fn deep_nesting_is_refused_before_the_stack_ends() {
+    fn deep_nesting_is_refused_before_the_stack_overflows() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(is_json(&nested(MAX_NESTING)));
         assert!(!is_json(&nested(MAX_NESTING + 1)));

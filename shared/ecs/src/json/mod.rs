@@ -2,8 +2,7 @@
 
 pub(crate) mod change;
 pub(crate) mod lex;
+pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod sanitize;
-pub(crate) mod text;
-
-pub use text::write_str;
+pub(crate) mod write;

@@ -1,15 +1,15 @@
-//! Nearly JSON → JSON: what a sender's encoding or nesting broke is put right, so that the event can
-//! be read. Only for events that could not be read as they came.
+//! Nearly JSON → JSON: repairs what a sender's encoding or nesting broke, so that the event can be read.
+//! Only for events that could not be read as received.
 
-use crate::json::lex::code_unit;
-use crate::json::write_str;
+use super::lex::code_unit;
+use super::write::write_str;
 
-/// Nesting beyond which [`repair`] writes a value as a string; what is left fits any parser.
+/// Values nested deeper become strings. Any parser can read what is left.
 const REPAIR_DEPTH: usize = 100;
 
-/// Makes JSON of what is nearly JSON, in one pass that keeps no stack: bytes that are no UTF-8 and
-/// lone surrogates become U+FFFD, control characters in strings are escaped, and values nested too
-/// deep for any parser become strings. What is wrong otherwise stays so.
+/// Repairs JSON in one pass without a stack: invalid UTF-8 and lone surrogates become U+FFFD, control
+/// characters in strings are escaped, and values nested too deep for any parser become strings. Everything
+/// else stays as it is, right or wrong.
 pub(crate) fn repair(raw: &[u8]) -> String {
     let text = String::from_utf8_lossy(raw);
     let mut out = String::with_capacity(text.len() + 16);
@@ -40,7 +40,7 @@ pub(crate) fn repair(raw: &[u8]) -> String {
     out
 }
 
-/// Copies the string that `text` begins with, put right, and gives what follows it.
+/// Copies the string at the start of `text`, repaired, and returns what follows it.
 fn repair_string<'t>(text: &'t str, out: &mut String) -> &'t str {
     out.push('"');
     let mut rest = text.get(1..).unwrap_or_default();
@@ -68,7 +68,7 @@ fn repair_string<'t>(text: &'t str, out: &mut String) -> &'t str {
                     out.push('\u{fffd}');
                 }
                 _ => {
-                    // The escaped character goes along, so that an escaped quote ends nothing.
+                    // Takes the escaped character along, so that an escaped quote does not end the string.
                     taken += rest.chars().nth(1).map_or(0, char::len_utf8);
                     out.push_str(rest.get(..taken).unwrap_or_default());
                 }
@@ -82,7 +82,7 @@ fn repair_string<'t>(text: &'t str, out: &mut String) -> &'t str {
     }
 }
 
-/// The index behind the container that `text` begins with, or the text's end.
+/// The index after the container at the start of `text`, or the end of the text.
 fn container_end(text: &str) -> usize {
     let mut depth = 0_usize;
     let mut in_string = false;
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repair_gives_json_of_broken_unicode() {
+    fn repair_makes_json_of_broken_unicode() {
         let raw = b"{\"a\":\"\xff\",\"b\":\"\\ud800\",\"c\":\"\\ude00x\",\"d\":\"\\ud83d\\ude00\",\"e\\\"\":\"\t\"}";
         let value: serde_json::Value = serde_json::from_str(&repair(raw)).unwrap();
         let expected = serde_json::json!({"a": "\u{fffd}", "b": "\u{fffd}", "c": "\u{fffd}x",

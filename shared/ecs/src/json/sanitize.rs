@@ -1,191 +1,213 @@
-//! JSON text → JSON text that an engine accepts, in one pass and without a tree in between.
+//! Copies values of an event to its document, so that every engine accepts them. One pass, no tree.
 //!
-//! What stays as it is goes to the output in runs as long as can be: the copier reads on and only
-//! remembers where the run began. What holds nothing (null, "", {}, []) is left out, and what engines
-//! refuse is put right on the way: nesting that would kill a node, strings longer than a Lucene term,
-//! names that collide. Each such change is noted, so that the document can say so.
+//! Most of an event goes to the output unchanged. So the copier does not copy value by value: it remembers
+//! where the pending run of unchanged text starts, reads on, and writes the run in one piece when something
+//! has to be left out or changed.
+//!
+//! ```text
+//! event    {"a":1,"b":null,"c":2,"d":"too long"}
+//!           └run┘ └dropped┘└──run───┘└replaced─┘
+//! output   {"a":1,         "c":2,"d":"too lo"
+//! ```
+//!
+//! - `pending_start` is where the run starts that is not yet written.
+//! - [`Emitted`] says, for the container being read, where its last emitted item ends in the event, and
+//!   whether there was any: the run goes on if only a comma separates that end from the next item.
+//! - Each item starts with a [`Savepoint`] and ends with [`Sanitizer::commit`], or with
+//!   [`Sanitizer::rollback`] if it turned out to hold nothing (null, "", {} or []).
+//!
+//! What engines refuse is changed on the way: nesting that would kill a node, strings longer than a Lucene
+//! term, names that collide. Every change is noted, so that the document can say so.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
-use crate::json::change::{Change, Changes};
-use crate::json::lex::{Kind, Name, Scanner, Syntax};
-use crate::json::text::{cut, decode, decode_name, is_safe_name, safe_name, write_raw, write_str};
+use super::change::{Change, Changes};
+use super::lex::{Lexer, Name, SyntaxError, ValueKind};
+use super::read::{decode, decode_name};
+use super::write::{write_quoted, write_str};
 
-/// Levels of nesting that are kept. Elasticsearch refuses more in a `flattened` field and OpenSearch
-/// in arrays; at 900 an OpenSearch node dies.
+/// Levels of nesting that are kept. Elasticsearch refuses more in a `flattened` field, and OpenSearch in
+/// arrays; at 900 levels an OpenSearch node crashes.
 pub(crate) const MAX_DEPTH: u8 = 20;
 
-/// Lucene's limit for a term is 32,766 bytes (`IndexWriter.MAX_TERM_LENGTH`); the engines' flat
-/// fields index the path, a separator and the value as one term.
+/// Lucene's limit for a term is 32,766 bytes (`IndexWriter.MAX_TERM_LENGTH`). The engines' flat fields
+/// index path, separator and value as one term.
 const MAX_TERM: usize = 32_700;
 
-/// `auth0.logs.data.` and the field's own name stand before each path.
+/// Allowance for `auth0.logs.data.` and the field's own name, which precede each path.
 const ROOT_PATH: usize = 64;
 
-/// A name is cut here: 20 levels of names and a value have to fit one term.
+/// Longer names are cut, because 20 levels of names and a value have to fit into one term.
 const MAX_NAME: usize = 512;
 
-/// Jackson, the engines' JSON reader, refuses numbers of over 1,000 characters.
+/// Longer numbers become text: Jackson, the engines' JSON parser, refuses over 1,000 characters.
 const MAX_NUMBER: usize = 400;
 
-/// Names up to this count are compared one by one; more than these go into a set.
+/// Up to this many names are compared one by one; more go into a set.
 const FEW_NAMES: usize = 48;
 
-/// A member of an object, as it is in the output.
+/// A member of an object in the output.
 #[derive(Clone, Debug)]
-pub(crate) struct Member<'a> {
+pub(crate) struct OutputMember<'a> {
     pub(crate) name: Cow<'a, str>,
-    /// Where its value is, once the output is flushed.
+    /// Position of its value, valid once the output is flushed.
     pub(crate) value: Range<usize>,
 }
 
-/// Copies values from an event to its document.
+/// Copies values from an event to its document; see the module documentation.
 #[derive(Debug)]
-pub(crate) struct Copier<'a, 'o> {
-    pub(crate) json: Scanner<'a>,
+pub(crate) struct Sanitizer<'a, 'o> {
+    pub(crate) json: Lexer<'a>,
     pub(crate) changes: Changes,
     out: &'o mut Vec<u8>,
-    /// Where the run begins: text of the event that goes behind what `out` holds, as it stands, up to
-    /// where the container being read says that it has kept something.
-    run: usize,
-    /// The members of all objects that are open, innermost last.
-    open: Vec<Member<'a>>,
+    /// Start, in the event, of the text that goes to the output next.
+    pending_start: usize,
+    /// Members of all open objects, innermost last.
+    open: Vec<OutputMember<'a>>,
 }
 
-/// What stays of a container, as far as it has been read.
+/// What has been emitted of the container being read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Kept {
-    /// The end, in the event, of what was kept last.
+pub(crate) struct Emitted {
+    /// End, in the event, of the last item that was emitted, or of the opening bracket.
     end: usize,
-    is_any: bool,
+    any: bool,
 }
 
-impl Kept {
-    /// Nothing is kept of a container whose text begins at `start`.
+impl Emitted {
+    /// Nothing yet; `start` is the position after the opening bracket.
     pub(crate) const fn nothing(start: usize) -> Self {
-        Self { end: start, is_any: false }
+        Self { end: start, any: false }
     }
 }
 
-/// A state of the output to go back to.
+/// A state of the output to roll back to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
+pub(crate) struct Savepoint {
     len: usize,
-    run: usize,
+    pending_start: usize,
 }
 
-impl<'a, 'o> Copier<'a, 'o> {
-    /// Has read nothing of `event`, and writes behind what `out` holds.
+impl<'a, 'o> Sanitizer<'a, 'o> {
+    /// Starts at the beginning of `event` and appends to `out`.
     pub(crate) fn new(event: &'a str, changes: Changes, out: &'o mut Vec<u8>) -> Self {
-        Self { json: Scanner::new(event), changes, out, run: 0, open: Vec::with_capacity(16) }
+        let json = Lexer::new(event);
+        Self { json, changes, out, pending_start: 0, open: Vec::with_capacity(16) }
     }
 
-    /// Begins the member whose value `json` is at; `renamed` is its name in the output, unless that
-    /// is the one in the event.
+    /// Begins the member whose value comes next. `renamed` is its name in the output, if that differs from
+    /// the one in the event.
     #[inline(always)]
-    pub(crate) fn begin(&mut self, kept: Kept, name: &Name<'_>, renamed: Option<&str>) -> Mark {
-        let mark = self.begin_item(kept, name.start);
-        // White space behind the colon does not stay.
+    pub(crate) fn begin(
+        &mut self,
+        emitted: Emitted,
+        name: &Name<'_>,
+        renamed: Option<&str>,
+    ) -> Savepoint {
+        let savepoint = self.begin_item(emitted, name.start);
+        // White space after the colon is dropped.
         if renamed.is_some() || name.end() < self.json.at() {
             self.write_name(name, renamed);
         }
-        mark
+        savepoint
     }
 
-    /// Begins a member or an element, which is at `start` in the event.
+    /// Begins a member or an element that starts at `start` in the event.
     #[inline(always)]
-    fn begin_item(&mut self, kept: Kept, start: usize) -> Mark {
-        // The run goes on where the comma is all that stands between two that are kept.
-        if start - kept.end != usize::from(kept.is_any) {
-            return self.begin_run(kept, start);
+    fn begin_item(&mut self, emitted: Emitted, start: usize) -> Savepoint {
+        // The run goes on if only a comma separates two emitted items.
+        if start - emitted.end != usize::from(emitted.any) {
+            return self.begin_run(emitted, start);
         }
-        Mark { len: self.out.len(), run: self.run }
+        Savepoint { len: self.out.len(), pending_start: self.pending_start }
     }
 
-    fn begin_run(&mut self, kept: Kept, start: usize) -> Mark {
-        self.flush(kept.end);
-        let mark = Mark { len: self.out.len(), run: self.run };
-        if kept.is_any {
+    fn begin_run(&mut self, emitted: Emitted, start: usize) -> Savepoint {
+        self.flush(emitted.end);
+        let savepoint = Savepoint { len: self.out.len(), pending_start: self.pending_start };
+        if emitted.any {
             self.out.push(b',');
         }
-        self.run = start;
-        mark
+        self.pending_start = start;
+        savepoint
     }
 
     fn write_name(&mut self, name: &Name<'_>, renamed: Option<&str>) {
         self.flush(name.start);
         match renamed {
             Some(renamed) => write_str(self.out, renamed),
-            None => write_raw(self.out, name.raw),
+            None => write_quoted(self.out, name.raw),
         }
         self.out.push(b':');
-        self.run = self.json.at();
+        self.pending_start = self.json.at();
     }
 
-    /// Ends the member or element that `mark` began: with `holds` it is kept, or else taken back.
+    /// Keeps the item that was just read.
+    #[inline(always)]
+    pub(crate) const fn commit(&self, emitted: &mut Emitted) {
+        *emitted = Emitted { end: self.json.at(), any: true };
+    }
+
+    /// Drops the item that began at `savepoint`.
     #[inline]
-    pub(crate) fn end(&mut self, kept: &mut Kept, mark: Mark, holds: bool) {
-        if holds {
-            *kept = Kept { end: self.json.at(), is_any: true };
-        } else {
-            self.out.truncate(mark.len);
-            self.run = mark.run;
-        }
+    pub(crate) fn rollback(&mut self, savepoint: Savepoint) {
+        self.out.truncate(savepoint.len);
+        self.pending_start = savepoint.pending_start;
     }
 
-    /// Writes a member that is not in the event: `text` is its value.
-    pub(crate) fn insert(&mut self, kept: &mut Kept, name: &str, text: &str) {
-        self.flush(kept.end);
-        if kept.is_any {
+    /// Inserts a member that is not in the event, with `text` as its value.
+    pub(crate) fn insert(&mut self, emitted: &mut Emitted, name: &str, text: &str) {
+        self.flush(emitted.end);
+        if emitted.any {
             self.out.push(b',');
         }
         write_str(self.out, name);
         self.out.push(b':');
         write_str(self.out, text);
-        self.run = self.json.at();
-        *kept = Kept { end: self.run, is_any: true };
+        self.pending_start = self.json.at();
+        self.commit(emitted);
     }
 
-    /// Writes the run up to `end`.
+    /// Writes the pending run up to `end`.
     #[inline]
     fn flush(&mut self, end: usize) {
-        if self.run < end {
-            self.out.extend_from_slice(self.json.slice(self.run, end).as_bytes());
-            self.run = end;
+        if self.pending_start < end {
+            self.out.extend_from_slice(self.json.slice(self.pending_start, end).as_bytes());
+            self.pending_start = end;
         }
     }
 
-    /// Writes what is left, with a comma behind it if anything was kept.
-    pub(crate) fn finish(mut self, kept: Kept) {
-        self.flush(kept.end);
-        if kept.is_any {
+    /// Writes what is still pending, followed by a comma if anything was emitted.
+    pub(crate) fn finish(mut self, emitted: Emitted) {
+        self.flush(emitted.end);
+        if emitted.any {
             self.out.push(b',');
         }
     }
 
-    /// Copies the value that `json` is at. `level` is the nesting level that a container here has:
-    /// those beyond [`MAX_DEPTH`] are written as strings of JSON. Gives false where the value holds
-    /// nothing, and is to be taken back.
-    pub(crate) fn copy(&mut self, kind: Kind, level: u8) -> Result<bool, Syntax> {
+    /// Copies the value that comes next. `level` is the nesting level of a container here; containers
+    /// deeper than [`MAX_DEPTH`] are written as strings of JSON. Returns false if the value holds nothing
+    /// and has to be rolled back.
+    pub(crate) fn copy(&mut self, kind: ValueKind, level: u8) -> Result<bool, SyntaxError> {
         self.copy_at(kind, level, ROOT_PATH)
     }
 
-    /// Copies an object like [`Self::copy`], and gives its members.
-    pub(crate) fn copy_object(&mut self, level: u8) -> Result<Vec<Member<'a>>, Syntax> {
+    /// Copies an object like [`Self::copy`] and returns its members.
+    pub(crate) fn copy_object(&mut self, level: u8) -> Result<Vec<OutputMember<'a>>, SyntaxError> {
         let mut members = Vec::new();
-        self.object(level, ROOT_PATH, Names::Keys, Some(&mut members))?;
+        self.object(level, ROOT_PATH, NameRole::Key, Some(&mut members))?;
         Ok(members)
     }
 
-    /// Copies an object whose members are mapped each by its name. Containers in it become text.
-    pub(crate) fn copy_record(&mut self) -> Result<bool, Syntax> {
-        self.object(MAX_DEPTH, ROOT_PATH, Names::Paths, None)
+    /// Copies an object each of whose members is a field. Containers in it become text.
+    pub(crate) fn copy_record(&mut self) -> Result<bool, SyntaxError> {
+        self.object(MAX_DEPTH, ROOT_PATH, NameRole::FieldName, None)
     }
 
-    /// Copies a value that is no object as one, `{"value":…}`.
-    pub(crate) fn copy_wrapped(&mut self, kind: Kind) -> Result<bool, Syntax> {
+    /// Copies a value that is not an object as `{"value":…}`.
+    pub(crate) fn copy_wrapped(&mut self, kind: ValueKind) -> Result<bool, SyntaxError> {
         self.flush(self.json.at());
         self.out.extend_from_slice(b"{\"value\":");
         let holds = self.copy_at(kind, 2, ROOT_PATH)?;
@@ -195,9 +217,9 @@ impl<'a, 'o> Copier<'a, 'o> {
     }
 
     #[inline(always)]
-    fn copy_at(&mut self, kind: Kind, level: u8, path: usize) -> Result<bool, Syntax> {
+    fn copy_at(&mut self, kind: ValueKind, level: u8, path: usize) -> Result<bool, SyntaxError> {
         match kind {
-            Kind::String => {
+            ValueKind::String => {
                 let start = self.json.at();
                 self.json.skip(kind)?;
                 let len = self.json.at() - start - 2;
@@ -206,37 +228,39 @@ impl<'a, 'o> Copier<'a, 'o> {
                 }
                 Ok(len > 0)
             }
-            Kind::Number => {
+            ValueKind::Number => {
                 let start = self.json.at();
                 self.json.skip(kind)?;
                 if self.json.at() - start > MAX_NUMBER {
                     self.changes.note(Change::NumberAsText);
                     let number = self.json.slice(start, self.json.at());
-                    self.replace(start, cut(number, MAX_TERM.saturating_sub(path)));
+                    self.replace(start, cut_at_char(number, MAX_TERM.saturating_sub(path)));
                 }
                 Ok(true)
             }
-            Kind::Boolean | Kind::Null => {
+            ValueKind::Boolean | ValueKind::Null => {
                 self.json.skip(kind)?;
-                Ok(kind == Kind::Boolean)
+                Ok(kind == ValueKind::Boolean)
             }
-            Kind::Object if level <= MAX_DEPTH => self.object(level, path, Names::Keys, None),
-            Kind::Array if level <= MAX_DEPTH => self.array(level, path),
-            Kind::Object | Kind::Array => self.container_as_text(kind, path),
+            ValueKind::Object if level <= MAX_DEPTH => {
+                self.object(level, path, NameRole::Key, None)
+            }
+            ValueKind::Array if level <= MAX_DEPTH => self.array(level, path),
+            ValueKind::Object | ValueKind::Array => self.container_as_text(kind, path),
         }
     }
 
     fn cut_string(&mut self, start: usize, path: usize) {
         let text = decode(self.json.slice(start, self.json.at()));
-        let cut = cut(&text, MAX_TERM.saturating_sub(path));
+        let cut = cut_at_char(&text, MAX_TERM.saturating_sub(path));
         if cut.len() < text.len() {
             self.changes.note(Change::StringCut);
         }
         self.replace(start, cut);
     }
 
-    /// Writes the text of an object or array as a string.
-    fn container_as_text(&mut self, kind: Kind, path: usize) -> Result<bool, Syntax> {
+    /// Writes an object or array as a string of its JSON.
+    fn container_as_text(&mut self, kind: ValueKind, path: usize) -> Result<bool, SyntaxError> {
         let start = self.json.at();
         let token = self.json.token(kind)?;
         let inner = token.get(1..token.len() - 1).unwrap_or_default();
@@ -244,56 +268,61 @@ impl<'a, 'o> Copier<'a, 'o> {
             return Ok(false);
         }
         self.changes.note(Change::ContainerAsText);
-        self.replace(start, cut(token, MAX_TERM.saturating_sub(path)));
+        self.replace(start, cut_at_char(token, MAX_TERM.saturating_sub(path)));
         Ok(true)
     }
 
-    /// Writes `text` as a string instead of the value that began at `start`.
+    /// Writes `text` as a string in place of the value that started at `start`.
     fn replace(&mut self, start: usize, text: &str) {
         self.flush(start);
         write_str(self.out, text);
-        self.run = self.json.at();
+        self.pending_start = self.json.at();
     }
 
-    fn array(&mut self, level: u8, path: usize) -> Result<bool, Syntax> {
-        let mut kept = Kept::nothing(self.json.at() + 1);
+    fn array(&mut self, level: u8, path: usize) -> Result<bool, SyntaxError> {
+        let mut emitted = Emitted::nothing(self.json.at() + 1);
         let mut is_first = true;
         while self.json.next_element(is_first)? {
             is_first = false;
             let kind = self.json.peek()?;
-            let mark = self.begin_item(kept, self.json.at());
-            let holds = self.copy_at(kind, level + 1, path)?;
-            self.end(&mut kept, mark, holds);
+            let savepoint = self.begin_item(emitted, self.json.at());
+            if self.copy_at(kind, level + 1, path)? {
+                self.commit(&mut emitted);
+            } else {
+                self.rollback(savepoint);
+            }
         }
-        Ok(self.close(kept))
+        Ok(self.close(emitted))
     }
 
     fn object(
         &mut self,
         level: u8,
         path: usize,
-        names: Names,
-        members: Option<&mut Vec<Member<'a>>>,
-    ) -> Result<bool, Syntax> {
-        let mut kept = Kept::nothing(self.json.at() + 1);
-        let mut taken = Taken { first: self.open.len(), marks: 0, many: None };
+        role: NameRole,
+        members: Option<&mut Vec<OutputMember<'a>>>,
+    ) -> Result<bool, SyntaxError> {
+        let mut emitted = Emitted::nothing(self.json.at() + 1);
+        let mut taken = TakenNames { first: self.open.len(), filter: 0, many: None };
         let mut is_first = true;
         while let Some(name) = self.json.next_name(is_first)? {
             is_first = false;
             let kind = self.json.peek()?;
-            let written = names.name(&name, &mut self.changes);
+            let written = role.output_name(&name, &mut self.changes);
             if taken.has(&written, &self.open) {
                 self.changes.note(Change::DuplicateName);
                 self.json.skip(kind)?;
             } else {
                 let renamed = matches!(written, Cow::Owned(_)).then_some(&*written);
-                let mark = self.begin(kept, &name, renamed);
+                let savepoint = self.begin(emitted, &name, renamed);
                 let start = self.out_position();
-                let holds = self.copy_at(kind, level + 1, path + written.len() + 1)?;
-                self.end(&mut kept, mark, holds);
-                if holds {
+                if self.copy_at(kind, level + 1, path + written.len() + 1)? {
+                    self.commit(&mut emitted);
                     taken.add(&written);
-                    self.open.push(Member { name: written, value: start..self.out_position() });
+                    let value = start..self.out_position();
+                    self.open.push(OutputMember { name: written, value });
+                } else {
+                    self.rollback(savepoint);
                 }
             }
         }
@@ -302,37 +331,37 @@ impl<'a, 'o> Copier<'a, 'o> {
         } else {
             self.open.truncate(taken.first);
         }
-        Ok(self.close(kept))
+        Ok(self.close(emitted))
     }
 
-    /// Where in the output the text goes that `json` is at.
+    /// Position, in the output, of what is read next.
     const fn out_position(&self) -> usize {
-        self.out.len() + self.json.at() - self.run
+        self.out.len() + self.json.at() - self.pending_start
     }
 
-    /// Ends the container whose bracket was read last; gives whether anything was kept of it.
-    fn close(&mut self, kept: Kept) -> bool {
+    /// Ends the container whose closing bracket was just read. Returns whether anything of it was emitted.
+    fn close(&mut self, emitted: Emitted) -> bool {
         let bracket = self.json.at() - 1;
-        if kept.is_any && kept.end < bracket {
-            self.flush(kept.end);
-            self.run = bracket;
+        if emitted.any && emitted.end < bracket {
+            self.flush(emitted.end);
+            self.pending_start = bracket;
         }
-        kept.is_any
+        emitted.any
     }
 }
 
-/// The names that the object being read has in the output.
-struct Taken<'a> {
-    /// Where its members begin among those of all open objects.
+/// The names that the object being read already has in the output.
+struct TakenNames<'a> {
+    /// Index of its first member among those of all open objects.
     first: usize,
-    /// A bit for each name, at a place that few other names share.
-    marks: u64,
-    /// All of them, where they are many.
+    /// A Bloom filter: one bit per name.
+    filter: u64,
+    /// All names, once there are many.
     many: Option<HashSet<Cow<'a, str>>>,
 }
 
-impl<'a> Taken<'a> {
-    const fn mark(name: &str) -> u64 {
+impl<'a> TakenNames<'a> {
+    const fn bit(name: &str) -> u64 {
         let name = name.as_bytes();
         match name {
             [first, .., last] => {
@@ -342,8 +371,8 @@ impl<'a> Taken<'a> {
         }
     }
 
-    fn has(&mut self, name: &str, open: &[Member<'a>]) -> bool {
-        if self.marks & Self::mark(name) == 0 {
+    fn has(&mut self, name: &str, open: &[OutputMember<'a>]) -> bool {
+        if self.filter & Self::bit(name) == 0 {
             return false;
         }
         let siblings = open.get(self.first..).unwrap_or_default();
@@ -356,42 +385,65 @@ impl<'a> Taken<'a> {
 
     #[expect(clippy::ptr_arg, reason = "the clone of a borrowed name borrows too")]
     fn add(&mut self, name: &Cow<'a, str>) {
-        self.marks |= Self::mark(name);
+        self.filter |= Self::bit(name);
         if let Some(many) = &mut self.many {
             many.insert(name.clone());
         }
     }
 }
 
-/// What the names in an object are to an engine.
+/// What an engine makes of the names in an object.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Names {
+enum NameRole {
     /// Keys of a flat object, or of one that is not indexed: any text.
-    Keys,
+    Key,
     /// Parts of a field's name, in which dots separate levels.
-    Paths,
+    FieldName,
 }
 
-impl Names {
-    /// The name in the output: borrowed where it is written as it stands.
-    fn name<'a>(self, name: &Name<'a>, changes: &mut Changes) -> Cow<'a, str> {
+impl NameRole {
+    /// The name in the output, borrowed if it is written unchanged.
+    fn output_name<'a>(self, name: &Name<'a>, changes: &mut Changes) -> Cow<'a, str> {
         let is_plain = match self {
-            Self::Keys => name.raw.len() <= MAX_NAME,
-            Self::Paths => is_safe_name(name.raw),
+            Self::Key => name.raw.len() <= MAX_NAME,
+            Self::FieldName => is_safe_name(name.raw),
         };
         if is_plain && !name.escaped {
             return Cow::Borrowed(name.raw);
         }
         let decoded = decode_name(name);
         let adjusted = match self {
-            Self::Keys => cut(&decoded, MAX_NAME).replace('\0', "\u{fffd}"),
-            Self::Paths => safe_name(&decoded),
+            Self::Key => cut_at_char(&decoded, MAX_NAME).replace('\0', "\u{fffd}"),
+            Self::FieldName => safe_name(&decoded),
         };
         if adjusted != decoded {
             changes.note(Change::NameAdjusted);
         }
         Cow::Owned(adjusted)
     }
+}
+
+/// Longest name of a field, in characters.
+const MAX_FIELD_NAME: usize = 256;
+
+/// Makes a name that is not blank and that an engine cannot read as a path.
+pub(crate) fn safe_name(name: &str) -> String {
+    if name.trim().is_empty() {
+        return "_".to_owned();
+    }
+    let safe = |c: char| if c == '.' || c.is_control() { '_' } else { c };
+    name.chars().map(safe).take(MAX_FIELD_NAME).collect()
+}
+
+/// Whether a name is safe already, and of ASCII letters, digits and underscores only.
+fn is_safe_name(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !name.is_empty() && name.len() <= MAX_FIELD_NAME && name.bytes().all(is_letter)
+}
+
+/// The longest prefix of at most `limit` bytes that ends at a character boundary.
+fn cut_at_char(text: &str, limit: usize) -> &str {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -401,20 +453,23 @@ mod tests {
 
     fn copied(text: &str) -> (String, Changes) {
         let mut out = Vec::new();
-        let mut copier = Copier::new(text, Changes::default(), &mut out);
-        let kind = copier.json.peek().unwrap();
-        let mut kept = Kept::nothing(copier.json.at());
-        let mark = copier.begin_item(kept, copier.json.at());
-        let holds = copier.copy(kind, 1).unwrap();
-        copier.end(&mut kept, mark, holds);
-        copier.json.finish().unwrap();
-        let changes = copier.changes;
-        copier.flush(kept.end);
+        let mut sanitizer = Sanitizer::new(text, Changes::default(), &mut out);
+        let kind = sanitizer.json.peek().unwrap();
+        let mut emitted = Emitted::nothing(sanitizer.json.at());
+        let savepoint = sanitizer.begin_item(emitted, sanitizer.json.at());
+        if sanitizer.copy(kind, 1).unwrap() {
+            sanitizer.commit(&mut emitted);
+        } else {
+            sanitizer.rollback(savepoint);
+        }
+        sanitizer.json.finish().unwrap();
+        let changes = sanitizer.changes;
+        sanitizer.flush(emitted.end);
         (String::from_utf8(out).unwrap(), changes)
     }
 
     #[test]
-    fn what_holds_nothing_is_left_out_at_every_level() {
+    fn empty_values_are_dropped_at_every_level() {
         let text = r#"{"a":null,"b":"","c":{},"d":[],"e":[null,{"f":[[]]},""],"g":{"h":{"i":null}},
                        "j":[0,null,false],"k":{"l":null,"m":" "}}"#;
         let (out, changes) = copied(text);
@@ -430,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_stops_at_twenty_levels() {
+    fn nesting_beyond_twenty_levels_becomes_text() {
         let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
         let (out, changes) = copied(&nested(20));
         assert_eq!(out, nested(20));
@@ -442,14 +497,14 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_levels_are_repaired_without_a_stack() {
+    fn ten_thousand_levels_are_copied_after_repair() {
         let text = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
         let (out, _) = copied(&repair(text.as_bytes()));
         assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok());
     }
 
     #[test]
-    fn a_string_is_cut_between_characters_so_that_path_and_value_fit_a_term() {
+    fn long_string_is_cut_at_a_character_so_that_path_and_value_fit_a_term() {
         let (out, changes) = copied(&format!("{{\"name\":\"{}\"}}", "é".repeat(20_000)));
         let value: serde_json::Value = serde_json::from_str(&out).unwrap();
         let kept = value["name"].as_str().unwrap();
@@ -459,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_two_members_with_one_name_stays() {
+    fn first_of_two_members_with_one_name_is_kept() {
         let (out, changes) = copied(r#"{"a":1,"b":2,"a":3,"\u0061":4}"#);
         assert_eq!(out, r#"{"a":1,"b":2}"#);
         assert!(changes.has(Change::DuplicateName));
@@ -472,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_in_a_name_is_replaced() {
+    fn nul_in_a_name_is_replaced() {
         let (out, changes) = copied(r#"{"a\u0000b":1}"#);
         assert_eq!(out, "{\"a\u{fffd}b\":1}");
         assert!(changes.has(Change::NameAdjusted));

@@ -1,11 +1,11 @@
-//! What the crate gives for bytes that come in: accepted documents, and what holds for all others.
+//! Bytes to documents: accepted documents of sample events, and invariants of all others.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests: a panic is how a test fails, and it says where"
+    reason = "test helpers: a panic fails the test and says where"
 )]
 
 mod geoip_files;

@@ -8,7 +8,7 @@ use support::hostile::{cases, random_value, runner};
 use support::invariants::{check, mapper};
 
 #[test]
-fn every_hostile_event_gives_a_document_that_keeps_the_invariants() {
+fn hostile_event_gives_a_document_that_keeps_the_invariants() {
     let mapper = mapper();
     for case in cases(500) {
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -25,9 +25,9 @@ fn every_hostile_event_gives_a_document_that_keeps_the_invariants() {
     }
 }
 
-/// Bodies of several pieces, whole and with bytes cut out, put in and turned over.
+/// Bodies of several pieces, whole and with bytes removed, inserted and replaced.
 #[test]
-fn broken_bodies_give_documents_that_keep_the_invariants() {
+fn broken_body_gives_documents_that_keep_the_invariants() {
     let mapper = mapper();
     let mut runner = runner();
     let separator = prop::sample::select(vec!["\n", "\r\n", ",", "", "\n\n", "]", "["]);

@@ -1,0 +1,44 @@
+//! The `_id` of a document.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::json::read::decode;
+
+/// The longest `_id` that engines take, in bytes.
+const MAX_ID: usize = 512;
+
+/// Returns the `_id`, and whether it was derived: from a `log_id` that is too long, or from the content if
+/// there is no `log_id` that identifies the event. Every delivery of an event derives the same id.
+pub(super) fn document_id(log_id: Option<&str>, raw: &[u8]) -> (String, bool) {
+    let is_text_or_number =
+        |token: &&str| token.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
+    let id = log_id.filter(is_text_or_number).map(decode).filter(|id| !id.trim().is_empty());
+    match id {
+        Some(id) if id.len() <= MAX_ID => (id.into_owned(), false),
+        Some(id) => (content_id(id.as_bytes()), true),
+        None => (content_id(String::from_utf8_lossy(raw).as_bytes()), true),
+    }
+}
+
+/// An id made from the content alone.
+fn content_id(content: &[u8]) -> String {
+    let mut id = String::with_capacity(40);
+    id.push_str("sha256-");
+    for byte in Sha256::digest(content).iter().take(16) {
+        #[expect(clippy::expect_used, reason = "writing to a String cannot fail")]
+        write!(id, "{byte:02x}").expect("a String takes all text");
+    }
+    id
+}
+
+/// The `log_id` that is visible in a piece, whether or not the piece is JSON.
+pub(super) fn visible_log_id(raw: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(raw);
+    let (_, after) = text.split_once("\"log_id\"")?;
+    let value = after.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    let (id, _) = value.split_once('"')?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (!id.is_empty() && id.len() <= MAX_ID && id.chars().all(is_plain)).then(|| id.to_owned())
+}

@@ -1,0 +1,363 @@
+//! JSON, written member by member.
+//!
+//! There is one rule for commas: every member and every element ends in one, and the closing bracket
+//! replaces the last. An object or list that stays empty disappears together with its name, so nobody
+//! has to know in advance whether there will be anything to write.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::ops::Range;
+
+use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
+
+use super::lex::{is_escaped, plain_in, plain_len};
+
+/// A member's name with its quotes and colon, which is how it is written. See [`key!`](crate::key).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'k>(pub(crate) &'k str);
+
+/// The [`Key`] of a literal name, made at compile time.
+macro_rules! key {
+    ($name:literal) => {
+        $crate::json::write::Key(concat!("\"", $name, "\":"))
+    };
+}
+pub(crate) use key;
+
+/// What can stand as the value of a member or as an element.
+pub(crate) trait Value {
+    fn write_to(self, out: &mut Vec<u8>);
+}
+
+/// Text of our own, known to hold nothing that JSON escapes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Literal<'a>(pub(crate) &'a str);
+
+/// A JSON value as received, written as text: a string as it is, anything else as the text of its JSON.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AsText<'a>(pub(crate) &'a str);
+
+impl Value for &str {
+    fn write_to(self, out: &mut Vec<u8>) {
+        write_str(out, self);
+    }
+}
+
+impl Value for Literal<'_> {
+    #[inline(always)]
+    fn write_to(self, out: &mut Vec<u8>) {
+        debug_assert!(plain_len(self.0.as_bytes()) == self.0.len(), "{}", self.0);
+        write_quoted(out, self.0);
+    }
+}
+
+impl Value for AsText<'_> {
+    #[inline(always)]
+    fn write_to(self, out: &mut Vec<u8>) {
+        if self.0.starts_with('"') {
+            out.extend_from_slice(self.0.as_bytes());
+        } else {
+            write_str(out, self.0);
+        }
+    }
+}
+
+impl Value for i64 {
+    fn write_to(self, out: &mut Vec<u8>) {
+        write_display(out, self);
+    }
+}
+
+impl Value for u32 {
+    fn write_to(self, out: &mut Vec<u8>) {
+        write_display(out, self);
+    }
+}
+
+impl Value for f64 {
+    fn write_to(self, out: &mut Vec<u8>) {
+        debug_assert!(self.is_finite(), "JSON has no such number");
+        write_display(out, self);
+    }
+}
+
+fn write_display(out: &mut Vec<u8>, value: impl Display) {
+    #[expect(clippy::expect_used, reason = "writing to a Vec cannot fail")]
+    write!(out, "{value}").expect("a Vec takes all bytes");
+}
+
+impl Value for DateTime<Utc> {
+    /// UTC with milliseconds and a year of four digits, which the caller ensures. Digit by digit, because
+    /// a format string costs more than the rest of a small document.
+    fn write_to(self, out: &mut Vec<u8>) {
+        let date = self.naive_utc();
+        let mut text = *b"\"0000-00-00T00:00:00.000Z\"";
+        let mut put = |at: usize, digits: usize, number: u32| {
+            let mut number = number;
+            for place in text.iter_mut().skip(at).take(digits).rev() {
+                *place += u8::try_from(number % 10).unwrap_or(0);
+                number /= 10;
+            }
+        };
+        put(1, 4, date.year().unsigned_abs());
+        put(6, 2, date.month());
+        put(9, 2, date.day());
+        put(12, 2, date.hour());
+        put(15, 2, date.minute());
+        put(18, 2, date.second());
+        put(21, 3, date.nanosecond() / 1_000_000 % 1_000);
+        out.extend_from_slice(&text);
+    }
+}
+
+/// An object that is being written.
+#[derive(Debug)]
+pub(crate) struct Object<'o> {
+    out: &'o mut Vec<u8>,
+}
+
+impl<'o> Object<'o> {
+    /// Appends an object to `out`.
+    pub(crate) fn write<R>(out: &'o mut Vec<u8>, members: impl FnOnce(&mut Object<'_>) -> R) -> R {
+        out.push(b'{');
+        let result = members(&mut Object { out: &mut *out });
+        close(out, b'}');
+        result
+    }
+
+    /// Appends members without their object, each with its comma: for [`Self::rendered`].
+    pub(crate) fn render(members: impl FnOnce(&mut Object<'_>)) -> String {
+        let mut out = Vec::new();
+        members(&mut Object { out: &mut out });
+        #[expect(clippy::expect_used, reason = "only text is written here")]
+        String::from_utf8(out).expect("JSON text is UTF-8")
+    }
+
+    #[inline(always)]
+    pub(crate) fn put(&mut self, key: Key<'_>, value: impl Value) {
+        self.out.extend_from_slice(key.0.as_bytes());
+        value.write_to(self.out);
+        self.out.push(b',');
+    }
+
+    #[inline(always)]
+    pub(crate) fn maybe(&mut self, key: Key<'_>, value: Option<impl Value>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+
+    /// An object, left out if it stays empty.
+    #[inline(always)]
+    pub(crate) fn object<R>(
+        &mut self,
+        key: Key<'_>,
+        members: impl FnOnce(&mut Object<'_>) -> R,
+    ) -> R {
+        let before = self.open(key, b'{');
+        let result = members(&mut Object { out: &mut *self.out });
+        self.close_or_undo(before, b'}');
+        result
+    }
+
+    /// A list, left out if it stays empty.
+    #[inline(always)]
+    pub(crate) fn list(&mut self, key: Key<'_>, elements: impl FnOnce(&mut List<'_>)) {
+        let before = self.open(key, b'[');
+        elements(&mut List { out: &mut *self.out });
+        self.close_or_undo(before, b']');
+    }
+
+    /// The value that is written at `place` already, once more.
+    #[inline(always)]
+    pub(crate) fn put_again(&mut self, key: Key<'_>, place: Range<usize>) {
+        self.out.extend_from_slice(key.0.as_bytes());
+        self.out.extend_from_within(place);
+        self.out.push(b',');
+    }
+
+    /// Members that [`Self::render`] made.
+    #[inline(always)]
+    pub(crate) fn rendered(&mut self, members: &str) {
+        self.out.extend_from_slice(members.as_bytes());
+    }
+
+    /// The output, for the copier: it appends members, each with its comma.
+    pub(crate) const fn out(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
+    /// All that is written so far, to look something up in it.
+    pub(crate) const fn written(&self) -> &[u8] {
+        self.out.as_slice()
+    }
+
+    #[inline(always)]
+    fn open(&mut self, key: Key<'_>, bracket: u8) -> usize {
+        let before = self.out.len();
+        self.out.extend_from_slice(key.0.as_bytes());
+        self.out.push(bracket);
+        before
+    }
+
+    #[inline(always)]
+    fn close_or_undo(&mut self, before: usize, bracket: u8) {
+        if self.out.last() == Some(&b',') {
+            close(self.out, bracket);
+            self.out.push(b',');
+        } else {
+            self.out.truncate(before);
+        }
+    }
+}
+
+/// A list that is being written.
+#[derive(Debug)]
+pub(crate) struct List<'o> {
+    out: &'o mut Vec<u8>,
+}
+
+impl List<'_> {
+    #[inline(always)]
+    pub(crate) fn push(&mut self, value: impl Value) {
+        value.write_to(self.out);
+        self.out.push(b',');
+    }
+
+    /// Elements that [`Self::render`] made.
+    pub(crate) fn rendered(&mut self, elements: &str) {
+        self.out.extend_from_slice(elements.as_bytes());
+    }
+
+    /// Elements without their list, each with its comma: for [`Self::rendered`].
+    pub(crate) fn render<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+        texts.map(|text| serde_json::Value::from(text).to_string() + ",").collect()
+    }
+}
+
+/// Replaces the last comma, if there is one, by the closing bracket.
+#[inline(always)]
+fn close(out: &mut Vec<u8>, bracket: u8) {
+    match out.last_mut() {
+        Some(last) if *last == b',' => *last = bracket,
+        _ => out.push(bracket),
+    }
+}
+
+/// Writes `text` as a JSON string.
+pub fn write_str(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + text.len() / 4 + 2);
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        // All eight bytes are copied, and those after the first escaped one are overwritten later: a copy
+        // of fixed length is cheapest, and an event as a string has a quote every six bytes.
+        out.extend_from_slice(chunk);
+        let plain = plain_in(*chunk);
+        at += plain;
+        if let Some(escaped) = chunk.get(plain) {
+            out.truncate(out.len() + plain - chunk.len());
+            write_escape(out, *escaped);
+            at += 1;
+        }
+    }
+    for byte in bytes.get(at..).unwrap_or_default() {
+        if is_escaped(byte) {
+            write_escape(out, *byte);
+        } else {
+            out.push(*byte);
+        }
+    }
+    out.push(b'"');
+}
+
+#[inline]
+fn write_escape(out: &mut Vec<u8>, byte: u8) {
+    match byte {
+        b'"' => out.extend_from_slice(b"\\\""),
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        control => write_control(out, control),
+    }
+}
+
+#[cold]
+fn write_control(out: &mut Vec<u8>, control: u8) {
+    match control {
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        other => out.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
+    }
+}
+
+/// Writes the text between the quotes of a JSON string, with the quotes.
+#[inline]
+pub(super) fn write_quoted(out: &mut Vec<u8>, raw: &str) {
+    out.reserve(raw.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(raw.as_bytes());
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(members: impl FnOnce(&mut Object<'_>)) -> String {
+        let mut out = Vec::new();
+        Object::write(&mut out, members);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn object_writes_members_with_commas_between_them() {
+        let date = DateTime::from_timestamp_millis(1_635_908_765_696).unwrap();
+        let text = written(|doc| {
+            doc.put(key!("text"), "a\"b");
+            doc.put(key!("literal"), Literal("c"));
+            doc.put(key!("token"), AsText("\"\\u00e9\""));
+            doc.put(key!("number as text"), AsText("1e400"));
+            doc.put(key!("number"), -7_i64);
+            doc.put(key!("date"), date);
+            doc.maybe(key!("absent"), None::<i64>);
+            doc.list(key!("list"), |list| {
+                list.push("x");
+                list.push(1.5);
+            });
+            doc.rendered(&Object::render(|inner| inner.put(key!("rendered"), 1_u32)));
+        });
+        assert_eq!(
+            text,
+            r#"{"text":"a\"b","literal":"c","token":"\u00e9","number as text":"1e400","number":-7,"date":"2021-11-03T03:06:05.696Z","list":["x",1.5],"rendered":1}"#
+        );
+    }
+
+    #[test]
+    fn empty_object_disappears_with_its_name() {
+        let text = written(|doc| {
+            doc.object(key!("a"), |a| {
+                a.object(key!("b"), |b| b.list(key!("c"), |_| {}));
+            });
+            doc.object(key!("d"), |d| d.put(key!("e"), ""));
+        });
+        assert_eq!(text, r#"{"d":{"e":""}}"#);
+        assert_eq!(written(|_| {}), "{}");
+    }
+
+    #[test]
+    fn value_ending_in_a_comma_is_not_taken_for_the_members_end() {
+        let text = written(|doc| doc.object(key!("a"), |a| a.put(key!("b"), ",")));
+        assert_eq!(text, r#"{"a":{"b":","}}"#);
+    }
+
+    #[test]
+    fn any_text_is_written_as_a_json_string() {
+        let all: String = (0..0x180).filter_map(char::from_u32).collect();
+        for text in ["", "plain text", "\"", "a\\b\"c", "{\"a\":\"\\n\"}\n", &all] {
+            let mut out = Vec::new();
+            write_str(&mut out, text);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+}
