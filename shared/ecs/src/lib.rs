@@ -49,4 +49,4 @@ mod json;
 
 pub use ecs::document::{Document, DocumentKind, Mapper, MapperSettings};
 pub use input::origin::Input;
-pub use json::write::write_str;
+pub use json::write;

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use auth0_ecs::{Document, write_str};
+use auth0_ecs::write::Object;
+use auth0_ecs::{Document, key};
 
 /// Room for the documents of most batches, so that they are not copied as a request grows, in bytes.
 const ROOM: usize = 512 * 1024;
@@ -60,7 +61,8 @@ impl<'a> Batch<'a> {
 
 /// Appends the line that stands before a document: `create` takes each `_id` once.
 fn write_action(out: &mut Vec<u8>, id: &str) {
-    out.extend_from_slice(b"{\"create\":{\"_id\":");
-    write_str(out, id);
-    out.extend_from_slice(b"}}\n");
+    Object::write(out, |action| {
+        action.object(key!("create"), |create| create.put(key!("_id"), id))
+    });
+    out.push(b'\n');
 }

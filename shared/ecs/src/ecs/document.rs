@@ -24,7 +24,8 @@ use crate::input::types::{self, LogType};
 use crate::json::change::{Change, Changes};
 use crate::json::read::decode;
 use crate::json::repair::repair;
-use crate::json::write::{List, Literal, Object, key};
+use crate::json::write::{List, Literal, Object};
+use crate::key;
 
 /// Maps events to documents; built once per process.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use super::document::{Document, DocumentKind, Mapper, Piece};
 use super::id::{document_id, visible_log_id};
 use crate::input::origin::Input;
-use crate::json::write::{Literal, Object, key};
+use crate::json::write::{Literal, Object};
+use crate::key;
 
 impl Mapper {
     /// Appends the document of a piece that is not an event.

@@ -2,7 +2,8 @@
 
 use super::details::Details;
 use crate::input::date::date_from_millis;
-use crate::json::write::{Object, key};
+use crate::json::write::Object;
+use crate::key;
 
 /// Writes `login` from the details of an event of type `s`. Dates are in milliseconds since the epoch there.
 pub(super) fn write_login(data: &mut Object<'_>, details: Details<'_>) {

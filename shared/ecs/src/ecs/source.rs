@@ -13,7 +13,8 @@ use crate::input::event::Event;
 use crate::input::members::{MemberId, Moved};
 use crate::json::change::Change;
 use crate::json::read::{decode, member};
-use crate::json::write::{AsText, Literal, Object, key};
+use crate::json::write::{AsText, Literal, Object};
+use crate::key;
 
 /// GeoIP records whose members of `source` are kept.
 const CACHED_PLACES: NonZeroUsize = NonZeroUsize::new(256).unwrap();

@@ -6,7 +6,8 @@ use super::copies::Copies;
 use crate::input::event::Event;
 use crate::input::members::Moved;
 use crate::json::read::decode;
-use crate::json::write::{AsText, Object, key};
+use crate::json::write::{AsText, Object};
+use crate::key;
 
 /// `user.*`: the copies (id and name), and the parts of a name that is an e-mail address.
 pub(super) fn write_user(doc: &mut Object<'_>, event: &Event<'_>, copies: &Copies) {

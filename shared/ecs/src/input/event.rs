@@ -314,6 +314,7 @@ fn holds_something(token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::write::Object;
 
     fn members() -> Members {
         let stays = [
@@ -335,12 +336,8 @@ mod tests {
     /// What `read` writes for an event with these members in its data, and the changes.
     fn written(data: &str) -> (serde_json::Value, Changes) {
         let raw = format!("{{\"log_id\":\"1\",\"data\":{data}}}");
-        let mut out = b"{".to_vec();
-        let changes = read_event(&raw, &mut out).unwrap().changes;
-        if out.last() == Some(&b',') {
-            out.pop();
-        }
-        out.push(b'}');
+        let mut out = Vec::new();
+        let changes = Object::write(&mut out, |data| read_event(&raw, data.out()).unwrap().changes);
         (serde_json::from_slice(&out).unwrap(), changes)
     }
 

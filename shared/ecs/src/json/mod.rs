@@ -5,4 +5,4 @@ pub(crate) mod lex;
 pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod sanitize;
-pub(crate) mod write;
+pub mod write;

@@ -27,6 +27,7 @@ use super::change::{Change, Changes};
 use super::lex::{Lexer, Name, SyntaxError, ValueKind};
 use super::read::{decode, decode_name};
 use super::write::{write_quoted, write_str};
+use crate::key;
 
 /// Levels of nesting that are kept. Elasticsearch refuses more in a `flattened` field, and OpenSearch in
 /// arrays; at 900 levels an OpenSearch node crashes.
@@ -209,7 +210,8 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
     /// Copies a value that is not an object as `{"value":…}`.
     pub(crate) fn copy_wrapped(&mut self, kind: ValueKind) -> Result<bool, SyntaxError> {
         self.flush(self.json.at());
-        self.out.extend_from_slice(b"{\"value\":");
+        self.out.push(b'{');
+        self.out.extend_from_slice(key!("value").0.as_bytes());
         let holds = self.copy_at(kind, 2, ROOT_PATH)?;
         self.flush(self.json.at());
         self.out.push(b'}');

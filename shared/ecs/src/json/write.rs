@@ -14,18 +14,19 @@ use super::lex::{is_escaped, plain_in, plain_len};
 
 /// A member's name with its quotes and colon, which is how it is written. See [`key!`](crate::key).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Key<'k>(pub(crate) &'k str);
+pub struct Key<'k>(pub &'k str);
 
 /// The [`Key`] of a literal name, made at compile time.
+#[macro_export]
 macro_rules! key {
     ($name:literal) => {
-        $crate::json::write::Key(concat!("\"", $name, "\":"))
+        $crate::write::Key(concat!("\"", $name, "\":"))
     };
 }
-pub(crate) use key;
 
 /// What can stand as the value of a member or as an element.
-pub(crate) trait Value {
+pub trait Value {
+    /// Appends the JSON text of the value.
     fn write_to(self, out: &mut Vec<u8>);
 }
 
@@ -112,13 +113,13 @@ impl Value for DateTime<Utc> {
 
 /// An object that is being written.
 #[derive(Debug)]
-pub(crate) struct Object<'o> {
+pub struct Object<'o> {
     out: &'o mut Vec<u8>,
 }
 
 impl<'o> Object<'o> {
     /// Appends an object to `out`.
-    pub(crate) fn write<R>(out: &'o mut Vec<u8>, members: impl FnOnce(&mut Object<'_>) -> R) -> R {
+    pub fn write<R>(out: &'o mut Vec<u8>, members: impl FnOnce(&mut Object<'_>) -> R) -> R {
         out.push(b'{');
         let result = members(&mut Object { out: &mut *out });
         close(out, b'}');
@@ -133,13 +134,15 @@ impl<'o> Object<'o> {
         String::from_utf8(out).expect("JSON text is UTF-8")
     }
 
+    /// Writes a member.
     #[inline(always)]
-    pub(crate) fn put(&mut self, key: Key<'_>, value: impl Value) {
+    pub fn put(&mut self, key: Key<'_>, value: impl Value) {
         self.out.extend_from_slice(key.0.as_bytes());
         value.write_to(self.out);
         self.out.push(b',');
     }
 
+    /// Writes a member if there is a value.
     #[inline(always)]
     pub(crate) fn maybe(&mut self, key: Key<'_>, value: Option<impl Value>) {
         if let Some(value) = value {
@@ -147,20 +150,16 @@ impl<'o> Object<'o> {
         }
     }
 
-    /// An object, left out if it stays empty.
+    /// Writes an object, unless it stays empty.
     #[inline(always)]
-    pub(crate) fn object<R>(
-        &mut self,
-        key: Key<'_>,
-        members: impl FnOnce(&mut Object<'_>) -> R,
-    ) -> R {
+    pub fn object<R>(&mut self, key: Key<'_>, members: impl FnOnce(&mut Object<'_>) -> R) -> R {
         let before = self.open(key, b'{');
         let result = members(&mut Object { out: &mut *self.out });
         self.close_or_undo(before, b'}');
         result
     }
 
-    /// A list, left out if it stays empty.
+    /// Writes a list, unless it stays empty.
     #[inline(always)]
     pub(crate) fn list(&mut self, key: Key<'_>, elements: impl FnOnce(&mut List<'_>)) {
         let before = self.open(key, b'[');
@@ -168,7 +167,7 @@ impl<'o> Object<'o> {
         self.close_or_undo(before, b']');
     }
 
-    /// The value that is written at `place` already, once more.
+    /// Writes the value again that is at `place` in the output.
     #[inline(always)]
     pub(crate) fn put_again(&mut self, key: Key<'_>, place: Range<usize>) {
         self.out.extend_from_slice(key.0.as_bytes());
@@ -176,7 +175,7 @@ impl<'o> Object<'o> {
         self.out.push(b',');
     }
 
-    /// Members that [`Self::render`] made.
+    /// Writes members that [`Self::render`] made.
     #[inline(always)]
     pub(crate) fn rendered(&mut self, members: &str) {
         self.out.extend_from_slice(members.as_bytes());
@@ -218,13 +217,14 @@ pub(crate) struct List<'o> {
 }
 
 impl List<'_> {
+    /// Writes an element.
     #[inline(always)]
     pub(crate) fn push(&mut self, value: impl Value) {
         value.write_to(self.out);
         self.out.push(b',');
     }
 
-    /// Elements that [`Self::render`] made.
+    /// Writes elements that [`Self::render`] made.
     pub(crate) fn rendered(&mut self, elements: &str) {
         self.out.extend_from_slice(elements.as_bytes());
     }
@@ -245,7 +245,7 @@ fn close(out: &mut Vec<u8>, bracket: u8) {
 }
 
 /// Writes `text` as a JSON string.
-pub fn write_str(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_str(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + text.len() / 4 + 2);
     out.push(b'"');
     let bytes = text.as_bytes();
