@@ -80,21 +80,22 @@ impl Rollovers {
         now: DateTime<Utc>,
         deadline: Deadline,
     ) -> Result<Vec<String>, RolloverError> {
-        let copies = match self.later_copies(engine, placed, now, deadline).await {
-            Ok(copies) if copies.is_empty() => return Ok(Vec::new()),
-            Ok(copies) => delete(engine, &copies, deadline).await.map(|()| copies),
-            Err(error) => Err(error),
+        let deleted = async {
+            let copies = self.later_copies(engine, placed, now, deadline).await?;
+            if !copies.is_empty() {
+                delete(engine, &copies, deadline).await?;
+            }
+            Ok(copies.iter().map(|copy| copy.id.to_owned()).collect())
         };
-        match copies {
-            Ok(copies) => Ok(copies.iter().map(|copy| copy.id.to_owned()).collect()),
-            Err(error) if error.is_final() => {
+        match deleted.await {
+            Err(error) if RolloverError::is_final(&error) => {
                 tracing::error!(
                     error = %chain(&error),
                     "events that span a rollover may be duplicated in the data stream"
                 );
                 Ok(Vec::new())
             }
-            Err(error) => Err(error),
+            deleted => deleted,
         }
     }
 

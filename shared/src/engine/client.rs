@@ -23,6 +23,7 @@ use super::credentials::Credentials;
 use crate::error::BoxError;
 use crate::retry::Deadline;
 use crate::start::config::SearchConfig;
+use crate::start::secrets::SearchCredentials;
 
 /// Why there is no usable response.
 #[derive(Debug, thiserror::Error)]
@@ -146,11 +147,11 @@ impl Engine {
         }
         builder = match credentials {
             Credentials::None => builder,
-            Credentials::Basic { username, password } => {
+            Credentials::Secret(SearchCredentials::Basic { username, password }) => {
                 let password = password.expose_secret().to_owned();
                 builder.auth(opensearch::auth::Credentials::Basic(username, password))
             }
-            Credentials::ApiKey(key) => {
+            Credentials::Secret(SearchCredentials::ApiKey(key)) => {
                 // The crate's own variant takes id and key separately; engines issue the encoded form.
                 let mut value = HeaderValue::from_str(&format!("ApiKey {}", key.expose_secret()))
                     .map_err(EngineClientError::ApiKey)?;
@@ -286,12 +287,12 @@ mod tests {
     #[tokio::test]
     async fn credentials_become_the_authorization_header() {
         let url = echo().await;
-        let basic = Credentials::Basic { username: "writer".into(), password: "pass".into() };
+        let basic = SearchCredentials::Basic { username: "writer".into(), password: "pass".into() };
         for (credentials, header) in [
             (basic, "authorization: Basic d3JpdGVyOnBhc3M=\n"),
-            (Credentials::ApiKey("aWQ6a2V5".into()), "authorization: ApiKey aWQ6a2V5\n"),
+            (SearchCredentials::ApiKey("aWQ6a2V5".into()), "authorization: ApiKey aWQ6a2V5\n"),
         ] {
-            let engine = engine(url.clone(), credentials);
+            let engine = engine(url.clone(), Credentials::Secret(credentials));
             let seen = get(&engine, Payload::None).await.unwrap();
             assert!(seen.starts_with("POST /a/_bulk?b=c\n"), "{seen}");
             assert!(seen.contains(header), "{seen}");

@@ -1,7 +1,6 @@
 //! Sign-in to the engine.
 
 use aws_config::SdkConfig;
-use secrecy::SecretString;
 
 use crate::start::config::SignIn;
 use crate::start::secrets::{SearchCredentials, SecretError, Secrets};
@@ -11,15 +10,8 @@ use crate::start::secrets::{SearchCredentials, SecretError, Secrets};
 pub enum Credentials {
     /// The engine requires none.
     None,
-    /// A user of the engine.
-    Basic {
-        /// The user's name.
-        username: String,
-        /// The user's password.
-        password: SecretString,
-    },
-    /// An Elasticsearch API key in its encoded form: Base64 of `id:key`.
-    ApiKey(SecretString),
+    /// The content of a secret.
+    Secret(SearchCredentials),
     /// AWS Signature Version 4 with the function's own role.
     SigV4 {
         /// `es` or `aoss`.
@@ -41,12 +33,7 @@ impl Credentials {
     ) -> Result<Self, SecretError> {
         Ok(match sign_in {
             SignIn::None => Self::None,
-            SignIn::Secret(id) => match secrets.search_credentials(id).await? {
-                SearchCredentials::Basic { username, password } => {
-                    Self::Basic { username, password }
-                }
-                SearchCredentials::ApiKey(key) => Self::ApiKey(key),
-            },
+            SignIn::Secret(id) => Self::Secret(secrets.search_credentials(id).await?),
             SignIn::SigV4(service) => {
                 Self::SigV4 { service: service.clone(), aws: Box::new(aws.clone()) }
             }

@@ -84,7 +84,7 @@ pub enum SearchCredentials {
         /// The password.
         password: SecretString,
     },
-    /// `api_key`, in the encoded form that Elasticsearch shows when it creates one.
+    /// `api_key` in the encoded form that Elasticsearch issues: Base64 of `id:key`.
     ApiKey(SecretString),
 }
 
