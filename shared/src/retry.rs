@@ -32,7 +32,7 @@ impl Deadline {
         Self::after(Duration::from_millis(deadline.saturating_sub(now)))
     }
 
-    /// A deadline `duration` from now.
+    /// Returns a deadline `duration` from now.
     #[must_use]
     pub fn after(duration: Duration) -> Self {
         Self(Instant::now() + duration)

@@ -31,7 +31,7 @@ pub enum QueueError {
 }
 
 impl Queue {
-    /// A queue at this URL. The SDK's own retries are limited to a few seconds.
+    /// Creates a client for the queue at this URL. The SDK's own retries are limited to a few seconds.
     #[must_use]
     pub fn new(config: &SdkConfig, url: String) -> Self {
         let timeouts =

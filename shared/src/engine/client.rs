@@ -129,8 +129,8 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// A client for the engine at `config.endpoint`. Nothing is sent yet. `config.sign_in` is ignored:
-    /// `credentials` are what was loaded from there.
+    /// Creates a client for the engine at `config.endpoint`. Nothing is sent yet. `config.sign_in` is
+    /// ignored: `credentials` are what was loaded from there.
     ///
     /// # Errors
     /// The certificate is unusable, the API key cannot be a header, or the AWS configuration has no

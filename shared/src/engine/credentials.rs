@@ -5,7 +5,7 @@ use aws_config::SdkConfig;
 use crate::start::config::SignIn;
 use crate::start::secrets::{SearchCredentials, SecretError, Secrets};
 
-/// What a request is authenticated with.
+/// Authentication of a request.
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// The engine requires none.

@@ -36,7 +36,7 @@ pub enum TlsError {
 /// caller limits the whole call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Makes the client; its clones share its connections.
+/// Creates the client; its clones share its connections.
 ///
 /// Certificates are verified against the system's root certificates, or those that `SSL_CERT_FILE` and
 /// `SSL_CERT_DIR` name. Redirects are not followed: neither AWS nor Auth0's API sends any, and none may

@@ -102,7 +102,8 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// A client that gives up after a few seconds: a webhook request cannot wait for the SDK's defaults.
+    /// Creates a client that gives up after a few seconds: a webhook request cannot wait for
+    /// the SDK's defaults.
     #[must_use]
     pub fn new(config: &SdkConfig) -> Self {
         let timeouts = TimeoutConfig::builder()
