@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use auth0_ecs::Input;
+use auth0_ecs::geoip::GeoIpError;
 use aws_config::SdkConfig;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -15,10 +16,13 @@ use lambda_http::http::header::{
 use lambda_http::http::{HeaderValue, Method, Request, StatusCode};
 use lambda_http::{Body, RequestExt as _, Response};
 use serde_json::{Value, json};
+use shared::clock;
 use shared::delivery::frames::Origin;
 use shared::delivery::queue::Queue;
 use shared::delivery::report::Report;
-use shared::delivery::ship::{NotJson, Shipment, Shipper, StartError};
+use shared::delivery::ship::{NotJsonError, Shipper};
+use shared::delivery::shipment::Shipment;
+use shared::error::chain;
 use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
 use shared::start::config::WebhookConfig;
@@ -90,7 +94,7 @@ impl Rejection {
 }
 
 impl Webhook {
-    pub(crate) fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, StartError> {
+    pub(crate) fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
         Ok(Self {
             path: config.path.clone(),
             token: WebhookToken::new(Secrets::new(aws), config.secret_id.clone()),
@@ -100,7 +104,7 @@ impl Webhook {
     }
 
     pub(crate) async fn handle(&self, request: Request<Bytes>) -> Response<Body> {
-        let received = Utc::now();
+        let received = clock::now();
         let mut metrics = Metrics::default();
         let answer = match self.take(&request, received, &mut metrics).await {
             Ok(accepted) => answer(StatusCode::OK, &accepted),
@@ -122,7 +126,7 @@ impl Webhook {
                 answer
             }
         };
-        metrics.emit(Function::Webhook, Utc::now());
+        metrics.emit(Function::Webhook, clock::now());
         answer
     }
 
@@ -157,18 +161,26 @@ impl Webhook {
             .shipper
             .ship(&body, Input::HttpEndpoint, received, writing)
             .await
-            .map_err(|NotJson| Rejection::NotJson)?;
+            .map_err(|NotJsonError| Rejection::NotJson)?;
         metrics.add(&report);
         if let Some(failure) = failure {
-            tracing::error!(events = unwritten.len(), %failure, "events could not be written");
+            tracing::error!(
+                events = unwritten.len(),
+                failure = %chain(&failure),
+                "events could not be written"
+            );
             let origin = Origin { input: Input::HttpEndpoint, received, reason: None };
             if let Err(error) = self.retry_queue.send(&unwritten, origin, deadline).await {
-                tracing::error!(events = unwritten.len(), %error, "events could not be parked");
+                tracing::error!(
+                    events = unwritten.len(),
+                    error = %chain(&error),
+                    "events could not be parked"
+                );
                 return Err(Rejection::NotDurable);
             }
             metrics.parked = unwritten.len();
         }
-        let took = (Utc::now() - received).num_milliseconds();
+        let took = (clock::now() - received).num_milliseconds();
         tracing::info!(
             bytes = body.len(),
             received = report.received,
@@ -189,7 +201,7 @@ impl Webhook {
             Ok(true) => Ok(()),
             Ok(false) => Err(Rejection::WrongToken),
             Err(error) => {
-                tracing::error!(%error, "the token cannot be checked");
+                tracing::error!(error = %chain(&error), "the token cannot be checked");
                 Err(Rejection::TokenUnknown)
             }
         }

@@ -1,8 +1,7 @@
 //! One request to the engine, OpenSearch or Elasticsearch: sign-in, certificate, time limit.
 //!
-//! What a request means is the caller's business. An answer of any status but 401 is handed back as it
-//! is; what is no answer is an [`EngineError`], whose text names the host and the cause, and never a
-//! credential.
+//! What a request means is up to the caller. A response of any status but 401 is returned as it is.
+//! Everything else is an [`EngineError`], which names the host and the cause, and never a credential.
 
 use std::fmt;
 
@@ -10,42 +9,59 @@ use bytes::Bytes;
 use opensearch::cert::{Certificate, CertificateValidation};
 use opensearch::http::headers::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+    InvalidHeaderValue,
 };
-use opensearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
+use opensearch::http::transport::{
+    BuildError, SingleNodeConnectionPool, Transport, TransportBuilder,
+};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 pub use opensearch::http::Method;
 
-use super::connection::Credentials;
+use super::credentials::Credentials;
+use crate::error::BoxError;
 use crate::retry::Deadline;
 use crate::start::config::SearchConfig;
+use crate::start::secrets::SearchCredentials;
 
-/// Why there is no answer to go on.
+/// Why there is no usable response.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// 401: the credentials are wrong, or there are none and the engine wants some.
+    /// 401: the credentials are wrong, or missing.
     #[error("{host} did not accept the credentials (HTTP 401)")]
     Unauthorized {
         /// Host and port.
         host: String,
     },
-    /// No connection, no answer in time, or an answer that broke off.
-    #[error("no answer from {host}: {reason}")]
+    /// No connection, no response before the deadline, or an incomplete one.
+    #[error("no response from {host}")]
     Unavailable {
         /// Host and port.
         host: String,
-        /// The cause, for a human.
-        reason: String,
+        /// The client's error, or the timeout's.
+        source: BoxError,
     },
 }
 
-/// The settings and credentials do not make a client.
+/// Why settings and credentials do not make a client.
 #[derive(Debug, thiserror::Error)]
-#[error("the engine's client cannot be set up: {0}")]
-pub struct Unusable(String);
+pub enum EngineClientError {
+    /// `SEARCH_CA_CERTIFICATE` is not a certificate.
+    #[error("SEARCH_CA_CERTIFICATE cannot be used")]
+    Certificate(#[source] opensearch::Error),
+    /// The API key holds characters that a header cannot.
+    #[error("the API key cannot be sent in a header")]
+    ApiKey(#[source] InvalidHeaderValue),
+    /// The AWS configuration lacks a region or credentials.
+    #[error("requests cannot be signed")]
+    SigV4(#[source] opensearch::Error),
+    /// The HTTP client cannot be built.
+    #[error("the engine's client cannot be set up")]
+    Transport(#[source] BuildError),
+}
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Clone, Debug)]
 pub enum Payload {
     /// No body.
@@ -54,34 +70,34 @@ pub enum Payload {
     Json(Bytes),
     /// JSON lines, for `_bulk`.
     Ndjson {
-        /// The lines, the last one ended too; compressed already where `gzip` is set.
+        /// The lines, including the last line break; already compressed if `gzip` is set.
         bytes: Bytes,
         /// Whether `bytes` is gzip.
         gzip: bool,
     },
 }
 
-/// What the engine answered, be it good or bad.
+/// The engine's response, successful or not.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct EngineResponse {
     /// The HTTP status, never 401.
     pub status: u16,
-    /// The body, complete as far as HTTP can tell.
+    /// The complete body.
     pub body: Bytes,
 }
 
-impl Answer {
-    /// Whether the status is one of success.
+impl EngineResponse {
+    /// Returns `true` for a 2xx status.
     #[must_use]
     pub const fn is_success(&self) -> bool {
         self.status >= 200 && self.status < 300
     }
 
-    /// What the engine says is wrong, for a human: its own words where it has some, else the status.
+    /// Returns the engine's own explanation of an error, or else the status.
     #[must_use]
     pub fn reason(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        // The innermost cause says most. The gateway of Amazon's domains has a form of its own.
+        // The innermost cause says most. The gateway of Amazon's domains uses `message` or `Message`.
         let mut error = body.get("error").unwrap_or(&Value::Null);
         while let Some(cause) = error.get("caused_by") {
             error = cause;
@@ -94,10 +110,10 @@ impl Answer {
     }
 }
 
-/// Characters of the engine's words; it may repeat the request in them.
+/// Upper bound for a reason, in characters: the engine may quote the request in it.
 const MAX_REASON: usize = 500;
 
-/// A client for one engine; cheap to clone, keeps its connections open.
+/// A client for one engine; cheap to clone; keeps its connections open.
 #[derive(Clone)]
 pub struct Engine {
     transport: Transport,
@@ -106,51 +122,49 @@ pub struct Engine {
 }
 
 impl fmt::Debug for Engine {
-    /// The transport would print its headers and credentials.
+    /// Leaves out the transport, which would print its headers and credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("host", &self.host).finish_non_exhaustive()
     }
 }
 
 impl Engine {
-    /// A client for the engine at `config.endpoint`. Nothing is sent yet. `config.sign_in` only says
-    /// where `credentials` were to come from; they are used as given.
+    /// Creates a client for the engine at `config.endpoint`. Nothing is sent yet. `config.sign_in` is
+    /// ignored: `credentials` are what was loaded from there.
     ///
     /// # Errors
-    /// Where the certificate is unusable, the API key cannot be a header, or the AWS configuration
-    /// has no region.
-    pub fn new(config: &SearchConfig, credentials: Credentials) -> Result<Self, Unusable> {
+    /// The certificate is unusable, the API key cannot be a header, or the AWS configuration has no
+    /// region.
+    pub fn new(config: &SearchConfig, credentials: Credentials) -> Result<Self, EngineClientError> {
         let is_aoss =
             matches!(&credentials, Credentials::SigV4 { service, .. } if service == "aoss");
         let pool = SingleNodeConnectionPool::new(config.endpoint.clone());
         let mut builder = TransportBuilder::new(pool);
         if let Some(pem) = &config.ca_certificate {
-            let chain = Certificate::from_pem(pem.as_bytes())
-                .map_err(|error| Unusable(format!("SEARCH_CA_CERTIFICATE: {error}")))?;
+            let chain =
+                Certificate::from_pem(pem.as_bytes()).map_err(EngineClientError::Certificate)?;
             builder = builder.cert_validation(CertificateValidation::Full(chain));
         }
         builder = match credentials {
             Credentials::None => builder,
-            Credentials::Basic { username, password } => {
+            Credentials::Secret(SearchCredentials::Basic { username, password }) => {
                 let password = password.expose_secret().to_owned();
                 builder.auth(opensearch::auth::Credentials::Basic(username, password))
             }
-            Credentials::ApiKey(key) => {
-                // The crate's own form takes id and key apart; engines hand out the encoded form.
+            Credentials::Secret(SearchCredentials::ApiKey(key)) => {
+                // The crate's own variant takes id and key separately; engines issue the encoded form.
                 let mut value = HeaderValue::from_str(&format!("ApiKey {}", key.expose_secret()))
-                    .map_err(|_| {
-                    Unusable("the API key cannot be a header's value".to_owned())
-                })?;
+                    .map_err(EngineClientError::ApiKey)?;
                 value.set_sensitive(true);
                 builder.header(AUTHORIZATION, value)
             }
             Credentials::SigV4 { service, aws } => {
                 let credentials = opensearch::auth::Credentials::try_from(&*aws)
-                    .map_err(|error| Unusable(error.to_string()))?;
+                    .map_err(EngineClientError::SigV4)?;
                 builder.auth(credentials).service_name(&service)
             }
         };
-        let transport = builder.build().map_err(|error| Unusable(error.to_string()))?;
+        let transport = builder.build().map_err(EngineClientError::Transport)?;
         let host = config.endpoint.host_str().unwrap_or_default();
         let host = match config.endpoint.port_or_known_default() {
             Some(port) => format!("{host}:{port}"),
@@ -159,31 +173,32 @@ impl Engine {
         Ok(Self { transport, host, is_aoss })
     }
 
-    /// Sends one request to `path` (which may have a query) and waits for the whole answer until
-    /// `deadline` at the latest. Nothing is repeated here.
+    /// Sends one request to `path` (which may have a query) and waits for the complete response until
+    /// `deadline`. Nothing is retried here.
     ///
     /// # Errors
-    /// [`EngineError::Unauthorized`] at a 401, [`EngineError::Unavailable`] without an answer.
+    /// [`EngineError::Unauthorized`] on a 401, [`EngineError::Unavailable`] without a response.
     pub async fn send(
         &self,
         method: Method,
         path: &str,
         payload: Payload,
         deadline: Deadline,
-    ) -> Result<Answer, EngineError> {
-        self.exchange(method, path, payload, deadline).await.map(|(answer, _)| answer)
+    ) -> Result<EngineResponse, EngineError> {
+        self.exchange(method, path, payload, deadline).await.map(|(response, _)| response)
     }
 
+    /// Like [`Self::send`], but returns the response's headers too.
     pub(super) async fn exchange(
         &self,
         method: Method,
         path: &str,
         payload: Payload,
         deadline: Deadline,
-    ) -> Result<(Answer, HeaderMap), EngineError> {
+    ) -> Result<(EngineResponse, HeaderMap), EngineError> {
         let mut headers = HeaderMap::new();
-        // An answer to `_bulk` is a twentieth of its request. Left to itself, the crate asks for it compressed,
-        // which costs the engine more than it saves (docs/decisions.md).
+        // A response to `_bulk` is a twentieth of its request. By default the crate asks for it
+        // compressed, which costs the engine more than it saves (docs/decisions.md).
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let body = match payload {
             Payload::None => None,
@@ -202,31 +217,22 @@ impl Engine {
             let status = response.status_code().as_u16();
             let headers = response.headers().clone();
             let body = response.bytes().await?;
-            Ok::<_, opensearch::Error>((Answer { status, body }, headers))
+            Ok::<_, opensearch::Error>((EngineResponse { status, body }, headers))
         };
-        // Around all of it, signing and reading the body too, which the crate's own limit is not.
+        // The crate's own limit covers neither signing nor reading the body.
         match tokio::time::timeout_at(deadline.instant(), exchange).await {
-            Ok(Ok((answer, _))) if answer.status == 401 => {
+            Ok(Ok((response, _))) if response.status == 401 => {
                 Err(EngineError::Unauthorized { host: self.host.clone() })
             }
             Ok(Ok(answered)) => Ok(answered),
-            Ok(Err(error)) => Err(self.unavailable(root_cause(&error))),
-            Err(_) => Err(self.unavailable("the time for it has run out".to_owned())),
+            Ok(Err(error)) => Err(self.unavailable(error.into())),
+            Err(elapsed) => Err(self.unavailable(elapsed.into())),
         }
     }
 
-    fn unavailable(&self, reason: String) -> EngineError {
-        EngineError::Unavailable { host: self.host.clone(), reason }
+    fn unavailable(&self, source: BoxError) -> EngineError {
+        EngineError::Unavailable { host: self.host.clone(), source }
     }
-}
-
-/// The innermost error: the outer ones repeat the URL and say only that sending failed.
-fn root_cause(error: &opensearch::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]
@@ -244,9 +250,10 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use crate::error::chain;
     use crate::start::config::SignIn;
 
-    /// An engine that answers 200 with the request's method, target and headers, one a line.
+    /// An engine that answers 200 with the request's method, target and headers, one per line.
     async fn echo() -> Url {
         serve(any(|request: Request| async move {
             let mut seen = format!("{} {}\n", request.method(), request.uri());
@@ -273,19 +280,19 @@ mod tests {
 
     async fn get(engine: &Engine, payload: Payload) -> Result<String, EngineError> {
         let deadline = Deadline::after(Duration::from_secs(10));
-        let answer = engine.send(Method::Post, "/a/_bulk?b=c", payload, deadline).await?;
-        Ok(String::from_utf8(answer.body.to_vec()).unwrap())
+        let response = engine.send(Method::Post, "/a/_bulk?b=c", payload, deadline).await?;
+        Ok(String::from_utf8(response.body.to_vec()).unwrap())
     }
 
     #[tokio::test]
-    async fn each_sign_in_sends_its_own_header() {
+    async fn credentials_become_the_authorization_header() {
         let url = echo().await;
-        let basic = Credentials::Basic { username: "writer".into(), password: "pass".into() };
+        let basic = SearchCredentials::Basic { username: "writer".into(), password: "pass".into() };
         for (credentials, header) in [
             (basic, "authorization: Basic d3JpdGVyOnBhc3M=\n"),
-            (Credentials::ApiKey("aWQ6a2V5".into()), "authorization: ApiKey aWQ6a2V5\n"),
+            (SearchCredentials::ApiKey("aWQ6a2V5".into()), "authorization: ApiKey aWQ6a2V5\n"),
         ] {
-            let engine = engine(url.clone(), credentials);
+            let engine = engine(url.clone(), Credentials::Secret(credentials));
             let seen = get(&engine, Payload::None).await.unwrap();
             assert!(seen.starts_with("POST /a/_bulk?b=c\n"), "{seen}");
             assert!(seen.contains(header), "{seen}");
@@ -296,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sigv4_signs_for_the_service_and_region() {
+    async fn sigv4_signature_names_service_and_region() {
         let keys = aws_sdk_sqs::config::Credentials::new("id", "key", None, None, "test");
         let aws = SdkConfig::builder()
             .region(aws_config::Region::new("eu-west-1"))
@@ -310,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_say_what_they_are() {
+    async fn ndjson_payload_has_its_content_type_and_encoding() {
         let engine = engine(echo().await, Credentials::None);
         for gzip in [true, false] {
             let bytes = Bytes::from_static(b"x");
@@ -321,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_401_is_unauthorized_and_a_403_an_answer() {
+    async fn status_401_is_unauthorized_and_403_a_response() {
         let refuse = |status: StatusCode| any(move || async move { (status, "why") });
         let url = serve(refuse(StatusCode::UNAUTHORIZED)).await;
         let error = get(&engine(url, Credentials::None), Payload::None).await.unwrap_err();
@@ -331,8 +338,9 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_cause_is_the_reason() {
-        let reason = |body: Value| Answer { status: 400, body: body.to_string().into() }.reason();
+    fn response_reason_is_the_innermost_cause() {
+        let reason =
+            |body: Value| EngineResponse { status: 400, body: body.to_string().into() }.reason();
         let nested =
             json!({"error": {"reason": "invalid", "caused_by": {"reason": "no such type"}}});
         assert_eq!(reason(nested), "no such type");
@@ -345,17 +353,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_answer_is_unavailable_and_names_host_and_cause() {
+    async fn missing_response_is_unavailable_and_names_host_and_cause() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let silent = engine(url.clone(), Credentials::None);
         let deadline = Deadline::after(Duration::from_millis(50));
         let error = silent.send(Method::Get, "", Payload::None, deadline).await.unwrap_err();
-        assert!(error.to_string().ends_with("the time for it has run out"), "{error}");
+        let error = chain(&error);
+        assert!(error.ends_with(": deadline has elapsed"), "{error}");
 
         drop(listener);
         let error = get(&engine(url, Credentials::None), Payload::None).await.unwrap_err();
-        assert!(error.to_string().starts_with("no answer from 127.0.0.1:"), "{error}");
-        assert!(error.to_string().contains("Connection refused"), "{error}");
+        let error = chain(&error);
+        assert!(error.starts_with("no response from 127.0.0.1:"), "{error}");
+        assert!(error.contains("Connection refused"), "{error}");
     }
 }
