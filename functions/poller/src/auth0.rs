@@ -12,6 +12,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use shared::error::chain;
 use shared::retry::Deadline;
 use shared::start::secrets::{SecretError, Secrets};
 use tokio::time::{Instant, timeout_at};
@@ -203,7 +204,7 @@ impl Auth0 {
 }
 
 async fn send(request: RequestBuilder, deadline: Deadline) -> Result<Response, Auth0Error> {
-    let unavailable = |error: reqwest::Error| Auth0Error::Unavailable(causes(&error.without_url()));
+    let unavailable = |error: reqwest::Error| Auth0Error::Unavailable(chain(&error.without_url()));
     let mut response = request.timeout(deadline.remaining()).send().await.map_err(unavailable)?;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
@@ -252,17 +253,6 @@ fn describe(status: StatusCode, body: &[u8]) -> String {
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// The error with its causes: reqwest's own text leaves them out.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

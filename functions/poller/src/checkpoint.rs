@@ -10,18 +10,18 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use chrono::{DateTime, SecondsFormat, Utc};
+use shared::error::{BoxError, sdk_cause};
 use shared::retry::Deadline;
 use tokio::time::timeout_at;
 
 /// The table cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckpointError {
-    #[error("the checkpoint cannot be {verb}: {reason}")]
-    Unavailable { verb: &'static str, reason: String },
+    #[error("the checkpoint cannot be {verb}")]
+    Unavailable { verb: &'static str, source: BoxError },
     /// Starting over in silence would hide that somebody broke it.
     #[error("the checkpoint of {id} has no text in its attribute `from`")]
     Broken { id: String },
@@ -55,7 +55,7 @@ impl Checkpoints {
 
     /// The checkpoint; none before the first run.
     pub(crate) async fn load(&self, deadline: Deadline) -> Result<Option<String>, CheckpointError> {
-        let unavailable = |reason| CheckpointError::Unavailable { verb: "read", reason };
+        let unavailable = |source| CheckpointError::Unavailable { verb: "read", source };
         let read = self
             .client
             .get_item()
@@ -65,8 +65,8 @@ impl Checkpoints {
             .send();
         let answer = timeout_at(deadline.instant(), read)
             .await
-            .map_err(|_| unavailable("no time is left".to_owned()))?
-            .map_err(|error| unavailable(DisplayErrorContext(error).to_string()))?;
+            .map_err(|elapsed| unavailable(elapsed.into()))?
+            .map_err(|error| unavailable(sdk_cause(error)))?;
         let Some(item) = answer.item else { return Ok(None) };
         match text(&item, "from") {
             Some(from) => Ok(Some(from)),
@@ -82,7 +82,7 @@ impl Checkpoints {
         now: DateTime<Utc>,
         deadline: Deadline,
     ) -> Result<Saved, CheckpointError> {
-        let unavailable = |reason| CheckpointError::Unavailable { verb: "saved", reason };
+        let unavailable = |source| CheckpointError::Unavailable { verb: "saved", source };
         let updated_at = now.to_rfc3339_opts(SecondsFormat::Nanos, true);
         let put = self
             .client
@@ -102,11 +102,11 @@ impl Checkpoints {
         let error = match timeout_at(deadline.instant(), put.send()).await {
             Ok(Ok(_)) => return Ok(Saved::Done),
             Ok(Err(error)) => error,
-            Err(_) => return Err(unavailable("no time is left".to_owned())),
+            Err(elapsed) => return Err(unavailable(elapsed.into())),
         };
         let Some(PutItemError::ConditionalCheckFailedException(lost)) = error.as_service_error()
         else {
-            return Err(unavailable(DisplayErrorContext(error).to_string()));
+            return Err(unavailable(sdk_cause(error)));
         };
         // The SDK repeats a write whose answer got lost, and then the condition fails on what we
         // wrote ourselves.

@@ -11,8 +11,11 @@ use auth0_ecs::Input;
 use chrono::{DateTime, Utc};
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
+use shared::clock;
 use shared::delivery::report::Report;
-use shared::delivery::ship::{ShipFailure, Shipment, Shipper};
+use shared::delivery::ship::Shipper;
+use shared::delivery::shipment::Shipment;
+use shared::error::chain;
 use shared::metrics::{Function, Metrics};
 use shared::retry::{Backoff, Deadline};
 use tokio::time::{Instant, sleep};
@@ -43,7 +46,7 @@ impl Poller {
     /// One invocation: a tick of the schedule, whatever it says, or a backfill order.
     pub(crate) async fn handle(&self, event: LambdaEvent<Value>) -> Result<Answer, PollError> {
         let begun = Instant::now();
-        let deadline = Deadline::from_epoch_millis(event.context.deadline, Utc::now());
+        let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
         let mut run = Run::new(self, deadline.minus(ANSWERING));
         let ended = run.go(&event.payload).await;
         let result = run.finish(ended);
@@ -61,7 +64,12 @@ impl Poller {
                 "polled"
             ),
             Err(error) => {
-                tracing::error!(error_type = error.error_type(), %error, milliseconds, "poll failed");
+                tracing::error!(
+                    error_type = error.error_type(),
+                    error = %chain(&error),
+                    milliseconds,
+                    "poll failed"
+                );
             }
         }
         result
@@ -134,7 +142,7 @@ impl<'a> Run<'a> {
     /// The page at the checkpoint (at the initial interval where there is none), or, where Auth0
     /// refuses that, at the oldest there is; with its `from`.
     async fn first_page(&mut self, checkpoint: Option<String>) -> Result<(String, Read), Halt> {
-        let now = Utc::now();
+        let now = clock::now();
         let is_checkpoint = checkpoint.is_some();
         let start = checkpoint.unwrap_or_else(|| log_id_at(now - self.poller.initial_interval));
         let mut refusal = match self.read(&start, Duration::ZERO).await {
@@ -145,7 +153,7 @@ impl<'a> Run<'a> {
             self.metrics.checkpoint_expired = true;
             tracing::error!(
                 checkpoint = start,
-                error = %refusal,
+                error = %chain(&refusal),
                 "the checkpoint has expired, events may be lost: going on with the oldest there is"
             );
         }
@@ -199,7 +207,7 @@ impl<'a> Run<'a> {
                 Err(Halt::Failed(PollError::Auth0(
                     error @ (Auth0Error::Unavailable(_) | Auth0Error::Malformed(_)),
                 ))) => {
-                    tracing::warn!(%error, "leaving the rest to the next run");
+                    tracing::warn!(error = %chain(&error), "leaving the rest to the next run");
                     return Err(Halt::OutOfTime);
                 }
                 following => following?,
@@ -222,7 +230,7 @@ impl<'a> Run<'a> {
                 Err(error) => error,
             };
             let wait = match &error {
-                Auth0Error::RateLimited { reset } => until_reset(*reset, Utc::now()),
+                Auth0Error::RateLimited { reset } => until_reset(*reset, clock::now()),
                 Auth0Error::Unavailable(_) | Auth0Error::Malformed(_) => Duration::ZERO,
                 Auth0Error::Unauthorized(_)
                 | Auth0Error::Forbidden(_)
@@ -236,7 +244,11 @@ impl<'a> Run<'a> {
                     error => error.into(),
                 });
             }
-            tracing::warn!(%error, milliseconds = wait.as_millis(), "Auth0 is asked again");
+            tracing::warn!(
+                error = %chain(&error),
+                milliseconds = wait.as_millis(),
+                "Auth0 is asked again"
+            );
             sleep(wait).await;
         }
     }
@@ -262,20 +274,19 @@ impl<'a> Run<'a> {
         let deadline = self.deadline.minus(self.pace.save);
         let events = page.events(window_end);
         let shipment =
-            shipper.ship_pieces(events, Input::ManagementApi, Utc::now(), deadline).await;
-        let Shipment { report, unwritten, failure } = shipment;
-        if unwritten.is_empty() {
-            return Ok(Written { report, took: begun.elapsed() });
+            shipper.ship_pieces(events, Input::ManagementApi, clock::now(), deadline).await;
+        let Shipment { report, failure, .. } = shipment;
+        match failure {
+            None => Ok(Written { report, took: begun.elapsed() }),
+            Some(error) => Err(Unwritten { report, halt: PollError::Engine(error).into() }),
         }
-        let failure = failure.unwrap_or_else(|| ShipFailure::Unavailable("no reason given".into()));
-        Err(Unwritten { report, halt: PollError::Engine(failure).into() })
     }
 
     /// Moves the checkpoint; a backfill has none.
     async fn save(&self, next: &str) -> Result<(), Halt> {
         let Place::Live(checkpoint) = &self.place else { return Ok(()) };
         let checkpoints = &self.poller.checkpoints;
-        match checkpoints.save(checkpoint.as_deref(), next, Utc::now(), self.deadline).await? {
+        match checkpoints.save(checkpoint.as_deref(), next, clock::now(), self.deadline).await? {
             Saved::Done => Ok(()),
             Saved::Lost(found) => Err(Halt::AnotherPoller(found)),
         }
@@ -347,8 +358,10 @@ impl<'a> Run<'a> {
         let metrics = &mut self.metrics;
         metrics.unauthorized = stopped.as_ref().is_err_and(PollError::is_unauthorized).into();
         match self.place {
-            Place::Live(_) => metrics.emit(Function::Poller, Utc::now()),
-            Place::Backfill { .. } => backfill::metrics(metrics).emit(Function::Poller, Utc::now()),
+            Place::Live(_) => metrics.emit(Function::Poller, clock::now()),
+            Place::Backfill { .. } => {
+                backfill::metrics(metrics).emit(Function::Poller, clock::now())
+            }
         }
         let (checkpoint, backfill) = match self.place {
             Place::Live(checkpoint) => (checkpoint, None),

@@ -2,7 +2,8 @@
 
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
-use shared::delivery::ship::ShipFailure;
+use shared::delivery::shipment::ShipError;
+use shared::error::chain;
 
 use crate::auth0::Auth0Error;
 use crate::backfill::Progress;
@@ -48,8 +49,8 @@ pub(crate) enum PollError {
     Auth0(#[from] Auth0Error),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    #[error("a page was not stored: {0}")]
-    Engine(ShipFailure),
+    #[error("a page was not stored")]
+    Engine(#[source] ShipError),
     /// Shipped, but there is no way on: at the next run the same page comes again.
     #[error("no event of a page has a log id to go on from")]
     NoLogId,
@@ -69,8 +70,8 @@ impl PollError {
             Self::Auth0(Auth0Error::Unavailable(_)) => "Auth0Unavailable",
             Self::Auth0(Auth0Error::Malformed(_)) => "Auth0Malformed",
             Self::Checkpoint(_) => "CheckpointUnusable",
-            Self::Engine(ShipFailure::Unauthorized(_)) => "EngineUnauthorized",
-            Self::Engine(ShipFailure::Unavailable(_)) => "EngineUnavailable",
+            Self::Engine(ShipError::Unauthorized(_)) => "EngineUnauthorized",
+            Self::Engine(ShipError::Unavailable(_)) => "EngineUnavailable",
             Self::NoLogId => "NoLogId",
             Self::Order(_) => "BackfillOrderUnusable",
         }
@@ -81,14 +82,14 @@ impl PollError {
         matches!(
             self,
             Self::Auth0(Auth0Error::Unauthorized(_) | Auth0Error::Forbidden(_))
-                | Self::Engine(ShipFailure::Unauthorized(_))
+                | Self::Engine(ShipError::Unauthorized(_))
         )
     }
 }
 
 impl From<PollError> for Diagnostic {
     fn from(error: PollError) -> Self {
-        Self { error_type: error.error_type().to_owned(), error_message: error.to_string() }
+        Self { error_type: error.error_type().to_owned(), error_message: chain(&error) }
     }
 }
 

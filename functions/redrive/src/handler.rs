@@ -5,31 +5,27 @@
 
 use std::time::Duration;
 
-use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use chrono::Utc;
 use lambda_runtime::LambdaEvent;
+use shared::clock;
 use shared::delivery::frames::{Parked, read_message};
-use shared::delivery::ship::{Shipment, Shipper, StartError};
+use shared::delivery::ship::Shipper;
+use shared::delivery::shipment::Shipment;
+use shared::error::chain;
 use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
-use shared::start::config::RedriveConfig;
 
 /// The time that answering takes.
 const ANSWERING: Duration = Duration::from_secs(2);
 
 /// The function's parts, built once at cold start.
 pub(crate) struct Redrive {
-    shipper: Shipper,
+    pub(crate) shipper: Shipper,
 }
 
 impl Redrive {
-    pub(crate) fn new(config: &RedriveConfig, aws: &SdkConfig) -> Result<Self, StartError> {
-        Ok(Self { shipper: Shipper::new(&config.pipeline, aws)? })
-    }
-
     pub(crate) async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
-        let deadline = Deadline::from_epoch_millis(event.context.deadline, Utc::now());
+        let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
         let mut metrics = Metrics::default();
         let mut response = SqsBatchResponse::default();
         let mut engine_is_up = true;
@@ -50,7 +46,7 @@ impl Redrive {
                 response.batch_item_failures.push(failure);
             }
         }
-        metrics.emit(Function::Redrive, Utc::now());
+        metrics.emit(Function::Redrive, clock::now());
         response
     }
 
@@ -73,7 +69,11 @@ impl Redrive {
                 true
             }
             Some(failure) => {
-                tracing::error!(events = unwritten.len(), %failure, "events go back to the queue");
+                tracing::error!(
+                    events = unwritten.len(),
+                    failure = %chain(&failure),
+                    "events go back to the queue"
+                );
                 false
             }
         }
@@ -85,7 +85,11 @@ fn read(message: &SqsMessage) -> Option<Parked> {
         Ok(parked) => Some(parked),
         Err(error) => {
             let id = message.message_id.as_deref().unwrap_or_default();
-            tracing::error!(id, %error, "a message cannot be read and goes back to the queue");
+            tracing::error!(
+                id,
+                error = %chain(&error),
+                "a message cannot be read and goes back to the queue"
+            );
             None
         }
     }

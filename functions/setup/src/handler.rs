@@ -9,8 +9,9 @@ use aws_lambda_events::cloudformation::{
     CloudFormationCustomResourceRequest as Request, CloudFormationCustomResourceResponse as Answer,
     CloudFormationCustomResourceResponseStatus as Status,
 };
-use chrono::Utc;
 use lambda_runtime::{Error, LambdaEvent};
+use shared::clock;
+use shared::error::chain;
 use shared::retry::Deadline;
 use tracing::{error, info};
 
@@ -36,7 +37,7 @@ struct Envelope {
 /// # Errors
 /// Where the answer could not be handed over: Lambda then tries the whole invocation again.
 pub(crate) async fn handle(event: LambdaEvent<Request>) -> Result<(), Error> {
-    let deadline = Deadline::from_epoch_millis(event.context.deadline, Utc::now());
+    let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
     let deletes = matches!(event.payload, Request::Delete(_));
     let Some(Envelope { response_url, mut answer }) = envelope(event.payload) else {
         return Err("CloudFormation sent a kind of request that did not exist yet".into());
@@ -93,7 +94,7 @@ async fn attempt(deadline: Deadline) -> Result<String, String> {
     let work = tokio::time::timeout_at(deadline.instant(), install(deadline));
     match tokio::spawn(work).await {
         Ok(Ok(Ok(installed))) => Ok(installed.to_string()),
-        Ok(Ok(Err(error))) => Err(error.to_string()),
+        Ok(Ok(Err(error))) => Err(chain(&error)),
         Ok(Err(_)) => Err("the engine took too long; the function's timeout is near".to_owned()),
         Err(_) => Err("an internal error, which the function's log shows".to_owned()),
     }

@@ -11,12 +11,15 @@ use auth0_ecs::index_template::Product;
 use auth0_ecs::index_template::{self, Lifecycle};
 use serde_json::Value;
 use shared::delivery::rollover::generation;
-use shared::engine::client::{Answer, Engine, EngineError, Method, Payload, Unusable};
+use shared::engine::client::{
+    Engine, EngineClientError, EngineError, EngineResponse, Method, Payload,
+};
 use shared::engine::connection::Credentials;
 use shared::engine::detect::{DetectError, Detected, Version, detect};
+use shared::error::chain;
 use shared::retry::Deadline;
 use shared::start::config::{ConfigError, SearchConfig, SetupConfig, SignIn};
-use shared::start::http::{self, NoTls};
+use shared::start::http::{self, TlsError};
 use shared::start::secrets::{SecretError, Secrets};
 
 /// The first version with `flat_object`.
@@ -52,16 +55,16 @@ pub(crate) enum InstallError {
     #[error(transparent)]
     Settings(#[from] ConfigError),
     #[error(transparent)]
-    Tls(#[from] NoTls),
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
-    Unusable(#[from] Unusable),
-    #[error("{0}: check SEARCH_SECRET_ID and the secret's content")]
+    Unusable(#[from] EngineClientError),
+    #[error("{}: check SEARCH_SECRET_ID and the secret's content", chain(.0))]
     Unauthorized(EngineError),
-    #[error("{0}: check SEARCH_ENDPOINT, and that the function's network reaches it")]
+    #[error("{}: check SEARCH_ENDPOINT, and that the function's network reaches it", chain(.0))]
     Unavailable(EngineError),
-    #[error("{0}: check SEARCH_ENDPOINT")]
+    #[error("{}: check SEARCH_ENDPOINT", chain(.0))]
     NotAnEngine(DetectError),
     #[error("{product} {found} is too old: at least {oldest} is needed")]
     TooOld { product: Product, found: Version, oldest: Version },
@@ -369,7 +372,7 @@ impl Target {
         method: Method,
         path: &str,
         payload: Payload,
-    ) -> Result<Answer, InstallError> {
+    ) -> Result<EngineResponse, InstallError> {
         let mut pauses = PAUSES.iter();
         loop {
             let deadline = self.deadline.at_most(CALL);
@@ -394,7 +397,7 @@ impl Target {
     }
 }
 
-fn refused(step: Step, answer: &Answer) -> InstallError {
+fn refused(step: Step, answer: &EngineResponse) -> InstallError {
     InstallError::Refused { step, reason: answer.reason() }
 }
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lambda_runtime::service_fn;
+use shared::error::chain;
 use shared::retry::Deadline;
 
 const HELP: &str = "\
@@ -48,7 +49,7 @@ async fn main() -> anyhow::Result<ExitCode> {
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                writeln!(io::stderr(), "not installed: {error}")?;
+                writeln!(io::stderr(), "not installed: {}", chain(&error))?;
                 ExitCode::FAILURE
             }
         }),

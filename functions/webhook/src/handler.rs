@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use auth0_ecs::Input;
+use auth0_ecs::geoip::GeoIpError;
 use aws_config::SdkConfig;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -14,10 +15,13 @@ use lambda_http::http::header::{
 use lambda_http::http::{HeaderValue, Method, Request, StatusCode};
 use lambda_http::{Body, RequestExt as _, Response};
 use serde_json::{Value, json};
+use shared::clock;
 use shared::delivery::frames::Origin;
 use shared::delivery::queue::Queue;
 use shared::delivery::report::Report;
-use shared::delivery::ship::{NotJson, Shipment, Shipper, StartError};
+use shared::delivery::ship::{NotJsonError, Shipper};
+use shared::delivery::shipment::Shipment;
+use shared::error::chain;
 use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
 use shared::start::config::WebhookConfig;
@@ -90,7 +94,7 @@ impl Rejection {
 }
 
 impl Webhook {
-    pub(crate) fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, StartError> {
+    pub(crate) fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
         Ok(Self {
             path: config.path.clone(),
             token: WebhookToken::new(Secrets::new(aws), config.secret_id.clone()),
@@ -100,7 +104,7 @@ impl Webhook {
     }
 
     pub(crate) async fn handle(&self, request: Request<Bytes>) -> Response<Body> {
-        let received = Utc::now();
+        let received = clock::now();
         let mut metrics = Metrics::default();
         let response = match self.accept(&request, received, &mut metrics).await {
             Ok(counts) => json_response(StatusCode::OK, &counts),
@@ -118,7 +122,7 @@ impl Webhook {
                 response
             }
         };
-        metrics.emit(Function::Webhook, Utc::now());
+        metrics.emit(Function::Webhook, clock::now());
         response
     }
 
@@ -154,16 +158,17 @@ impl Webhook {
             .shipper
             .ship(&body, Input::HttpEndpoint, received, writing)
             .await
-            .map_err(|NotJson| Rejection::NotJson)?;
+            .map_err(|NotJsonError| Rejection::NotJson)?;
         metrics.add(&report);
         if let Some(failure) = failure {
-            tracing::error!(events = unwritten.len(), %failure, "events not stored, parking them");
+            let events = unwritten.len();
+            tracing::error!(events, error = %chain(&failure), "events not stored, parking them");
             let origin = Origin { input: Input::HttpEndpoint, received, reason: None };
             if let Err(error) = self.retry_queue.send(&unwritten, origin, deadline).await {
-                tracing::error!(events = unwritten.len(), %error, "parking events failed");
+                tracing::error!(events, error = %chain(&error), "parking events failed");
                 return Err(Rejection::NotDurable);
             }
-            metrics.parked = unwritten.len();
+            metrics.parked = events;
         }
         tracing::info!(
             bytes = body.len(),
@@ -173,7 +178,7 @@ impl Webhook {
             rejected = report.rejected,
             dead_lettered = report.dead_lettered,
             parked = unwritten.len(),
-            took_ms = (Utc::now() - received).num_milliseconds(),
+            took_ms = (clock::now() - received).num_milliseconds(),
             "batch stored"
         );
         Ok(counts(&report, unwritten.len()))
@@ -185,7 +190,7 @@ impl Webhook {
             Ok(true) => Ok(()),
             Ok(false) => Err(Rejection::WrongToken),
             Err(error) => {
-                tracing::error!(%error, "webhook token unavailable");
+                tracing::error!(error = %chain(&error), "webhook token unavailable");
                 Err(Rejection::TokenUnavailable)
             }
         }

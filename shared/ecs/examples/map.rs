@@ -1,6 +1,11 @@
 //! Prints the documents of the events on standard input, one a line:
 //! `cargo run -q -p auth0-ecs --example map < events/auth0/batch.jsonl`.
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a tool for a terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a tool for a terminal"
+)]
 
 use std::io::Read as _;
 

@@ -23,14 +23,17 @@ const MAX_UNPACKED: u64 = 64 * 1024 * 1024;
 /// One event is larger than a message may be, compressed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event of {0} bytes does not fit into a message")]
-pub struct TooLarge(usize);
+pub struct EventTooLargeError(usize);
 
 /// Why a message cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
-    /// It is not base64 of gzip.
-    #[error("the message is not base64 of gzip: {0}")]
-    Encoding(String),
+    /// It is not Base64.
+    #[error("the message is not base64")]
+    Base64(#[from] base64::DecodeError),
+    /// What was Base64 is not gzip.
+    #[error("the message is not gzip")]
+    Gzip(#[from] std::io::Error),
     /// What is in it does not have the form that this module writes.
     #[error("the message's frames are broken: {0}")]
     Frames(&'static str),
@@ -76,7 +79,10 @@ pub struct Origin<'a> {
 }
 
 /// Packs the events into as few messages as halving finds.
-pub(super) fn messages(events: &[&[u8]], origin: Origin<'_>) -> Result<Vec<String>, TooLarge> {
+pub(super) fn messages(
+    events: &[&[u8]],
+    origin: Origin<'_>,
+) -> Result<Vec<String>, EventTooLargeError> {
     let mut done = Vec::new();
     let mut waiting = vec![events];
     while let Some(events) = waiting.pop() {
@@ -86,7 +92,7 @@ pub(super) fn messages(events: &[&[u8]], origin: Origin<'_>) -> Result<Vec<Strin
         let message = message(events, origin);
         match events {
             _ if message.len() <= MAX_MESSAGE => done.push(message),
-            [event] => return Err(TooLarge(event.len())),
+            [event] => return Err(EventTooLargeError(event.len())),
             _ => {
                 let (first, second) = events.split_at(events.len() / 2);
                 waiting.extend([second, first]);
@@ -130,14 +136,9 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// # Errors
 /// It does not have the form that [`Queue::send`](super::queue::Queue::send) writes.
 pub fn read_message(body: &str) -> Result<Parked, MessageError> {
-    let packed = BASE64_STANDARD
-        .decode(body.trim())
-        .map_err(|error| MessageError::Encoding(error.to_string()))?;
+    let packed = BASE64_STANDARD.decode(body.trim())?;
     let mut bytes = Vec::new();
-    GzDecoder::new(&*packed)
-        .take(MAX_UNPACKED)
-        .read_to_end(&mut bytes)
-        .map_err(|error| MessageError::Encoding(error.to_string()))?;
+    GzDecoder::new(&*packed).take(MAX_UNPACKED).read_to_end(&mut bytes)?;
     let mut at = 0;
     let line = take_line(&bytes, &mut at).ok_or(MessageError::Frames("there is no header"))?;
     let header: Header = serde_json::from_slice(line)
@@ -206,7 +207,7 @@ mod tests {
     fn an_event_beyond_the_limit_is_an_error() {
         let event: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(300_000).collect();
         let error = messages(&[&event], origin()).unwrap_err();
-        assert_eq!(error, TooLarge(300_000));
+        assert_eq!(error, EventTooLargeError(300_000));
     }
 
     #[test]

@@ -6,4 +6,5 @@ pub mod queue;
 pub mod report;
 pub mod rollover;
 pub mod ship;
+pub mod shipment;
 mod verdict;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::DisplayErrorContext;
 
-use super::frames::{Origin, TooLarge, messages};
+use super::frames::{EventTooLargeError, Origin, messages};
+use crate::error::{BoxError, sdk_cause};
 use crate::retry::Deadline;
 
 /// A queue that events are sent to.
@@ -22,11 +22,11 @@ pub struct Queue {
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// SQS did not take a message.
-    #[error("the queue did not take the events: {0}")]
-    Unavailable(String),
+    #[error("the queue did not take the events")]
+    Unavailable(#[source] BoxError),
     /// One event is larger than a message may be, compressed.
     #[error(transparent)]
-    TooLarge(#[from] TooLarge),
+    TooLarge(#[from] EventTooLargeError),
 }
 
 impl Queue {
@@ -52,15 +52,10 @@ impl Queue {
     ) -> Result<(), QueueError> {
         for message in messages(events, origin)? {
             let request = self.client.send_message().queue_url(&self.url).message_body(message);
-            match tokio::time::timeout_at(deadline.instant(), request.send()).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
-                    return Err(QueueError::Unavailable(DisplayErrorContext(error).to_string()));
-                }
-                Err(_) => {
-                    return Err(QueueError::Unavailable("the time for it has run out".to_owned()));
-                }
-            }
+            tokio::time::timeout_at(deadline.instant(), request.send())
+                .await
+                .map_err(|elapsed| QueueError::Unavailable(elapsed.into()))?
+                .map_err(|error| QueueError::Unavailable(sdk_cause(error)))?;
         }
         Ok(())
     }

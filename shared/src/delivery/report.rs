@@ -4,7 +4,7 @@ use auth0_ecs::{Document, Kind};
 use chrono::{DateTime, Utc};
 
 /// What became of a body's events. `stored + duplicates + rejected + dead_lettered` plus the length
-/// of [`Shipment::unwritten`](super::ship::Shipment::unwritten) is `received`.
+/// of [`Shipment::unwritten`](super::shipment::Shipment::unwritten) is `received`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Events (and broken pieces) found in the body.

@@ -14,6 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::clock;
 use crate::engine::client::{Engine, EngineError, Method, Payload};
 use crate::retry::Deadline;
 
@@ -37,8 +38,8 @@ pub(crate) enum RolloverError {
     Engine(#[from] EngineError),
     #[error("{what}: HTTP {status}")]
     Refused { what: &'static str, status: u16 },
-    #[error("{what}: the answer is not what an engine answers: {error}")]
-    NotReadable { what: &'static str, error: serde_json::Error },
+    #[error("{what}: the response is not an engine's")]
+    NotReadable { what: &'static str, source: serde_json::Error },
 }
 
 impl RolloverError {
@@ -79,7 +80,7 @@ impl Rollovers {
         if !backing.iter().any(|(name, _)| name == first.index) {
             backing = self.ask(engine, deadline).await?;
         }
-        let now = Utc::now();
+        let now = clock::now();
         let mut earlier = Vec::new();
         for placed in later {
             for index in may_hold(&backing, placed, now) {
@@ -278,7 +279,7 @@ async fn ask(
 }
 
 fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], what: &'static str) -> Result<T, RolloverError> {
-    serde_json::from_slice(body).map_err(|error| RolloverError::NotReadable { what, error })
+    serde_json::from_slice(body).map_err(|source| RolloverError::NotReadable { what, source })
 }
 
 #[cfg(test)]

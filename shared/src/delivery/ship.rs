@@ -17,59 +17,20 @@ use tokio::sync::OnceCell;
 use super::bulk::{Batch, Entry};
 use super::frames::{self, Origin};
 use super::queue::Queue;
-use super::report::Report;
 use super::rollover::{Placed, RolloverError, Rollovers};
+use super::shipment::{ShipError, Shipment};
 use super::verdict::{self, Verdict};
+use crate::clock;
 use crate::engine::client::{Engine, EngineError, Method, Payload};
-use crate::engine::connection::{Connection, ConnectionError};
+use crate::engine::connection::Connection;
+use crate::error::chain;
 use crate::retry::{Backoff, Deadline};
 use crate::start::config::PipelineConfig;
-
-/// A body's outcome.
-#[derive(Debug, Default)]
-pub struct Shipment<'a> {
-    /// The counts.
-    pub report: Report,
-    /// The raw events that are not durable yet; the caller has to see to them.
-    pub unwritten: Vec<&'a [u8]>,
-    /// Why there are unwritten events.
-    pub failure: Option<ShipFailure>,
-}
-
-/// Why events could not be written in the time there was.
-#[derive(Debug, thiserror::Error)]
-pub enum ShipFailure {
-    /// The engine did not take the credentials, or they lack a privilege.
-    #[error("the engine refused: {0}")]
-    Unauthorized(String),
-    /// The engine could not be reached, is overloaded, or gave no usable answer.
-    #[error("the engine did not take the events: {0}")]
-    Unavailable(String),
-}
-
-impl From<ConnectionError> for ShipFailure {
-    fn from(error: ConnectionError) -> Self {
-        match error {
-            ConnectionError::Unusable(error) => Self::Unauthorized(error.to_string()),
-            ConnectionError::SecretTimeout | ConnectionError::Secret(_) => {
-                Self::Unavailable(error.to_string())
-            }
-        }
-    }
-}
 
 /// Nothing in the body was JSON.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("nothing in the body is JSON")]
-pub struct NotJson;
-
-/// Why a function cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A GeoIP file cannot be used.
-    #[error(transparent)]
-    GeoIp(#[from] GeoIpError),
-}
+pub struct NotJsonError;
 
 /// Maps events and writes them; built once per process.
 #[derive(Debug)]
@@ -101,7 +62,7 @@ impl Shipper {
     ///
     /// # Errors
     /// A GeoIP file that is given cannot be used.
-    pub fn new(config: &PipelineConfig, aws: &SdkConfig) -> Result<Self, StartError> {
+    pub fn new(config: &PipelineConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
         let geoip = GeoIp::open(config.geoip.city.as_deref(), config.geoip.asn.as_deref())?;
         let settings = MapperSettings {
             namespace: &config.namespace,
@@ -133,7 +94,7 @@ impl Shipper {
     /// Writes the events of `body`, which arrived at `received`, before `deadline`.
     ///
     /// # Errors
-    /// [`NotJson`], and nothing was written, where no piece of the body is JSON. An empty array is
+    /// [`NotJsonError`], and nothing was written, where no piece of the body is JSON. An empty array is
     /// JSON; an empty body is not.
     pub async fn ship<'a>(
         &self,
@@ -141,10 +102,10 @@ impl Shipper {
         input: Input,
         received: DateTime<Utc>,
         deadline: Deadline,
-    ) -> Result<Shipment<'a>, NotJson> {
+    ) -> Result<Shipment<'a>, NotJsonError> {
         let pieces = split::split(body);
         if !pieces.clone().any(is_json) && !is_json(body) {
-            return Err(NotJson);
+            return Err(NotJsonError);
         }
         Ok(self.ship_pieces(pieces, input, received, deadline).await)
     }
@@ -201,7 +162,7 @@ impl Shipper {
             });
         }
         for document in written.durable {
-            shipment.report.count(&document.document, document.new, Utc::now());
+            shipment.report.count(&document.document, document.new, clock::now());
         }
         if errors.is_empty() {
             return;
@@ -220,8 +181,12 @@ impl Shipper {
                     shipment.report.dead_lettered += 1;
                 }
                 Err(error) => {
-                    tracing::error!(id = entry.document.id, %error, "a dead letter was not taken");
-                    shipment.give_back(entry.raw, ShipFailure::Unavailable(error.to_string()));
+                    tracing::error!(
+                        id = entry.document.id,
+                        error = %chain(&error),
+                        "a dead letter was not taken"
+                    );
+                    shipment.give_back(entry.raw, ShipError::Unavailable(error.into()));
                 }
             }
         }
@@ -260,7 +225,7 @@ impl Shipper {
                 }
             };
             let Some(failure) = failure else { continue };
-            let hopeless = matches!(failure, ShipFailure::Unauthorized(_));
+            let hopeless = matches!(failure, ShipError::Unauthorized(_));
             if hopeless || !backoff.pause(deadline).await {
                 for entry in pending.drain(..) {
                     shipment.unwritten.push(entry.raw);
@@ -278,7 +243,7 @@ impl Shipper {
         pending: Vec<Entry<'a>>,
         deadline: Deadline,
         written: &mut Written<'a>,
-    ) -> (Attempt<'a>, Option<ShipFailure>) {
+    ) -> (Attempt<'a>, Option<ShipError>) {
         let again = |pending, failure| (Attempt::Again(pending), Some(failure));
         let engine = match self.connection.engine(deadline).await {
             Ok(engine) => engine,
@@ -289,18 +254,18 @@ impl Shipper {
         let answer = match engine.send(Method::Post, &path, payload, attempt(deadline)).await {
             Ok(answer) => answer,
             Err(error @ EngineError::Unauthorized { .. }) => {
-                let said = error.to_string();
+                let said = error.into();
                 return again(
                     pending,
                     if self.connection.signs_in_again().await {
-                        ShipFailure::Unavailable(said)
+                        ShipError::Unavailable(said)
                     } else {
-                        ShipFailure::Unauthorized(said)
+                        ShipError::Unauthorized(said)
                     },
                 );
             }
             Err(error @ EngineError::Unavailable { .. }) => {
-                return again(pending, ShipFailure::Unavailable(error.to_string()));
+                return again(pending, ShipError::Unavailable(error.into()));
             }
         };
         match answer.status {
@@ -314,15 +279,18 @@ impl Shipper {
             403 | 404 => {
                 let said = String::from_utf8_lossy(&answer.body);
                 let said = said.get(..said.floor_char_boundary(500)).unwrap_or_default();
-                let failure = ShipFailure::Unauthorized(format!("HTTP {}: {said}", answer.status));
+                let failure =
+                    ShipError::Unauthorized(format!("HTTP {}: {said}", answer.status).into());
                 return again(pending, failure);
             }
-            status => return again(pending, ShipFailure::Unavailable(format!("HTTP {status}"))),
+            status => {
+                return again(pending, ShipError::Unavailable(format!("HTTP {status}").into()));
+            }
         }
         let ids = pending.iter().map(|entry| entry.document.id.as_str());
         let verdicts = match verdict::verdicts(&answer.body, ids) {
             Ok(verdicts) => verdicts,
-            Err(reason) => return again(pending, ShipFailure::Unavailable(reason)),
+            Err(reason) => return again(pending, ShipError::Unavailable(reason.into())),
         };
         self.settle(&engine, pending, verdicts, deadline, written).await
     }
@@ -335,7 +303,7 @@ impl Shipper {
         verdicts: Vec<Verdict>,
         deadline: Deadline,
         written: &mut Written<'a>,
-    ) -> (Attempt<'a>, Option<ShipFailure>) {
+    ) -> (Attempt<'a>, Option<ShipError>) {
         let mut again = Vec::new();
         let mut failure = None;
         let mut placed = Vec::new();
@@ -346,11 +314,11 @@ impl Shipper {
                 Verdict::Refused(reason) => written.refused.push((entry, reason)),
                 Verdict::Retry(reason) => {
                     again.push(entry);
-                    failure.get_or_insert(ShipFailure::Unavailable(reason));
+                    failure.get_or_insert(ShipError::Unavailable(reason.into()));
                 }
                 Verdict::Forbidden(reason) => {
                     again.push(entry);
-                    failure = Some(ShipFailure::Unauthorized(reason));
+                    failure = Some(ShipError::Unauthorized(reason.into()));
                 }
             }
         }
@@ -362,7 +330,7 @@ impl Shipper {
             })),
             Err(error) => {
                 // They are in the index, but perhaps twice: once more, then.
-                failure.get_or_insert(ShipFailure::Unavailable(error.to_string()));
+                failure.get_or_insert(ShipError::Unavailable(error.into()));
                 again.extend(placed.into_iter().map(|(entry, ..)| entry));
             }
         }
@@ -386,7 +354,10 @@ impl Shipper {
             .collect();
         match self.rollovers.undo_doubles(engine, &placed, attempt(deadline)).await {
             Err(error) if error.is_final() => {
-                tracing::error!(%error, "events that span a rollover may be in the index twice");
+                tracing::error!(
+                    error = %chain(&error),
+                    "events that span a rollover may be in the index twice"
+                );
                 Ok(Vec::new())
             }
             other => other,
@@ -412,13 +383,6 @@ impl Shipper {
 /// One attempt's share of the time.
 fn attempt(deadline: Deadline) -> Deadline {
     deadline.at_most(LONGEST_ATTEMPT.min(deadline.remaining().mul_f64(0.6)))
-}
-
-impl<'a> Shipment<'a> {
-    fn give_back(&mut self, raw: &'a [u8], failure: ShipFailure) {
-        self.unwritten.push(raw);
-        self.failure = Some(failure);
-    }
 }
 
 /// What has a verdict.

@@ -10,14 +10,18 @@ use bytes::Bytes;
 use opensearch::cert::{Certificate, CertificateValidation};
 use opensearch::http::headers::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+    InvalidHeaderValue,
 };
-use opensearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
+use opensearch::http::transport::{
+    BuildError, SingleNodeConnectionPool, Transport, TransportBuilder,
+};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 pub use opensearch::http::Method;
 
 use super::connection::Credentials;
+use crate::error::BoxError;
 use crate::retry::Deadline;
 use crate::start::config::SearchConfig;
 
@@ -30,20 +34,32 @@ pub enum EngineError {
         /// Host and port.
         host: String,
     },
-    /// No connection, no answer in time, or an answer that broke off.
-    #[error("no answer from {host}: {reason}")]
+    /// No connection, no response before the deadline, or an incomplete one.
+    #[error("no response from {host}")]
     Unavailable {
         /// Host and port.
         host: String,
-        /// The cause, for a human.
-        reason: String,
+        /// The client's error, or the timeout's.
+        source: BoxError,
     },
 }
 
-/// The settings and credentials do not make a client.
+/// Why settings and credentials do not make a client.
 #[derive(Debug, thiserror::Error)]
-#[error("the engine's client cannot be set up: {0}")]
-pub struct Unusable(String);
+pub enum EngineClientError {
+    /// `SEARCH_CA_CERTIFICATE` is not a certificate.
+    #[error("SEARCH_CA_CERTIFICATE cannot be used")]
+    Certificate(#[source] opensearch::Error),
+    /// The API key holds characters that a header cannot.
+    #[error("the API key cannot be sent in a header")]
+    ApiKey(#[source] InvalidHeaderValue),
+    /// The AWS configuration lacks a region or credentials.
+    #[error("requests cannot be signed")]
+    SigV4(#[source] opensearch::Error),
+    /// The HTTP client cannot be built.
+    #[error("the engine's client cannot be set up")]
+    Transport(#[source] BuildError),
+}
 
 /// What a request carries.
 #[derive(Clone, Debug)]
@@ -63,14 +79,14 @@ pub enum Payload {
 
 /// What the engine answered, be it good or bad.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct EngineResponse {
     /// The HTTP status, never 401.
     pub status: u16,
     /// The body, complete as far as HTTP can tell.
     pub body: Bytes,
 }
 
-impl Answer {
+impl EngineResponse {
     /// Whether the status is one of success.
     #[must_use]
     pub const fn is_success(&self) -> bool {
@@ -119,14 +135,14 @@ impl Engine {
     /// # Errors
     /// Where the certificate is unusable, the API key cannot be a header, or the AWS configuration
     /// has no region.
-    pub fn new(config: &SearchConfig, credentials: Credentials) -> Result<Self, Unusable> {
+    pub fn new(config: &SearchConfig, credentials: Credentials) -> Result<Self, EngineClientError> {
         let is_aoss =
             matches!(&credentials, Credentials::SigV4 { service, .. } if service == "aoss");
         let pool = SingleNodeConnectionPool::new(config.endpoint.clone());
         let mut builder = TransportBuilder::new(pool);
         if let Some(pem) = &config.ca_certificate {
-            let chain = Certificate::from_pem(pem.as_bytes())
-                .map_err(|error| Unusable(format!("SEARCH_CA_CERTIFICATE: {error}")))?;
+            let chain =
+                Certificate::from_pem(pem.as_bytes()).map_err(EngineClientError::Certificate)?;
             builder = builder.cert_validation(CertificateValidation::Full(chain));
         }
         builder = match credentials {
@@ -138,19 +154,17 @@ impl Engine {
             Credentials::ApiKey(key) => {
                 // The crate's own form takes id and key apart; engines hand out the encoded form.
                 let mut value = HeaderValue::from_str(&format!("ApiKey {}", key.expose_secret()))
-                    .map_err(|_| {
-                    Unusable("the API key cannot be a header's value".to_owned())
-                })?;
+                    .map_err(EngineClientError::ApiKey)?;
                 value.set_sensitive(true);
                 builder.header(AUTHORIZATION, value)
             }
             Credentials::SigV4 { service, aws } => {
                 let credentials = opensearch::auth::Credentials::try_from(&*aws)
-                    .map_err(|error| Unusable(error.to_string()))?;
+                    .map_err(EngineClientError::SigV4)?;
                 builder.auth(credentials).service_name(&service)
             }
         };
-        let transport = builder.build().map_err(|error| Unusable(error.to_string()))?;
+        let transport = builder.build().map_err(EngineClientError::Transport)?;
         let host = config.endpoint.host_str().unwrap_or_default();
         let host = match config.endpoint.port_or_known_default() {
             Some(port) => format!("{host}:{port}"),
@@ -170,7 +184,7 @@ impl Engine {
         path: &str,
         payload: Payload,
         deadline: Deadline,
-    ) -> Result<Answer, EngineError> {
+    ) -> Result<EngineResponse, EngineError> {
         self.exchange(method, path, payload, deadline).await.map(|(answer, _)| answer)
     }
 
@@ -180,7 +194,7 @@ impl Engine {
         path: &str,
         payload: Payload,
         deadline: Deadline,
-    ) -> Result<(Answer, HeaderMap), EngineError> {
+    ) -> Result<(EngineResponse, HeaderMap), EngineError> {
         let mut headers = HeaderMap::new();
         // An answer to `_bulk` is a twentieth of its request. Left to itself, the crate asks for it compressed,
         // which costs the engine more than it saves (docs/decisions.md).
@@ -202,7 +216,7 @@ impl Engine {
             let status = response.status_code().as_u16();
             let headers = response.headers().clone();
             let body = response.bytes().await?;
-            Ok::<_, opensearch::Error>((Answer { status, body }, headers))
+            Ok::<_, opensearch::Error>((EngineResponse { status, body }, headers))
         };
         // Around all of it, signing and reading the body too, which the crate's own limit is not.
         match tokio::time::timeout_at(deadline.instant(), exchange).await {
@@ -210,23 +224,14 @@ impl Engine {
                 Err(EngineError::Unauthorized { host: self.host.clone() })
             }
             Ok(Ok(answered)) => Ok(answered),
-            Ok(Err(error)) => Err(self.unavailable(root_cause(&error))),
-            Err(_) => Err(self.unavailable("the time for it has run out".to_owned())),
+            Ok(Err(error)) => Err(self.unavailable(error.into())),
+            Err(elapsed) => Err(self.unavailable(elapsed.into())),
         }
     }
 
-    fn unavailable(&self, reason: String) -> EngineError {
-        EngineError::Unavailable { host: self.host.clone(), reason }
+    fn unavailable(&self, source: BoxError) -> EngineError {
+        EngineError::Unavailable { host: self.host.clone(), source }
     }
-}
-
-/// The innermost error: the outer ones repeat the URL and say only that sending failed.
-fn root_cause(error: &opensearch::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]
@@ -244,6 +249,7 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use crate::error::chain;
     use crate::start::config::SignIn;
 
     /// An engine that answers 200 with the request's method, target and headers, one a line.
@@ -332,7 +338,8 @@ mod tests {
 
     #[test]
     fn the_innermost_cause_is_the_reason() {
-        let reason = |body: Value| Answer { status: 400, body: body.to_string().into() }.reason();
+        let reason =
+            |body: Value| EngineResponse { status: 400, body: body.to_string().into() }.reason();
         let nested =
             json!({"error": {"reason": "invalid", "caused_by": {"reason": "no such type"}}});
         assert_eq!(reason(nested), "no such type");
@@ -351,11 +358,13 @@ mod tests {
         let silent = engine(url.clone(), Credentials::None);
         let deadline = Deadline::after(Duration::from_millis(50));
         let error = silent.send(Method::Get, "", Payload::None, deadline).await.unwrap_err();
-        assert!(error.to_string().ends_with("the time for it has run out"), "{error}");
+        let error = chain(&error);
+        assert!(error.ends_with(": deadline has elapsed"), "{error}");
 
         drop(listener);
         let error = get(&engine(url, Credentials::None), Payload::None).await.unwrap_err();
-        assert!(error.to_string().starts_with("no answer from 127.0.0.1:"), "{error}");
-        assert!(error.to_string().contains("Connection refused"), "{error}");
+        let error = chain(&error);
+        assert!(error.starts_with("no response from 127.0.0.1:"), "{error}");
+        assert!(error.contains("Connection refused"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::client::{Engine, Unusable};
+use super::client::{Engine, EngineClientError};
 use crate::retry::Deadline;
 use crate::start::config::{SearchConfig, SignIn};
 use crate::start::secrets::{SearchCredentials, SecretError, Secrets};
@@ -68,7 +68,7 @@ pub(crate) enum ConnectionError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
-    Unusable(#[from] Unusable),
+    Client(#[from] EngineClientError),
 }
 
 /// The engine's client with the credentials of the moment.

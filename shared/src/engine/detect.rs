@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::client::{Answer, Engine, EngineError, Method, Payload};
+use super::client::{Engine, EngineError, EngineResponse, Method, Payload};
 use crate::retry::Deadline;
 
 /// An engine's version, as far as features depend on it.
@@ -119,7 +119,7 @@ async fn detect_by_nodes(engine: &Engine, deadline: Deadline) -> Result<Detected
 }
 
 /// The answer as JSON of the wanted form.
-fn known<T: DeserializeOwned>(engine: &Engine, answer: &Answer) -> Result<T, DetectError> {
+fn known<T: DeserializeOwned>(engine: &Engine, answer: &EngineResponse) -> Result<T, DetectError> {
     if answer.status == 403 {
         return Err(DetectError::Forbidden(answer.reason()));
     }

@@ -19,10 +19,16 @@ use reqwest::{Client, redirect};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 
-/// There is no client without TLS.
+/// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-#[error("TLS cannot be set up: {0}")]
-pub struct NoTls(String);
+pub enum TlsError {
+    /// The cryptographic provider lacks the protocol versions.
+    #[error("TLS cannot be set up")]
+    Protocol(#[from] rustls::Error),
+    /// The client does not take the TLS configuration.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[from] reqwest::Error),
+}
 
 /// Enough for one repeat of a lost packet, which comes after a second. What a whole call may take is
 /// the caller's to say.
@@ -36,19 +42,17 @@ const CONNECTING: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// TLS cannot be set up.
-pub fn client() -> Result<Client, NoTls> {
+pub fn client() -> Result<Client, TlsError> {
     let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| NoTls(error.to_string()))?
+        .with_safe_default_protocol_versions()?
         .with_root_certificates(authorities())
         .with_no_client_auth();
-    Client::builder()
+    Ok(Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(concat!("auth0-log-streams/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECTING)
         .redirect(redirect::Policy::none())
-        .build()
-        .map_err(|error| NoTls(error.to_string()))
+        .build()?)
 }
 
 /// The AWS SDK's configuration from the environment, with `client` for its calls.

@@ -6,8 +6,6 @@
 //! Reads always name the version stage, `AWSCURRENT` or `AWSPREVIOUS`, so that a rotation that is
 //! under way is seen as Secrets Manager sees it.
 
-use std::error::Error;
-use std::iter::successors;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -17,11 +15,13 @@ use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
+use crate::error::{BoxError, sdk_cause};
+
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
 
 /// Why a secret cannot be used. No variant holds any part of a value.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// Secrets Manager knows no such secret.
     #[error("the secret {id} does not exist, or has no value yet")]
@@ -56,12 +56,12 @@ pub enum SecretError {
         keys: &'static str,
     },
     /// Secrets Manager could not be asked, or refused.
-    #[error("the secret {id} cannot be read: {reason}")]
+    #[error("the secret {id} cannot be read")]
     Unavailable {
         /// Name or ARN, as configured.
         id: String,
-        /// What the SDK said.
-        reason: String,
+        /// The SDK's error, without its raw response: that may be the secret.
+        source: BoxError,
     },
 }
 
@@ -155,8 +155,8 @@ impl Secrets {
             Err(error) => {
                 let service = error.as_service_error();
                 if !service.is_some_and(|e| e.is_resource_not_found_exception()) {
-                    let reason = reason(&error);
-                    return Err(SecretError::Unavailable { id: id.to_owned(), reason });
+                    let (id, source) = (id.to_owned(), sdk_cause(error));
+                    return Err(SecretError::Unavailable { id, source });
                 }
                 // One exception for two cases, told apart by the message alone: "can't find the
                 // specified secret value for staging label: …" is about the version.
@@ -167,15 +167,6 @@ impl Secrets {
             }
         }
     }
-}
-
-/// The error with its causes. The SDK's own `DisplayErrorContext` will not do: it prints an answer
-/// that could not be read, and that may be the secret.
-fn reason(error: &(dyn Error + 'static)) -> String {
-    successors(Some(error), |error| (*error).source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 const TOKEN_KEYS: &str = r#""token""#;

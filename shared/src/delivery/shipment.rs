@@ -1,0 +1,45 @@
+//! The outcome of one body.
+
+use super::report::Report;
+use crate::engine::connection::ConnectionError;
+use crate::error::BoxError;
+
+/// The outcome of one body.
+#[derive(Debug, Default)]
+pub struct Shipment<'a> {
+    /// The counts.
+    pub report: Report,
+    /// The raw events that are not stored. The caller has to park or repeat them.
+    pub unwritten: Vec<&'a [u8]>,
+    /// Why there are unwritten events; `None` if there are none.
+    pub failure: Option<ShipError>,
+}
+
+/// Why events could not be written before the deadline.
+#[derive(Debug, thiserror::Error)]
+pub enum ShipError {
+    /// The engine rejected the credentials, or they lack a privilege. Only the operator can fix it.
+    #[error("the engine rejected the request")]
+    Unauthorized(#[source] BoxError),
+    /// The engine is unreachable or overloaded, or its response is unusable. A later attempt may succeed.
+    #[error("the engine did not take the events")]
+    Unavailable(#[source] BoxError),
+}
+
+impl From<ConnectionError> for ShipError {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::Client(error) => Self::Unauthorized(error.into()),
+            ConnectionError::SecretTimeout | ConnectionError::Secret(_) => {
+                Self::Unavailable(error.into())
+            }
+        }
+    }
+}
+
+impl<'a> Shipment<'a> {
+    pub(super) fn give_back(&mut self, raw: &'a [u8], failure: ShipError) {
+        self.unwritten.push(raw);
+        self.failure = Some(failure);
+    }
+}
