@@ -1,10 +1,10 @@
-//! One invocation's numbers → one line on stdout, which CloudWatch turns into metrics.
+//! One invocation's counts → one line on stdout, which CloudWatch turns into metrics.
 //!
-//! This is CloudWatch's embedded metric format: no call, no extra permission, and the numbers are
-//! written even where the invocation fails afterwards. The names are all here; `template.yaml` has
-//! the alarms on them and `docs/operations.md` says what to do about each. A number that is zero is
-//! left out (each name that ever appears is billed as a custom metric), except for the two whose
-//! standstill is itself news: [`Metrics::received`] and [`Metrics::poll_pages`].
+//! CloudWatch's embedded metric format needs no call and no permission, and the counts are written even
+//! if the invocation fails afterwards. All names are here; `template.yaml` has the alarms on them, and
+//! `docs/operations.md` says what to do about each. Zeros are left out, since each name that ever
+//! appears is billed as a custom metric. The exceptions are the two whose standstill matters:
+//! [`Metrics::received`] and [`Metrics::poll_pages`].
 
 use std::io::{self, Write as _};
 
@@ -13,14 +13,14 @@ use serde_json::{Map, Value, json};
 
 use crate::delivery::report::Report;
 
-/// The only dimension's values: whose numbers these are.
+/// The function that counts: the values of the only dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
     /// Receives the log stream.
     Webhook,
     /// Reads the Management API.
     Poller,
-    /// Writes what was parked.
+    /// Writes parked events.
     Redrive,
 }
 
@@ -34,39 +34,40 @@ impl Function {
     }
 }
 
-/// What one invocation counted.
+/// One invocation's counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
-    /// `EventsReceived`: events (and broken pieces) taken in; 0 is written too.
+    /// `EventsReceived`: events (and broken pieces) received; written even if 0.
     pub received: usize,
     /// `EventsIndexed`: documents that the engine acknowledged as new.
     pub indexed: usize,
-    /// `EventsDuplicate`: documents that the engine had already.
+    /// `EventsDuplicate`: documents that the engine already had.
     pub duplicates: usize,
-    /// `EventsRejected`: broken or refused events, kept as error documents.
+    /// `EventsRejected`: broken or refused events that are kept as error documents.
     pub rejected: usize,
-    /// `EventsDeadLettered`: events that the engine refused even so; they are in the dead-letter queue.
+    /// `EventsDeadLettered`: events that the engine refused even as error documents; they are in the
+    /// dead-letter queue.
     pub dead_lettered: usize,
     /// `EventsParked`: events put into the retry queue.
     pub parked: usize,
-    /// `UnknownTypes`: events of a type that the table does not know.
+    /// `UnknownTypes`: events of a type that the table does not have.
     pub unknown_types: usize,
-    /// `DeliveryLag`, in seconds: how old the oldest event was when it was stored.
+    /// `DeliveryLag`: age of the oldest event when it was stored, in seconds.
     pub delivery_lag: Option<i64>,
-    /// `PollPages`: pages that Auth0 gave and that are durable, the empty one at the end included.
-    /// `None` outside the poller and in a backfill; else 0 is written too and means no progress.
+    /// `PollPages`: pages that were read and stored, including the empty one at the end. `None` outside
+    /// the poller and in a backfill; otherwise written even if 0, which means no progress.
     pub poll_pages: Option<usize>,
-    /// `RateLimitRemaining`: calls that Auth0 still allows, as its last answer said.
+    /// `RateLimitRemaining`: calls that Auth0 still allows, by its last response.
     pub rate_limit_remaining: Option<u64>,
-    /// `CheckpointExpired`: Auth0 no longer has the events behind the checkpoint, so some are lost.
+    /// `CheckpointExpired`: Auth0 no longer has the events after the checkpoint, so some are lost.
     pub checkpoint_expired: bool,
-    /// `Unauthorized`: at the webhook, requests with a wrong token; elsewhere, our own sign-in
-    /// refused by Auth0 or the engine.
+    /// `Unauthorized`: in the webhook, requests with a wrong token; elsewhere, our own sign-in rejected
+    /// by Auth0 or the engine.
     pub unauthorized: usize,
 }
 
 impl Metrics {
-    /// Adds a body's outcome: an invocation may ship more than one.
+    /// Adds a body's counts: an invocation may ship several.
     pub fn add(&mut self, report: &Report) {
         self.received += report.received;
         self.indexed += report.stored;
@@ -77,7 +78,7 @@ impl Metrics {
         self.delivery_lag = self.delivery_lag.max(report.lag_seconds);
     }
 
-    /// Writes the line. Called once at the end of an invocation, failed or not.
+    /// Writes the line; to be called once at the end of an invocation, failed or not.
     pub fn emit(&self, function: Function, now: DateTime<Utc>) {
         let line = self.render(function, now);
         if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
@@ -85,7 +86,7 @@ impl Metrics {
         }
     }
 
-    /// The format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+    /// Renders the line: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
     fn render(&self, function: Function, now: DateTime<Utc>) -> String {
         let mut definitions = Vec::new();
         let mut line = Map::new();
@@ -96,7 +97,7 @@ impl Metrics {
             }
         }
         line.insert("Function".to_owned(), function.as_str().into());
-        let about = json!({
+        let directives = json!({
             "Timestamp": now.timestamp_millis(),
             "CloudWatchMetrics": [{
                 "Namespace": "Auth0LogStreams",
@@ -104,28 +105,28 @@ impl Metrics {
                 "Metrics": definitions,
             }],
         });
-        line.insert("_aws".to_owned(), about);
+        line.insert("_aws".to_owned(), directives);
         Value::Object(line).to_string()
     }
 
-    /// Every metric there is: name, unit and, where it is to be written, value.
+    /// Returns every metric's name, unit and, if it is to be written, value.
     fn values(&self) -> [(&'static str, &'static str, Option<Value>); 12] {
-        let some = |count: usize| (count > 0).then(|| count.into());
+        let nonzero = |count: usize| (count > 0).then(|| count.into());
         // An event's date may be ahead of our clock.
         let lag = self.delivery_lag.map(|seconds| seconds.max(0).into());
         [
             ("EventsReceived", "Count", Some(self.received.into())),
-            ("EventsIndexed", "Count", some(self.indexed)),
-            ("EventsDuplicate", "Count", some(self.duplicates)),
-            ("EventsRejected", "Count", some(self.rejected)),
-            ("EventsDeadLettered", "Count", some(self.dead_lettered)),
-            ("EventsParked", "Count", some(self.parked)),
-            ("UnknownTypes", "Count", some(self.unknown_types)),
+            ("EventsIndexed", "Count", nonzero(self.indexed)),
+            ("EventsDuplicate", "Count", nonzero(self.duplicates)),
+            ("EventsRejected", "Count", nonzero(self.rejected)),
+            ("EventsDeadLettered", "Count", nonzero(self.dead_lettered)),
+            ("EventsParked", "Count", nonzero(self.parked)),
+            ("UnknownTypes", "Count", nonzero(self.unknown_types)),
             ("DeliveryLag", "Seconds", lag),
             ("PollPages", "Count", self.poll_pages.map(Into::into)),
             ("RateLimitRemaining", "Count", self.rate_limit_remaining.map(Into::into)),
-            ("CheckpointExpired", "Count", some(self.checkpoint_expired.into())),
-            ("Unauthorized", "Count", some(self.unauthorized)),
+            ("CheckpointExpired", "Count", nonzero(self.checkpoint_expired.into())),
+            ("Unauthorized", "Count", nonzero(self.unauthorized)),
         ]
     }
 }
@@ -138,7 +139,7 @@ mod tests {
         DateTime::from_timestamp_millis(1_700_000_000_123).unwrap()
     }
 
-    /// What the specification asks of a line, which CloudWatch drops in silence otherwise.
+    /// Checks the specification's requirements: CloudWatch silently drops a line that violates them.
     fn assert_is_embedded_metric_format(line: &str) {
         assert!(!line.contains('\n'));
         let line: Value = serde_json::from_str(line).unwrap();
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_left_out_but_for_received() {
+    fn zeros_are_left_out_except_for_received() {
         let line = Metrics::default().render(Function::Webhook, now());
         assert_is_embedded_metric_format(&line);
         assert_eq!(
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poller_that_reads_nothing_says_so() {
+    fn poll_pages_of_zero_is_written() {
         let nothing = Metrics { poll_pages: Some(0), ..Metrics::default() };
         assert!(nothing.render(Function::Poller, now()).contains(r#""PollPages":0"#));
     }
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_behind_makes_no_negative_lag() {
+    fn lag_is_never_negative() {
         let metrics = Metrics { delivery_lag: Some(-3), ..Metrics::default() };
         assert!(metrics.render(Function::Redrive, now()).contains(r#""DeliveryLag":0"#));
     }

@@ -1,28 +1,28 @@
 //! How long an invocation may still run, and how long to wait between two attempts.
 //!
-//! Every call on the network takes its timeout from the deadline; a pause never goes past it.
+//! Every network call takes its timeout from the deadline; a pause never exceeds it.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-/// No moment of the epoch's first day is a deadline.
+/// No time on the first day of 1970 is a real deadline.
 const FIRST_DAY_MILLIS: u64 = 86_400_000;
 
-/// What an invocation has under `cargo lambda watch`: the timeout that `template.yaml` gives redrive,
-/// so that parked events are tried as often as there.
+/// The time of an invocation under `cargo lambda watch`. It is redrive's timeout in `template.yaml`, so
+/// that parked events are retried as often as there.
 const LOCAL: Duration = Duration::from_secs(60);
 
-/// The moment by which an invocation has to have answered.
+/// The time by which an invocation must have answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// From the Lambda context's deadline, in milliseconds since the Unix epoch.
+    /// Converts the Lambda context's deadline, in milliseconds since the Unix epoch.
     ///
-    /// `cargo lambda watch` (seen with 1.9.2) always says 600,000, ten minutes after that epoch. The
-    /// functions then have a minute, whatever they have in AWS.
+    /// `cargo lambda watch` (seen with 1.9.2) always sends 600,000, ten minutes after the epoch. The
+    /// functions then have a minute, whatever their timeout in AWS.
     #[must_use]
     pub fn from_epoch_millis(deadline: u64, now: DateTime<Utc>) -> Self {
         if deadline < FIRST_DAY_MILLIS {
@@ -32,38 +32,38 @@ impl Deadline {
         Self::after(Duration::from_millis(deadline.saturating_sub(now)))
     }
 
-    /// So long from now.
+    /// A deadline `duration` from now.
     #[must_use]
     pub fn after(duration: Duration) -> Self {
         Self(Instant::now() + duration)
     }
 
-    /// The same moment moved closer by `reserve`, for work that has to follow.
+    /// Returns the deadline moved forward by `reserve`, which is left for later work.
     #[must_use]
     pub fn minus(self, reserve: Duration) -> Self {
         Self(self.0.checked_sub(reserve).unwrap_or_else(Instant::now))
     }
 
-    /// The nearer of this and `duration` from now.
+    /// Returns the earlier of this deadline and `duration` from now.
     #[must_use]
     pub fn at_most(self, duration: Duration) -> Self {
         Self(self.0.min(Instant::now() + duration))
     }
 
-    /// What is left; zero once it has passed.
+    /// Returns the remaining time; zero once the deadline has passed.
     #[must_use]
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
 
-    /// For [`tokio::time::timeout_at`].
+    /// Returns the deadline for [`tokio::time::timeout_at`].
     #[must_use]
     pub const fn instant(self) -> Instant {
         self.0
     }
 }
 
-/// The pauses of one piece of work that is tried again.
+/// The growing pauses between attempts at one task.
 #[derive(Debug)]
 pub struct Backoff {
     next: Duration,
@@ -79,9 +79,9 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Waits, unless the deadline would be reached meanwhile: then it gives false at once.
+    /// Waits and returns `true`; returns `false` at once if the pause would exceed the deadline.
     pub async fn pause(&mut self, deadline: Deadline) -> bool {
-        // Between half and all of it: senders that failed together do not come back together.
+        // Jitter between half and all of it: senders that failed together do not return together.
         let pause = self.next.mul_f64(0.5 + fastrand::f64() / 2.0);
         self.next = (self.next * 2).min(LONGEST);
         if pause >= deadline.remaining() {
@@ -97,11 +97,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_counted_from_now_and_one_of_1970_is_cargo_lambdas() {
+    fn deadline_counts_from_now_except_for_cargo_lambdas_of_1970() {
         let now = DateTime::from_timestamp(1_780_000_000, 0).unwrap();
         let left = |deadline| Deadline::from_epoch_millis(deadline, now).remaining().as_secs_f64();
         assert_eq!(left(1_779_999_999_000), 0.0);
-        // Some time passes in the test itself.
+        // The test itself takes some time.
         assert!((20.0..=30.0).contains(&left(1_780_000_030_000)));
         assert!((50.0..=60.0).contains(&left(600_000)));
     }

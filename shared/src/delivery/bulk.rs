@@ -1,66 +1,208 @@
-//! Documents → the body of a `_bulk` request. No I/O.
+//! Documents → a `_bulk` request, and its response → one item per document. No I/O.
 
 use std::ops::Range;
 
 use auth0_ecs::{Document, write_str};
+use bytes::Bytes;
+use serde::Deserialize;
 
-/// Room for the documents of most batches, so that they are not copied as a request grows, in bytes.
-const ROOM: usize = 512 * 1024;
+use super::gzip::gzip;
+use crate::engine::client::Payload;
+
+/// Initial capacity of a request, in bytes: most batches fit without being copied as they grow.
+const INITIAL_CAPACITY: usize = 512 * 1024;
+
+/// Requests of at most this many bytes are not compressed: they fit into TCP's initial window of ten
+/// segments (RFC 6928), so that compressing takes longer than it saves.
+const MAX_UNCOMPRESSED: usize = 10 * 1_460;
+
+/// Limits the response to what [`parse_response`] reads.
+pub(super) const RESPONSE_FILTER: &str = "filter_path=items.*._id,items.*._index,items.*.status,\
+                                          items.*.error.type,items.*.error.reason,error";
 
 /// The documents of one `_bulk` request, and the events that they were made of.
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) entries: Vec<Entry<'a>>,
+    lines: Vec<u8>,
+    entries: Vec<Entry<'a>>,
 }
 
 /// One document of a [`Batch`].
 #[derive(Debug)]
-pub(crate) struct Entry<'a> {
+pub(super) struct Entry<'a> {
     /// The event as received.
-    pub(crate) raw: &'a [u8],
-    pub(crate) document: Document,
+    pub(super) raw: &'a [u8],
+    pub(super) document: Document,
     /// The action and the document in the request.
-    pub(crate) lines: Range<usize>,
+    lines: Range<usize>,
 }
 
 impl<'a> Batch<'a> {
     /// Adds the document of the event `raw`, which `write` appends to the request.
     pub fn push(&mut self, raw: &'a [u8], write: impl FnOnce(&mut Vec<u8>) -> Document) {
-        let start = self.bytes.len();
+        let start = self.lines.len();
         if start == 0 {
-            self.bytes.reserve(ROOM);
+            self.lines.reserve(INITIAL_CAPACITY);
         }
-        // A document is its event, what is said of it, and the fields that are the same in all.
-        self.bytes.reserve(raw.len() + 2_048);
-        // The id is known when the document is written, and its line comes first.
-        let document = write(&mut self.bytes);
-        self.bytes.push(b'\n');
-        let end = self.bytes.len();
-        write_action(&mut self.bytes, &document.id);
-        let action = self.bytes.len() - end;
-        if let Some(lines) = self.bytes.get_mut(start..) {
+        // A document holds its event, what is derived from it, and the fields that all share.
+        self.lines.reserve(raw.len() + 2_048);
+        // The action comes first, but its id is known only when the document is written.
+        let document = write(&mut self.lines);
+        self.lines.push(b'\n');
+        let end = self.lines.len();
+        write_action(&mut self.lines, &document.id);
+        let action = self.lines.len() - end;
+        if let Some(lines) = self.lines.get_mut(start..) {
             lines.rotate_right(action);
         }
-        self.entries.push(Entry { raw, document, lines: start..self.bytes.len() });
+        self.entries.push(Entry { raw, document, lines: start..self.lines.len() });
     }
 
-    /// The size of the request so far, in bytes.
+    /// Returns the size of the request so far, in bytes.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.bytes.len()
+        self.lines.len()
     }
 
-    /// Whether there is nothing to send.
+    /// Returns `true` if there is nothing to send.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+
+    /// Returns the whole request and its entries, for [`payload`].
+    pub(super) fn into_parts(self) -> (Bytes, Vec<Entry<'a>>) {
+        (self.lines.into(), self.entries)
+    }
 }
 
-/// Appends the line that stands before a document: `create` takes each `_id` once.
+/// Appends the action line: `create` takes each `_id` once.
 fn write_action(out: &mut Vec<u8>, id: &str) {
     out.extend_from_slice(b"{\"create\":{\"_id\":");
     write_str(out, id);
     out.extend_from_slice(b"}}\n");
+}
+
+/// Returns the request for `pending`, some or all entries of the batch with these `lines`.
+#[expect(clippy::expect_used, reason = "an entry's range was taken from its batch's lines")]
+pub(super) fn payload(lines: &Bytes, pending: &[Entry<'_>], compress: bool) -> Payload {
+    let size: usize = pending.iter().map(|entry| entry.lines.len()).sum();
+    let bytes = if size == lines.len() {
+        lines.clone()
+    } else {
+        let parts = pending.iter().map(|e| lines.get(e.lines.clone()).expect("an entry's range"));
+        parts.collect::<Vec<_>>().concat().into()
+    };
+    if compress && size > MAX_UNCOMPRESSED {
+        Payload::Ndjson { bytes: gzip(&bytes).into(), gzip: true }
+    } else {
+        Payload::Ndjson { bytes, gzip: false }
+    }
+}
+
+/// The engine's result for one document.
+#[derive(Debug, Deserialize)]
+pub(super) struct Item {
+    _id: Option<String>,
+    /// The backing index.
+    #[serde(rename = "_index")]
+    pub(super) index: String,
+    pub(super) status: u16,
+    pub(super) error: Option<ItemError>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ItemError {
+    #[serde(rename = "type", default)]
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) reason: String,
+}
+
+/// Why a response says nothing about any document.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BulkResponseError {
+    #[error("the response to _bulk is not an engine's")]
+    NotReadable(#[from] serde_json::Error),
+    #[error("the response to _bulk has {items} items for {documents} documents")]
+    WrongCount { items: usize, documents: usize },
+    #[error("the response to _bulk is about other documents")]
+    WrongDocument,
+}
+
+/// Returns the items in the order of `ids`, the documents that were sent. HTTP 200 proves nothing: the
+/// items are matched by position, so that their count and each `_id` are checked.
+///
+/// # Errors
+/// The response is truncated, not the engine's, or about other documents.
+pub(super) fn parse_response<'a>(
+    body: &[u8],
+    ids: impl ExactSizeIterator<Item = &'a str>,
+) -> Result<Vec<Item>, BulkResponseError> {
+    #[derive(Deserialize)]
+    struct BulkResponse {
+        items: Vec<Action>,
+    }
+    #[derive(Deserialize)]
+    struct Action {
+        create: Item,
+    }
+    let BulkResponse { items } = serde_json::from_slice(body)?;
+    if items.len() != ids.len() {
+        let (items, documents) = (items.len(), ids.len());
+        return Err(BulkResponseError::WrongCount { items, documents });
+    }
+    let items = items.into_iter().zip(ids).map(|(Action { create }, id)| match &create._id {
+        Some(answered) if answered != id => Err(BulkResponseError::WrongDocument),
+        _ => Ok(create),
+    });
+    items.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn response_that_does_not_match_the_request_is_an_error() {
+        let parse = |items: &str, ids: &[&str]| {
+            let body = format!(r#"{{"took":1,"errors":true,"items":[{items}]}}"#);
+            parse_response(body.as_bytes(), ids.iter().copied()).map(|items| items.len())
+        };
+        let item = r#"{"create":{"_index":"i","_id":"a","status":201}}"#;
+        assert_eq!(parse(item, &["a"]).unwrap(), 1);
+        let count = parse(item, &["a", "b"]).unwrap_err();
+        assert!(matches!(count, BulkResponseError::WrongCount { items: 1, documents: 2 }));
+        let document = parse(item, &["b"]).unwrap_err();
+        assert!(matches!(document, BulkResponseError::WrongDocument));
+        for body in ["", "<html>", "{}", "{\"items\":[{\"create\":{\"_in", "{\"errors\":false}"] {
+            let error = parse_response(body.as_bytes(), ["a"].into_iter()).unwrap_err();
+            assert!(matches!(error, BulkResponseError::NotReadable(_)), "{body}");
+        }
+    }
+
+    #[test]
+    fn payload_holds_the_pending_documents_and_is_compressed_if_large() {
+        let events: [&[u8]; 3] = [b"{\"log_id\":\"1\"}", b"{\"log_id\":\"2\"}", b"{}"];
+        let mut batch = Batch::default();
+        for event in events {
+            batch.push(event, |out| {
+                out.extend_from_slice(event);
+                Document { id: "x".into(), date: None, kind: auth0_ecs::Kind::Event }
+            });
+        }
+        let (lines, mut pending) = batch.into_parts();
+        pending.remove(1);
+        let Payload::Ndjson { bytes, gzip: false } = payload(&lines, &pending, true) else {
+            panic!("a small request is not compressed")
+        };
+        let action = "{\"create\":{\"_id\":\"x\"}}\n";
+        assert_eq!(bytes, format!("{action}{{\"log_id\":\"1\"}}\n{action}{{}}\n"));
+        let large = Entry { lines: 0..MAX_UNCOMPRESSED + 1, ..pending.remove(0) };
+        let large_lines = Bytes::from(vec![b' '; MAX_UNCOMPRESSED + 1]);
+        for compress in [true, false] {
+            let payload = payload(&large_lines, std::slice::from_ref(&large), compress);
+            assert!(matches!(payload, Payload::Ndjson { gzip, .. } if gzip == compress));
+        }
+    }
 }

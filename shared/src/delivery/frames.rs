@@ -1,26 +1,27 @@
 //! The format of a parked message, written and read.
 //!
-//! A message is `base64(gzip(frames))`: a line of JSON with what mapping needs to know, then for
-//! each event its length in bytes on a line, its bytes as received, and a line break.
+//! A message is `base64(gzip(frames))`: a JSON line with what mapping needs to know, then for each
+//! event its length in bytes on a line, its bytes as received, and a line break.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _};
+use std::ops::Range;
 
 use auth0_ecs::Input;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use chrono::{DateTime, Utc};
-use flate2::Compression;
 use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
-/// SQS takes 256 KiB (a MiB in some regions since 2025), attributes included.
+use super::gzip::gzip;
+
+/// SQS takes 256 KiB (1 MiB in some regions since 2025), attributes included.
 const MAX_MESSAGE: usize = 256 * 1024;
 
-/// What a message may unpack to: a body's own limit, so that no message can exhaust the memory.
+/// Upper bound for an unpacked message, in bytes. It is the limit of a body, so that no message can
+/// exhaust the memory.
 const MAX_UNPACKED: u64 = 64 * 1024 * 1024;
 
-/// One event is larger than a message may be, compressed.
+/// An event exceeds the size of a message even when compressed; holds its size in bytes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event of {0} bytes does not fit into a message")]
 pub struct EventTooLargeError(usize);
@@ -29,12 +30,13 @@ pub struct EventTooLargeError(usize);
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
     /// It is not Base64.
-    #[error("the message is not base64")]
+    #[error("the message is not Base64")]
     Base64(#[from] base64::DecodeError),
-    /// What was Base64 is not gzip.
+    /// The decoded message is not gzip.
     #[error("the message is not gzip")]
-    Gzip(#[from] std::io::Error),
-    /// What is in it does not have the form that this module writes.
+    Gzip(#[from] io::Error),
+    /// The unpacked message does not have the form that this module writes. The parser's own error is
+    /// left out: it could quote an event.
     #[error("the message's frames are broken: {0}")]
     Frames(&'static str),
 }
@@ -44,16 +46,17 @@ pub enum MessageError {
 pub struct Parked {
     /// How they reached us.
     pub input: Input,
-    /// When they did.
+    /// When they reached us.
     pub received: DateTime<Utc>,
     bytes: Vec<u8>,
-    events: Vec<std::ops::Range<usize>>,
+    events: Vec<Range<usize>>,
 }
 
 impl Parked {
-    /// The events' bytes as received.
+    /// Returns the events' bytes as received.
+    #[expect(clippy::expect_used, reason = "read_message has checked each range")]
     pub fn events(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.events.iter().map(|range| self.bytes.get(range.clone()).unwrap_or_default())
+        self.events.iter().map(|range| self.bytes.get(range.clone()).expect("a checked range"))
     }
 }
 
@@ -62,28 +65,28 @@ struct Header {
     version: u8,
     input: Input,
     received_at: DateTime<Utc>,
-    /// Why they are dead letters.
+    /// Why the events are dead letters.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-/// How the events of a message came, and why they are in it.
+/// How the events of a message were received, and why they are in it.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// How they reached us.
     pub input: Input,
-    /// When they did.
+    /// When they reached us.
     pub received: DateTime<Utc>,
     /// For dead letters: why the engine refused them.
     pub reason: Option<&'a str>,
 }
 
-/// Packs the events into as few messages as halving finds.
-pub(super) fn messages(
+/// Packs the events into messages, halving them until each part fits.
+pub(super) fn pack(
     events: &[&[u8]],
     origin: Origin<'_>,
 ) -> Result<Vec<String>, EventTooLargeError> {
-    let mut done = Vec::new();
+    let mut messages = Vec::new();
     let mut waiting = vec![events];
     while let Some(events) = waiting.pop() {
         if events.is_empty() {
@@ -91,7 +94,7 @@ pub(super) fn messages(
         }
         let message = message(events, origin);
         match events {
-            _ if message.len() <= MAX_MESSAGE => done.push(message),
+            _ if message.len() <= MAX_MESSAGE => messages.push(message),
             [event] => return Err(EventTooLargeError(event.len())),
             _ => {
                 let (first, second) = events.split_at(events.len() / 2);
@@ -99,9 +102,10 @@ pub(super) fn messages(
             }
         }
     }
-    Ok(done)
+    Ok(messages)
 }
 
+#[expect(clippy::expect_used, reason = "the header has no map and no fallible serializer")]
 fn message(events: &[&[u8]], origin: Origin<'_>) -> String {
     let header = Header {
         version: 1,
@@ -109,7 +113,7 @@ fn message(events: &[&[u8]], origin: Origin<'_>) -> String {
         received_at: origin.received,
         reason: origin.reason.map(str::to_owned),
     };
-    let mut frames = serde_json::to_vec(&header).unwrap_or_default();
+    let mut frames = serde_json::to_vec(&header).expect("a header can be serialized");
     frames.push(b'\n');
     for event in events {
         frames.extend_from_slice(event.len().to_string().as_bytes());
@@ -118,17 +122,6 @@ fn message(events: &[&[u8]], origin: Origin<'_>) -> String {
         frames.push(b'\n');
     }
     BASE64_STANDARD.encode(gzip(&frames))
-}
-
-/// Compresses with little effort: JSON shrinks to a fifth, and time is paid for.
-#[must_use]
-pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    // Writing to a Vec cannot fail.
-    if encoder.write_all(bytes).is_err() {
-        return Vec::new();
-    }
-    encoder.finish().unwrap_or_default()
 }
 
 /// Reads a message's body.
@@ -140,9 +133,9 @@ pub fn read_message(body: &str) -> Result<Parked, MessageError> {
     let mut bytes = Vec::new();
     GzDecoder::new(&*packed).take(MAX_UNPACKED).read_to_end(&mut bytes)?;
     let mut at = 0;
-    let line = take_line(&bytes, &mut at).ok_or(MessageError::Frames("there is no header"))?;
-    let header: Header = serde_json::from_slice(line)
-        .map_err(|_| MessageError::Frames("the first line is no header"))?;
+    let line = take_line(&bytes, &mut at).ok_or(MessageError::Frames("no header"))?;
+    let header: Header =
+        serde_json::from_slice(line).map_err(|_| MessageError::Frames("invalid header"))?;
     if header.version != 1 {
         return Err(MessageError::Frames("the version is not 1"));
     }
@@ -161,7 +154,7 @@ pub fn read_message(body: &str) -> Result<Parked, MessageError> {
     Ok(Parked { input: header.input, received: header.received_at, bytes, events })
 }
 
-/// The bytes up to the next line break, which is stepped over.
+/// Returns the bytes up to the next line break, and moves `at` past it.
 fn take_line<'b>(bytes: &'b [u8], at: &mut usize) -> Option<&'b [u8]> {
     let rest = bytes.get(*at..)?;
     let end = rest.iter().position(|byte| *byte == b'\n')?;
@@ -179,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_is_read_again_byte_by_byte() {
+    fn packed_events_are_read_byte_for_byte() {
         let events: [&[u8]; 4] = [b"{\"a\":\n1}", b"\xff\x00\n\n", b"", b"7\n"];
-        let packed = messages(&events, origin()).unwrap();
+        let packed = pack(&events, origin()).unwrap();
         assert_eq!(packed.len(), 1);
         let parked = read_message(&packed[0]).unwrap();
         assert_eq!(parked.events().collect::<Vec<_>>(), events);
@@ -189,12 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn many_events_are_split_under_the_limit_and_none_is_lost() {
+    fn message_is_split_under_the_limit_without_loss() {
         let events: Vec<Vec<u8>> = (0..40)
             .map(|_| std::iter::repeat_with(|| fastrand::u8(..)).take(30_000).collect())
             .collect();
         let slices: Vec<&[u8]> = events.iter().map(Vec::as_slice).collect();
-        let packed = messages(&slices, origin()).unwrap();
+        let packed = pack(&slices, origin()).unwrap();
         assert!(packed.len() > 1 && packed.iter().all(|m| m.len() <= MAX_MESSAGE));
         let mut read: Vec<Vec<u8>> = Vec::new();
         for message in &packed {
@@ -204,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn an_event_beyond_the_limit_is_an_error() {
+    fn event_beyond_the_limit_is_an_error() {
         let event: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(300_000).collect();
-        let error = messages(&[&event], origin()).unwrap_err();
+        let error = pack(&[&event], origin()).unwrap_err();
         assert_eq!(error, EventTooLargeError(300_000));
     }
 
     #[test]
-    fn a_foreign_message_is_an_error() {
+    fn foreign_message_is_an_error() {
         let frames = |text: &str| BASE64_STANDARD.encode(gzip(text.as_bytes()));
         let header =
             r#"{"version":1,"input":"http_endpoint","received_at":"2026-01-01T00:00:00Z"}"#;

@@ -2,9 +2,11 @@
 
 pub mod bulk;
 pub mod frames;
+mod gzip;
 pub mod queue;
 pub mod report;
 pub mod rollover;
 pub mod ship;
 pub mod shipment;
 mod verdict;
+mod write;

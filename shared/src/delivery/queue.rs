@@ -1,13 +1,14 @@
-//! The two SQS queues: where events wait that cannot be written yet, and where those end that the
-//! engine will never take.
+//! SQS: the retry queue for events that cannot be written yet, and the dead-letter queue for those that
+//! the engine will never take.
 
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
+use tokio::time::timeout_at;
 
-use super::frames::{EventTooLargeError, Origin, messages};
+use super::frames::{EventTooLargeError, Origin, pack};
 use crate::error::{BoxError, sdk_cause};
 use crate::retry::Deadline;
 
@@ -21,16 +22,16 @@ pub struct Queue {
 /// Why events are not in a queue.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// SQS did not take a message.
+    /// SQS rejected a message or did not answer in time.
     #[error("the queue did not take the events")]
     Unavailable(#[source] BoxError),
-    /// One event is larger than a message may be, compressed.
+    /// A single event exceeds the size of a message.
     #[error(transparent)]
     TooLarge(#[from] EventTooLargeError),
 }
 
 impl Queue {
-    /// A queue at this URL. The SDK's own repeats are bounded by a few seconds.
+    /// A queue at this URL. The SDK's own retries are limited to a few seconds.
     #[must_use]
     pub fn new(config: &SdkConfig, url: String) -> Self {
         let timeouts =
@@ -39,20 +40,20 @@ impl Queue {
         Self { client: Client::from_conf(config), url }
     }
 
-    /// Sends all events, in as many messages as they need. After an error some may have been sent:
-    /// sending them again does no harm, since every event is written once only.
+    /// Sends all events, in as many messages as they need. After an error some may have been sent.
+    /// Sending them again does no harm, since the engine stores every event once.
     ///
     /// # Errors
-    /// SQS refuses or does not answer in time, or an event is too large.
+    /// SQS rejects a message or does not answer in time, or an event is too large.
     pub async fn send(
         &self,
         events: &[&[u8]],
         origin: Origin<'_>,
         deadline: Deadline,
     ) -> Result<(), QueueError> {
-        for message in messages(events, origin)? {
+        for message in pack(events, origin)? {
             let request = self.client.send_message().queue_url(&self.url).message_body(message);
-            tokio::time::timeout_at(deadline.instant(), request.send())
+            timeout_at(deadline.instant(), request.send())
                 .await
                 .map_err(|elapsed| QueueError::Unavailable(elapsed.into()))?
                 .map_err(|error| QueueError::Unavailable(sdk_cause(error)))?;

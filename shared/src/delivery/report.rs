@@ -1,43 +1,43 @@
-//! What became of a body's events, in numbers.
+//! The outcome of a body's events, in numbers.
 
 use auth0_ecs::{Document, Kind};
 use chrono::{DateTime, Utc};
 
-/// What became of a body's events. `stored + duplicates + rejected + dead_lettered` plus the length
-/// of [`Shipment::unwritten`](super::shipment::Shipment::unwritten) is `received`.
+/// Counts of a body's events. `stored + duplicates + rejected + dead_lettered` plus the length of
+/// [`Shipment::unwritten`](super::shipment::Shipment::unwritten) is `received`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Events (and broken pieces) found in the body.
     pub received: usize,
     /// Documents that the engine acknowledged as new.
     pub stored: usize,
-    /// Documents that the engine had already.
+    /// Documents that the engine already had.
     pub duplicates: usize,
     /// Broken or refused events that are kept as error documents.
     pub rejected: usize,
     /// Events that the engine refused even as error documents; they are in the dead-letter queue.
     pub dead_lettered: usize,
-    /// Events of a type that the table does not know.
+    /// Events of a type that the table does not have.
     pub unknown_types: usize,
-    /// Seconds between the oldest stored event's date and its storing.
+    /// Seconds from the oldest stored event's date until it was stored.
     pub lag_seconds: Option<i64>,
 }
 
 impl Report {
-    /// Counts a document that the engine has; `new` if it had it not before.
-    pub(crate) fn count(&mut self, document: &Document, new: bool, now: DateTime<Utc>) {
+    /// Counts a document that the engine has at `now`.
+    pub(super) fn count(&mut self, document: &Document, is_new: bool, now: DateTime<Utc>) {
         match document.kind {
             Kind::Broken | Kind::NotJson => {
                 self.rejected += 1;
                 return;
             }
             Kind::UnknownType => {
-                tracing::warn!(id = document.id, "an event's type is not in the table");
+                tracing::warn!(id = document.id, "an event has an unknown type");
                 self.unknown_types += 1;
             }
             Kind::Event => {}
         }
-        if !new {
+        if !is_new {
             self.duplicates += 1;
             return;
         }

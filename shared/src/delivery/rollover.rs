@@ -1,50 +1,50 @@
 //! One document per event across rollovers of the data stream.
 //!
-//! `_id` is unique in one backing index only: an event that was stored before a rollover and is
-//! delivered again after it is new to the new write index. Each `_bulk` item names the backing index
-//! it went to; an event older than that index may have a copy in an earlier one. Only then it is
-//! looked for there by id (a real-time get), and the later copy is taken back. In the normal case,
-//! a fresh event in an index that is older than it, nothing is asked.
+//! `_id` is unique within one backing index only. An event that was stored before a rollover and is
+//! delivered again after it is new to the new write index. Each `_bulk` item names its backing index;
+//! only an event older than that index may have a copy in an earlier one. The copy is looked up there
+//! by id (a real-time get), and the later copy is deleted. In the normal case, a fresh event in an
+//! older index, no request is made.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::clock;
 use crate::engine::client::{Engine, EngineError, Method, Payload};
+use crate::error::chain;
 use crate::retry::Deadline;
 
-/// How far Auth0's clock and the engine's may be apart.
+/// The largest difference expected between Auth0's clock and the engine's.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// A document that the engine has, new or not.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Placed<'a> {
-    pub(crate) id: &'a str,
-    /// The backing index it is in.
-    pub(crate) index: &'a str,
-    /// When the event happened, as Auth0 says.
-    pub(crate) date: Option<DateTime<Utc>>,
+pub(super) struct Placed<'a> {
+    pub(super) id: &'a str,
+    /// The backing index that holds it.
+    pub(super) index: &'a str,
+    /// Auth0's date of the event.
+    pub(super) date: Option<DateTime<Utc>>,
 }
 
-/// Why copies could not be looked for or taken back.
+/// Why copies could not be found or deleted.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RolloverError {
+pub(super) enum RolloverError {
     #[error(transparent)]
     Engine(#[from] EngineError),
-    #[error("{what}: HTTP {status}")]
-    Refused { what: &'static str, status: u16 },
-    #[error("{what}: the response is not an engine's")]
-    NotReadable { what: &'static str, source: serde_json::Error },
+    #[error("{step}: HTTP {status}")]
+    Refused { step: &'static str, status: u16 },
+    #[error("{step}: the response is not an engine's")]
+    NotReadable { step: &'static str, source: serde_json::Error },
 }
 
 impl RolloverError {
-    /// Whether trying again is of no use: a privilege is missing.
-    pub(crate) const fn is_final(&self) -> bool {
+    /// Returns `true` if trying again is useless: a privilege is missing.
+    const fn is_final(&self) -> bool {
         match self {
             Self::Engine(_) | Self::NotReadable { .. } => false,
             Self::Refused { status, .. } => matches!(status, 400..=428 | 430..=499),
@@ -52,65 +52,91 @@ impl RolloverError {
     }
 }
 
-/// What is known of the data stream's backing indices.
+/// Name and creation time of each backing index, oldest first.
+type BackingIndices = Vec<(String, DateTime<Utc>)>;
+
+/// Finds and deletes later copies; remembers the data stream's backing indices.
 #[derive(Debug)]
-pub(crate) struct Rollovers {
+pub(super) struct Rollovers {
     stream: String,
-    /// Name and creation of each, oldest first; asked for when an unknown one appears.
-    backing: Mutex<Vec<(String, DateTime<Utc>)>>,
+    /// Read again when an unknown index appears.
+    backing: Mutex<BackingIndices>,
 }
 
 impl Rollovers {
-    pub(crate) const fn new(stream: String) -> Self {
+    pub(super) const fn new(stream: String) -> Self {
         Self { stream, backing: Mutex::new(Vec::new()) }
     }
 
-    /// Takes back those of `placed` that an earlier backing index has already, and gives their
-    /// ids.
-    pub(crate) async fn undo_doubles(
+    /// Deletes those of `placed` that an earlier backing index already has, and returns their ids.
+    ///
+    /// # Errors
+    /// The search or the deletion failed and can be repeated. A missing privilege is logged instead,
+    /// since repeating would fail forever.
+    pub(super) async fn delete_later_copies(
         &self,
         engine: &Engine,
         placed: &[Placed<'_>],
+        now: DateTime<Utc>,
         deadline: Deadline,
     ) -> Result<Vec<String>, RolloverError> {
-        // The first backing index has none before it.
-        let later: Vec<&Placed<'_>> = placed.iter().filter(|p| generation(p.index) > 1).collect();
-        let Some(first) = later.first() else { return Ok(Vec::new()) };
-        let mut backing = self.known();
-        if !backing.iter().any(|(name, _)| name == first.index) {
-            backing = self.ask(engine, deadline).await?;
-        }
-        let now = clock::now();
-        let mut earlier = Vec::new();
-        for placed in later {
-            for index in may_hold(&backing, placed, now) {
-                earlier.push((placed, index));
+        let copies = match self.later_copies(engine, placed, now, deadline).await {
+            Ok(copies) if copies.is_empty() => return Ok(Vec::new()),
+            Ok(copies) => delete(engine, &copies, deadline).await.map(|()| copies),
+            Err(error) => Err(error),
+        };
+        match copies {
+            Ok(copies) => Ok(copies.iter().map(|copy| copy.id.to_owned()).collect()),
+            Err(error) if error.is_final() => {
+                tracing::error!(
+                    error = %chain(&error),
+                    "events that span a rollover may be duplicated in the data stream"
+                );
+                Ok(Vec::new())
             }
+            Err(error) => Err(error),
         }
-        if earlier.is_empty() {
+    }
+
+    /// Returns those of `placed` that an earlier backing index already has.
+    async fn later_copies<'p, 'a>(
+        &self,
+        engine: &Engine,
+        placed: &'p [Placed<'a>],
+        now: DateTime<Utc>,
+        deadline: Deadline,
+    ) -> Result<Vec<&'p Placed<'a>>, RolloverError> {
+        // The first backing index has no earlier one.
+        let later: Vec<_> = placed.iter().filter(|p| generation(p.index) > 1).collect();
+        let Some(first) = later.first() else { return Ok(Vec::new()) };
+        let mut backing = self.backing().clone();
+        if !backing.iter().any(|(name, _)| name == first.index) {
+            backing = self.read_backing(engine, deadline).await?;
+            self.backing().clone_from(&backing);
+        }
+        let candidates: Vec<_> = later
+            .into_iter()
+            .flat_map(|p| may_hold(&backing, p, now).into_iter().map(move |index| (p, index)))
+            .collect();
+        if candidates.is_empty() {
             return Ok(Vec::new());
         }
-        let lookups = earlier.iter().map(|(p, index)| json!({"_index": index, "_id": p.id}));
+        let lookups = candidates.iter().map(|(p, index)| json!({"_index": index, "_id": p.id}));
         let found = get(engine, lookups.collect(), deadline).await?;
-        let doubles: Vec<&Placed<'_>> =
-            earlier.iter().zip(&found).filter(|(_, f)| f.found).map(|((p, _), _)| *p).collect();
-        if doubles.is_empty() {
-            return Ok(Vec::new());
-        }
-        take_back(engine, &doubles, deadline).await?;
-        Ok(doubles.iter().map(|double| double.id.to_owned()).collect())
+        let copies = candidates.iter().zip(found).filter(|(_, found)| found.found);
+        Ok(copies.map(|((placed, _), _)| *placed).collect())
     }
 
-    fn known(&self) -> Vec<(String, DateTime<Utc>)> {
-        self.backing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn backing(&self) -> MutexGuard<'_, BackingIndices> {
+        self.backing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask(
+    async fn read_backing(
         &self,
         engine: &Engine,
         deadline: Deadline,
-    ) -> Result<Vec<(String, DateTime<Utc>)>, RolloverError> {
-        const WHAT: &str = "reading the creation dates of the backing indices \
+    ) -> Result<BackingIndices, RolloverError> {
+        const STEP: &str = "reading the creation dates of the backing indices \
                             (privilege view_index_metadata or indices:monitor/settings/get)";
         #[derive(Deserialize)]
         struct Index {
@@ -122,31 +148,28 @@ impl Rollovers {
             creation_date: String,
         }
         let path = format!("{}/_settings/index.creation_date?flat_settings=true", self.stream);
-        let body = ask(engine, Method::Get, &path, Payload::None, WHAT, deadline).await?;
-        let indices: BTreeMap<String, Index> = parse(&body, WHAT)?;
-        let mut backing: Vec<_> = indices
+        let body = send(engine, Method::Get, &path, Payload::None, STEP, deadline).await?;
+        let indices: BTreeMap<String, Index> = parse(&body, STEP)?;
+        let mut backing: BackingIndices = indices
             .into_iter()
             .filter_map(|(name, index)| {
                 let created = index.settings.creation_date.parse().ok()?;
                 Some((name, DateTime::from_timestamp_millis(created)?))
             })
             .collect();
-        backing.sort_by(|(a, created_a), (b, created_b)| {
-            (created_a, generation(a)).cmp(&(created_b, generation(b)))
-        });
-        self.backing.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&backing);
+        backing.sort_by_key(|(name, created)| (*created, generation(name)));
         Ok(backing)
     }
 }
 
-/// The number at the end of a backing index's name: `.ds-logs-auth0.logs-default-000002` is the
-/// second. A name without one is no backing index, so has none before it.
+/// Returns the number at the end of a backing index's name: 2 for `.ds-logs-auth0.logs-default-000002`.
+/// Other names are not backing indices and return 0.
 #[must_use]
 pub fn generation(index: &str) -> u64 {
     index.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// The backing indices before its own that may hold the event: those that were still written to when
+/// Returns the earlier backing indices that may hold the event: those that were still written to when
 /// it happened.
 fn may_hold<'b>(
     backing: &'b [(String, DateTime<Utc>)],
@@ -154,7 +177,7 @@ fn may_hold<'b>(
     now: DateTime<Utc>,
 ) -> Vec<&'b str> {
     let own = backing.iter().position(|(name, _)| name == placed.index).unwrap_or(backing.len());
-    // A date in the future, or none, says nothing of when the event was first delivered.
+    // Without a date, or with one in the future, the event may have been delivered at any time.
     let since = placed.date.filter(|date| *date <= now + CLOCK_SKEW).map(|date| date - CLOCK_SKEW);
     let ends = backing.iter().skip(1).map(|(_, created)| *created);
     backing
@@ -167,25 +190,25 @@ fn may_hold<'b>(
 }
 
 #[derive(Deserialize)]
-struct Got {
+struct FoundDocument {
     #[serde(default)]
     found: bool,
     #[serde(rename = "_seq_no")]
     seq_no: Option<u64>,
     #[serde(rename = "_primary_term")]
     primary_term: Option<u64>,
-    error: Option<GotError>,
+    error: Option<LookupError>,
 }
 
 #[derive(Deserialize)]
-struct GotError {
+struct LookupError {
     #[serde(rename = "type")]
     kind: String,
 }
 
-impl GotError {
-    /// The status of the same error on a request of its own; `None` where it is an answer, too: an
-    /// index that is gone by now holds no copy.
+impl LookupError {
+    /// Returns the status that the error would have in a request of its own. `None` if it is an answer
+    /// too: an index that has been deleted holds no copy.
     fn status(&self) -> Option<u16> {
         match self.kind.as_str() {
             "index_not_found_exception" => None,
@@ -195,40 +218,51 @@ impl GotError {
     }
 }
 
-/// Real-time gets, answered in the order of the lookups.
+/// Looks documents up in real time; the result is in the order of the lookups.
 async fn get(
     engine: &Engine,
     lookups: Vec<serde_json::Value>,
     deadline: Deadline,
-) -> Result<Vec<Got>, RolloverError> {
-    const WHAT: &str = "looking for an earlier copy (privilege read or indices:data/read/mget)";
+) -> Result<Vec<FoundDocument>, RolloverError> {
+    const STEP: &str = "looking for an earlier copy (privilege read or indices:data/read/mget)";
     #[derive(Deserialize)]
-    struct Answer {
-        docs: Vec<Got>,
+    struct MgetResponse {
+        docs: Vec<FoundDocument>,
     }
-    let body = Bytes::from(json!({ "docs": lookups }).to_string());
-    let payload = Payload::Json(body);
-    let body = ask(engine, Method::Post, "_mget?_source=false", payload, WHAT, deadline).await?;
-    let Answer { docs } = parse(&body, WHAT)?;
-    // OpenSearch answers 200 where a role allows the request but not the look into the index.
-    match docs.iter().filter_map(|doc| doc.error.as_ref()).find_map(GotError::status) {
-        Some(status) => Err(RolloverError::Refused { what: WHAT, status }),
+    let payload = Payload::Json(json!({ "docs": lookups }).to_string().into());
+    let body = send(engine, Method::Post, "_mget?_source=false", payload, STEP, deadline).await?;
+    let MgetResponse { docs } = parse(&body, STEP)?;
+    // OpenSearch answers 200 where a role allows the request, but not for this index.
+    match docs.iter().filter_map(|doc| doc.error.as_ref()).find_map(LookupError::status) {
+        Some(status) => Err(RolloverError::Refused { step: STEP, status }),
         None => Ok(docs),
     }
 }
 
-/// Deletes the later copies, each only as it is now.
-async fn take_back(
+/// Deletes these copies, each only if it has not changed meanwhile.
+async fn delete(
     engine: &Engine,
-    doubles: &[&Placed<'_>],
+    copies: &[&Placed<'_>],
     deadline: Deadline,
 ) -> Result<(), RolloverError> {
-    const WHAT: &str = "taking back a second copy (privilege delete or indices:data/write/delete)";
-    let lookups = doubles.iter().map(|p| json!({"_index": p.index, "_id": p.id}));
-    let copies = get(engine, lookups.collect(), deadline).await?;
+    const STEP: &str = "deleting a later copy (privilege delete or indices:data/write/delete)";
+    #[derive(Deserialize)]
+    struct DeleteResponse {
+        items: Vec<Action>,
+    }
+    #[derive(Deserialize)]
+    struct Action {
+        delete: Deleted,
+    }
+    #[derive(Deserialize)]
+    struct Deleted {
+        status: u16,
+    }
+    let lookups = copies.iter().map(|p| json!({"_index": p.index, "_id": p.id}));
+    let found = get(engine, lookups.collect(), deadline).await?;
     let mut lines = String::new();
-    for (placed, copy) in doubles.iter().zip(copies) {
-        if let (Some(seq_no), Some(term)) = (copy.seq_no, copy.primary_term) {
+    for (placed, found) in copies.iter().zip(found) {
+        if let (Some(seq_no), Some(term)) = (found.seq_no, found.primary_term) {
             let delete = json!({"delete": {"_index": placed.index, "_id": placed.id,
                 "if_seq_no": seq_no, "if_primary_term": term}});
             lines.push_str(&delete.to_string());
@@ -236,50 +270,38 @@ async fn take_back(
         }
     }
     if lines.is_empty() {
-        // Somebody else took them back meanwhile.
+        // Another delivery of the same events has deleted them.
         return Ok(());
     }
-    let payload = Payload::Ndjson { bytes: Bytes::from(lines), gzip: false };
+    let payload = Payload::Ndjson { bytes: lines.into(), gzip: false };
     let path = "_bulk?filter_path=items.*.status";
-    let body = ask(engine, Method::Post, path, payload, WHAT, deadline).await?;
-    #[derive(Deserialize)]
-    struct Answer {
-        items: Vec<Item>,
-    }
-    #[derive(Deserialize)]
-    struct Item {
-        delete: Deleted,
-    }
-    #[derive(Deserialize)]
-    struct Deleted {
-        status: u16,
-    }
-    let Answer { items } = parse(&body, WHAT)?;
-    // 404 and 409: another delivery of the same event was quicker.
+    let body = send(engine, Method::Post, path, payload, STEP, deadline).await?;
+    let DeleteResponse { items } = parse(&body, STEP)?;
+    // 404 and 409: another delivery of the same event was faster.
     match items.iter().map(|item| item.delete.status).find(|s| !matches!(s, 200 | 404 | 409)) {
-        Some(status) => Err(RolloverError::Refused { what: WHAT, status }),
+        Some(status) => Err(RolloverError::Refused { step: STEP, status }),
         None => Ok(()),
     }
 }
 
-async fn ask(
+async fn send(
     engine: &Engine,
     method: Method,
     path: &str,
     payload: Payload,
-    what: &'static str,
+    step: &'static str,
     deadline: Deadline,
 ) -> Result<Bytes, RolloverError> {
-    let answer = engine.send(method, path, payload, deadline).await?;
-    if answer.is_success() {
-        Ok(answer.body)
+    let response = engine.send(method, path, payload, deadline).await?;
+    if response.is_success() {
+        Ok(response.body)
     } else {
-        Err(RolloverError::Refused { what, status: answer.status })
+        Err(RolloverError::Refused { step, status: response.status })
     }
 }
 
-fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], what: &'static str) -> Result<T, RolloverError> {
-    serde_json::from_slice(body).map_err(|source| RolloverError::NotReadable { what, source })
+fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], step: &'static str) -> Result<T, RolloverError> {
+    serde_json::from_slice(body).map_err(|source| RolloverError::NotReadable { step, source })
 }
 
 #[cfg(test)]
@@ -298,26 +320,26 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_event_needs_no_look() {
+    fn fresh_event_needs_no_lookup() {
         assert!(candidates("i-000003", Some(at(206))).is_empty());
         assert!(candidates("i-000001", Some(at(-50))).is_empty());
     }
 
     #[test]
-    fn an_older_event_may_be_in_the_indices_written_to_since_it_happened() {
+    fn older_event_may_be_in_the_indices_written_to_since_it_happened() {
         assert_eq!(candidates("i-000003", Some(at(150))), ["i-000002"]);
         assert_eq!(candidates("i-000003", Some(at(104))), ["i-000001", "i-000002"]);
         assert_eq!(candidates("i-000002", Some(at(50))), ["i-000001"]);
     }
 
     #[test]
-    fn an_event_without_a_credible_date_may_be_anywhere() {
+    fn event_without_a_plausible_date_may_be_in_any_earlier_index() {
         assert_eq!(candidates("i-000003", None), ["i-000001", "i-000002"]);
         assert_eq!(candidates("i-000003", Some(at(10_000))), ["i-000001", "i-000002"]);
     }
 
     #[test]
-    fn generations_are_read_off_the_name() {
+    fn generation_is_the_number_at_the_end_of_the_name() {
         assert_eq!(generation(".ds-logs-auth0.logs-default-000002"), 2);
         assert_eq!(generation(".ds-logs-auth0.logs-default-2026.11.22-000013"), 13);
         assert_eq!(generation("logs"), 0);

@@ -1,5 +1,6 @@
 //! The outcome of one body.
 
+use super::bulk::Entry;
 use super::report::Report;
 use crate::engine::connection::ConnectionError;
 use crate::error::BoxError;
@@ -38,8 +39,8 @@ impl From<ConnectionError> for ShipError {
 }
 
 impl<'a> Shipment<'a> {
-    pub(super) fn give_back(&mut self, raw: &'a [u8], failure: ShipError) {
-        self.unwritten.push(raw);
-        self.failure = Some(failure);
+    pub(super) fn add_unwritten(&mut self, entries: Vec<Entry<'a>>, failure: Option<ShipError>) {
+        self.unwritten.extend(entries.into_iter().map(|entry| entry.raw));
+        self.failure = failure.or(self.failure.take());
     }
 }

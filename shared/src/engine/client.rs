@@ -1,8 +1,7 @@
 //! One request to the engine, OpenSearch or Elasticsearch: sign-in, certificate, time limit.
 //!
-//! What a request means is the caller's business. An answer of any status but 401 is handed back as it
-//! is; what is no answer is an [`EngineError`], whose text names the host and the cause, and never a
-//! credential.
+//! What a request means is up to the caller. A response of any status but 401 is returned as it is.
+//! Everything else is an [`EngineError`], which names the host and the cause, and never a credential.
 
 use std::fmt;
 
@@ -25,10 +24,10 @@ use crate::error::BoxError;
 use crate::retry::Deadline;
 use crate::start::config::SearchConfig;
 
-/// Why there is no answer to go on.
+/// Why there is no usable response.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// 401: the credentials are wrong, or there are none and the engine wants some.
+    /// 401: the credentials are wrong, or missing.
     #[error("{host} did not accept the credentials (HTTP 401)")]
     Unauthorized {
         /// Host and port.
@@ -61,7 +60,7 @@ pub enum EngineClientError {
     Transport(#[source] BuildError),
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Clone, Debug)]
 pub enum Payload {
     /// No body.
@@ -70,34 +69,34 @@ pub enum Payload {
     Json(Bytes),
     /// JSON lines, for `_bulk`.
     Ndjson {
-        /// The lines, the last one ended too; compressed already where `gzip` is set.
+        /// The lines, including the last line break; already compressed if `gzip` is set.
         bytes: Bytes,
         /// Whether `bytes` is gzip.
         gzip: bool,
     },
 }
 
-/// What the engine answered, be it good or bad.
+/// The engine's response, successful or not.
 #[derive(Clone, Debug)]
 pub struct EngineResponse {
     /// The HTTP status, never 401.
     pub status: u16,
-    /// The body, complete as far as HTTP can tell.
+    /// The complete body.
     pub body: Bytes,
 }
 
 impl EngineResponse {
-    /// Whether the status is one of success.
+    /// Returns `true` for a 2xx status.
     #[must_use]
     pub const fn is_success(&self) -> bool {
         self.status >= 200 && self.status < 300
     }
 
-    /// What the engine says is wrong, for a human: its own words where it has some, else the status.
+    /// Returns the engine's own explanation of an error, or else the status.
     #[must_use]
     pub fn reason(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        // The innermost cause says most. The gateway of Amazon's domains has a form of its own.
+        // The innermost cause says most. The gateway of Amazon's domains uses `message` or `Message`.
         let mut error = body.get("error").unwrap_or(&Value::Null);
         while let Some(cause) = error.get("caused_by") {
             error = cause;
@@ -110,10 +109,10 @@ impl EngineResponse {
     }
 }
 
-/// Characters of the engine's words; it may repeat the request in them.
+/// Upper bound for a reason, in characters: the engine may quote the request in it.
 const MAX_REASON: usize = 500;
 
-/// A client for one engine; cheap to clone, keeps its connections open.
+/// A client for one engine; cheap to clone; keeps its connections open.
 #[derive(Clone)]
 pub struct Engine {
     transport: Transport,
@@ -122,19 +121,19 @@ pub struct Engine {
 }
 
 impl fmt::Debug for Engine {
-    /// The transport would print its headers and credentials.
+    /// Leaves out the transport, which would print its headers and credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("host", &self.host).finish_non_exhaustive()
     }
 }
 
 impl Engine {
-    /// A client for the engine at `config.endpoint`. Nothing is sent yet. `config.sign_in` only says
-    /// where `credentials` were to come from; they are used as given.
+    /// A client for the engine at `config.endpoint`. Nothing is sent yet. `config.sign_in` is ignored:
+    /// `credentials` are what was loaded from there.
     ///
     /// # Errors
-    /// Where the certificate is unusable, the API key cannot be a header, or the AWS configuration
-    /// has no region.
+    /// The certificate is unusable, the API key cannot be a header, or the AWS configuration has no
+    /// region.
     pub fn new(config: &SearchConfig, credentials: Credentials) -> Result<Self, EngineClientError> {
         let is_aoss =
             matches!(&credentials, Credentials::SigV4 { service, .. } if service == "aoss");
@@ -152,7 +151,7 @@ impl Engine {
                 builder.auth(opensearch::auth::Credentials::Basic(username, password))
             }
             Credentials::ApiKey(key) => {
-                // The crate's own form takes id and key apart; engines hand out the encoded form.
+                // The crate's own variant takes id and key separately; engines issue the encoded form.
                 let mut value = HeaderValue::from_str(&format!("ApiKey {}", key.expose_secret()))
                     .map_err(EngineClientError::ApiKey)?;
                 value.set_sensitive(true);
@@ -173,11 +172,11 @@ impl Engine {
         Ok(Self { transport, host, is_aoss })
     }
 
-    /// Sends one request to `path` (which may have a query) and waits for the whole answer until
-    /// `deadline` at the latest. Nothing is repeated here.
+    /// Sends one request to `path` (which may have a query) and waits for the complete response until
+    /// `deadline`. Nothing is retried here.
     ///
     /// # Errors
-    /// [`EngineError::Unauthorized`] at a 401, [`EngineError::Unavailable`] without an answer.
+    /// [`EngineError::Unauthorized`] on a 401, [`EngineError::Unavailable`] without a response.
     pub async fn send(
         &self,
         method: Method,
@@ -185,9 +184,10 @@ impl Engine {
         payload: Payload,
         deadline: Deadline,
     ) -> Result<EngineResponse, EngineError> {
-        self.exchange(method, path, payload, deadline).await.map(|(answer, _)| answer)
+        self.exchange(method, path, payload, deadline).await.map(|(response, _)| response)
     }
 
+    /// Like [`Self::send`], but returns the response's headers too.
     pub(super) async fn exchange(
         &self,
         method: Method,
@@ -196,8 +196,8 @@ impl Engine {
         deadline: Deadline,
     ) -> Result<(EngineResponse, HeaderMap), EngineError> {
         let mut headers = HeaderMap::new();
-        // An answer to `_bulk` is a twentieth of its request. Left to itself, the crate asks for it compressed,
-        // which costs the engine more than it saves (docs/decisions.md).
+        // A response to `_bulk` is a twentieth of its request. By default the crate asks for it
+        // compressed, which costs the engine more than it saves (docs/decisions.md).
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let body = match payload {
             Payload::None => None,
@@ -218,9 +218,9 @@ impl Engine {
             let body = response.bytes().await?;
             Ok::<_, opensearch::Error>((EngineResponse { status, body }, headers))
         };
-        // Around all of it, signing and reading the body too, which the crate's own limit is not.
+        // The crate's own limit covers neither signing nor reading the body.
         match tokio::time::timeout_at(deadline.instant(), exchange).await {
-            Ok(Ok((answer, _))) if answer.status == 401 => {
+            Ok(Ok((response, _))) if response.status == 401 => {
                 Err(EngineError::Unauthorized { host: self.host.clone() })
             }
             Ok(Ok(answered)) => Ok(answered),
@@ -252,7 +252,7 @@ mod tests {
     use crate::error::chain;
     use crate::start::config::SignIn;
 
-    /// An engine that answers 200 with the request's method, target and headers, one a line.
+    /// An engine that answers 200 with the request's method, target and headers, one per line.
     async fn echo() -> Url {
         serve(any(|request: Request| async move {
             let mut seen = format!("{} {}\n", request.method(), request.uri());
@@ -279,12 +279,12 @@ mod tests {
 
     async fn get(engine: &Engine, payload: Payload) -> Result<String, EngineError> {
         let deadline = Deadline::after(Duration::from_secs(10));
-        let answer = engine.send(Method::Post, "/a/_bulk?b=c", payload, deadline).await?;
-        Ok(String::from_utf8(answer.body.to_vec()).unwrap())
+        let response = engine.send(Method::Post, "/a/_bulk?b=c", payload, deadline).await?;
+        Ok(String::from_utf8(response.body.to_vec()).unwrap())
     }
 
     #[tokio::test]
-    async fn each_sign_in_sends_its_own_header() {
+    async fn credentials_become_the_authorization_header() {
         let url = echo().await;
         let basic = Credentials::Basic { username: "writer".into(), password: "pass".into() };
         for (credentials, header) in [
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sigv4_signs_for_the_service_and_region() {
+    async fn sigv4_signature_names_service_and_region() {
         let keys = aws_sdk_sqs::config::Credentials::new("id", "key", None, None, "test");
         let aws = SdkConfig::builder()
             .region(aws_config::Region::new("eu-west-1"))
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_say_what_they_are() {
+    async fn ndjson_payload_has_its_content_type_and_encoding() {
         let engine = engine(echo().await, Credentials::None);
         for gzip in [true, false] {
             let bytes = Bytes::from_static(b"x");
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_401_is_unauthorized_and_a_403_an_answer() {
+    async fn status_401_is_unauthorized_and_403_a_response() {
         let refuse = |status: StatusCode| any(move || async move { (status, "why") });
         let url = serve(refuse(StatusCode::UNAUTHORIZED)).await;
         let error = get(&engine(url, Credentials::None), Payload::None).await.unwrap_err();
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_cause_is_the_reason() {
+    fn response_reason_is_the_innermost_cause() {
         let reason =
             |body: Value| EngineResponse { status: 400, body: body.to_string().into() }.reason();
         let nested =
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_answer_is_unavailable_and_names_host_and_cause() {
+    async fn missing_response_is_unavailable_and_names_host_and_cause() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let silent = engine(url.clone(), Credentials::None);

@@ -1,10 +1,10 @@
-//! How the engine is signed in to, and the client with the credentials of the moment.
+//! Sign-in to the engine, and its client with the current credentials.
 
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use secrecy::SecretString;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
 use super::client::{Engine, EngineClientError};
@@ -12,10 +12,10 @@ use crate::retry::Deadline;
 use crate::start::config::{SearchConfig, SignIn};
 use crate::start::secrets::{SearchCredentials, SecretError, Secrets};
 
-/// How a request is signed in.
+/// What a request is authenticated with.
 #[derive(Clone, Debug)]
 pub enum Credentials {
-    /// The engine asks for none.
+    /// The engine requires none.
     None,
     /// A user of the engine.
     Basic {
@@ -30,16 +30,16 @@ pub enum Credentials {
     SigV4 {
         /// `es` or `aoss`.
         service: String,
-        /// Gives the role's credentials and the region.
+        /// Holds the role's credentials and the region.
         aws: Box<SdkConfig>,
     },
 }
 
 impl Credentials {
-    /// What `sign_in` names, as it is now: a secret is read each time.
+    /// Loads what `sign_in` names. A secret is read each time.
     ///
     /// # Errors
-    /// The secret cannot be read, or is not of the form it should have.
+    /// The secret cannot be read, or does not have the required form.
     pub async fn load(
         sign_in: &SignIn,
         secrets: &Secrets,
@@ -71,43 +71,41 @@ pub(crate) enum ConnectionError {
     Client(#[from] EngineClientError),
 }
 
-/// The engine's client with the credentials of the moment.
+/// The engine's client with the current credentials.
 #[derive(Debug)]
 pub(crate) struct Connection {
     config: SearchConfig,
     aws: SdkConfig,
     secrets: Secrets,
     state: Mutex<State>,
+    /// Set once [`Self::connect`] has tried.
+    connected: OnceCell<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     engine: Option<Engine>,
-    /// When a 401 last had the secret read again.
-    refreshed: Option<Instant>,
+    /// When a 401 last caused the secret to be read again.
+    reloaded: Option<Instant>,
 }
 
-/// A 401 has the secret read again at most this often: while it is wrong, each batch meets a 401.
-const REFRESH: Duration = Duration::from_secs(10);
+/// The shortest time between two reads of the secret that 401s cause. While it is wrong, each batch
+/// ends in a 401.
+const RELOAD_GAP: Duration = Duration::from_secs(10);
 
 impl Connection {
     pub(crate) fn new(config: SearchConfig, aws: SdkConfig) -> Self {
-        Self { config, secrets: Secrets::new(&aws), aws, state: Mutex::default() }
+        let secrets = Secrets::new(&aws);
+        Self { config, aws, secrets, state: Mutex::default(), connected: OnceCell::new() }
     }
 
-    /// After a 401: whether the next attempt signs in with credentials read again, because the secret
-    /// may have been rotated and was not read again just now.
-    pub(crate) async fn signs_in_again(&self) -> bool {
-        let mut state = self.state.lock().await;
-        let reads_again = matches!(self.config.sign_in, SignIn::Secret(_))
-            && state.refreshed.is_none_or(|at| at.elapsed() >= REFRESH);
-        if reads_again {
-            *state = State { engine: None, refreshed: Some(Instant::now()) };
-        }
-        reads_again
+    /// Makes the client ahead of its first use. Only the first call has an effect, and a failure is left
+    /// to [`Self::engine`], so that no later body waits for it twice.
+    pub(crate) async fn connect(&self, deadline: Deadline) {
+        self.connected.get_or_init(async || drop(self.engine(deadline).await)).await;
     }
 
-    /// The client, made at the first call and after [`Self::signs_in_again`].
+    /// Returns the client, which is made at the first call and after [`Self::reload_credentials`].
     pub(crate) async fn engine(&self, deadline: Deadline) -> Result<Engine, ConnectionError> {
         let mut state = self.state.lock().await;
         if let Some(engine) = &state.engine {
@@ -120,5 +118,17 @@ impl Connection {
         let engine = Engine::new(&self.config, credentials)?;
         state.engine = Some(engine.clone());
         Ok(engine)
+    }
+
+    /// After a 401: drops the credentials, since the secret may have been rotated. Returns `false` if
+    /// they do not come from a secret, or were read again within [`RELOAD_GAP`].
+    pub(crate) async fn reload_credentials(&self) -> bool {
+        let mut state = self.state.lock().await;
+        let reloads = matches!(self.config.sign_in, SignIn::Secret(_))
+            && state.reloaded.is_none_or(|at| at.elapsed() >= RELOAD_GAP);
+        if reloads {
+            *state = State { engine: None, reloaded: Some(Instant::now()) };
+        }
+        reloads
     }
 }

@@ -1,4 +1,4 @@
-//! Which engine answers, and in which version: asked at deploy time only.
+//! Detection of the engine's product and version, at deploy time only.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::client::{Engine, EngineError, EngineResponse, Method, Payload};
 use crate::retry::Deadline;
 
-/// An engine's version, as far as features depend on it.
+/// The part of an engine's version that features depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// The first number.
+    /// The first number of 8.11.0.
     pub major: u32,
     /// The second number.
     pub minor: u32,
@@ -35,35 +35,35 @@ impl fmt::Display for Version {
     }
 }
 
-/// What [`detect`] found.
+/// The engine that [`detect`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detected {
-    /// What it is.
+    /// The product.
     pub product: Product,
-    /// Its version, where it has one that means something.
+    /// The version; `None` if the product has none, or hides it.
     pub version: Option<Version>,
 }
 
-/// Why it is not known what the engine is.
+/// Why the engine is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
-    /// There is no answer to go on.
+    /// There is no usable response.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// 403: the user may not ask.
+    /// 403: the user lacks the privilege; with the engine's reason.
     #[error("{0}")]
     Forbidden(String),
-    /// Something else answers there.
+    /// Something else answered.
     #[error("{host} answers, but is neither OpenSearch nor Elasticsearch: {reason}")]
     NotAnEngine {
         /// Host and port.
         host: String,
-        /// What it answered.
+        /// The reason that it gave, or its status.
         reason: String,
     },
 }
 
-/// The part of the answer at `/` that tells the product.
+/// The part of the response at `/` that identifies the product.
 #[derive(Deserialize)]
 struct Root {
     version: RootVersion,
@@ -76,28 +76,28 @@ struct RootVersion {
     build_flavor: Option<String>,
 }
 
-/// What the engine is, as it says itself at `/`.
+/// Asks the engine at `/` for its product and version.
 ///
 /// # Errors
-/// [`DetectError`]: no answer, not allowed, or something else answered.
+/// There is no response, the user lacks the privilege, or something else answered.
 pub async fn detect(engine: &Engine, deadline: Deadline) -> Result<Detected, DetectError> {
     if engine.is_aoss {
-        // A collection has no `/`; that it is one follows from the way to sign in.
+        // A collection has no `/`, but only collections are signed in to with this service.
         return Ok(Detected { product: Product::OpenSearchServerless, version: None });
     }
-    let (answer, headers) = engine.exchange(Method::Get, "", Payload::None, deadline).await?;
-    if answer.status == 405 && headers.contains_key("x-elastic-product") {
+    let (response, headers) = engine.exchange(Method::Get, "", Payload::None, deadline).await?;
+    if response.status == 405 && headers.contains_key("x-elastic-product") {
         return detect_by_nodes(engine, deadline).await;
     }
-    let root: Root = known(engine, &answer)?;
+    let root: Root = parse(engine, &response)?;
     let version = Version::parse(&root.version.number);
     Ok(match (root.version.distribution.as_deref(), root.version.build_flavor.as_deref()) {
-        // 7.10 is no version of OpenSearch: it says so when told to, for old clients' sake.
+        // OpenSearch has no version 7.10: it can be configured to claim it for old clients.
         (Some("opensearch"), _) => Detected {
             product: Product::OpenSearch,
             version: version.filter(|version| version.major < 7),
         },
-        // The version there is a constant.
+        // Serverless reports a constant version.
         (_, Some("serverless")) => {
             Detected { product: Product::ElasticsearchServerless, version: None }
         }
@@ -105,11 +105,11 @@ pub async fn detect(engine: &Engine, deadline: Deadline) -> Result<Detected, Det
     })
 }
 
-/// Elasticsearch's minimal distribution knows no GET at `/`.
+/// Elasticsearch's minimal distribution has no GET at `/`.
 async fn detect_by_nodes(engine: &Engine, deadline: Deadline) -> Result<Detected, DetectError> {
     const NODES: &str = "_nodes/_local?filter_path=nodes.*.version";
-    let answer = engine.send(Method::Get, NODES, Payload::None, deadline).await?;
-    let nodes: Value = known(engine, &answer)?;
+    let response = engine.send(Method::Get, NODES, Payload::None, deadline).await?;
+    let nodes: Value = parse(engine, &response)?;
     let version = nodes
         .get("nodes")
         .and_then(Value::as_object)
@@ -118,14 +118,16 @@ async fn detect_by_nodes(engine: &Engine, deadline: Deadline) -> Result<Detected
     Ok(Detected { product: Product::Elasticsearch, version })
 }
 
-/// The answer as JSON of the wanted form.
-fn known<T: DeserializeOwned>(engine: &Engine, answer: &EngineResponse) -> Result<T, DetectError> {
-    if answer.status == 403 {
-        return Err(DetectError::Forbidden(answer.reason()));
+fn parse<T: DeserializeOwned>(
+    engine: &Engine,
+    response: &EngineResponse,
+) -> Result<T, DetectError> {
+    if response.status == 403 {
+        return Err(DetectError::Forbidden(response.reason()));
     }
-    match serde_json::from_slice(&answer.body) {
-        Ok(known) if answer.is_success() => Ok(known),
-        _ => Err(DetectError::NotAnEngine { host: engine.host.clone(), reason: answer.reason() }),
+    match serde_json::from_slice(&response.body) {
+        Ok(parsed) if response.is_success() => Ok(parsed),
+        _ => Err(DetectError::NotAnEngine { host: engine.host.clone(), reason: response.reason() }),
     }
 }
 
@@ -142,7 +144,7 @@ mod tests {
     use crate::engine::connection::Credentials;
     use crate::start::config::{SearchConfig, SignIn};
 
-    /// What is detected where `/` answers `body`.
+    /// Returns what is detected if `/` answers `body`.
     async fn detected(body: Value) -> Result<String, DetectError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn products_are_told_apart_by_what_they_say() {
+    async fn product_is_detected_from_the_root_response() {
         let opensearch =
             |number| json!({"version": {"number": number, "distribution": "opensearch"}});
         assert_eq!(detected(opensearch("3.8.0")).await.unwrap(), "OpenSearch 3.8");

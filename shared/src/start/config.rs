@@ -1,8 +1,8 @@
 //! Environment variables → settings: the only code that reads the environment.
 //!
-//! Every problem is collected and reported at once, with the variable's name, what is wrong and an
-//! example, so that a deployment is put right in one round. No setting here is a secret: secrets are
-//! named by the id under which Secrets Manager holds them (see [`super::secrets`]).
+//! All problems are reported at once, each with the variable's name and an example, so that a deployment
+//! is repaired in one round. No setting is a secret: settings name secrets by their id in Secrets Manager
+//! (see [`super::secrets`]).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,23 +11,24 @@ use std::time::Duration;
 use opensearch::cert::Certificate;
 use url::{Host, Url};
 
-/// Everything that is wrong with the environment; prints one line a problem.
+/// All invalid settings; prints one line per problem.
 #[derive(PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<Problem>,
 }
 
-/// As for a human: it is what Rust prints of an error that `main` returns.
+/// Same as `Display`: it is what Rust prints of an error that `main` returns.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// One variable that cannot be used as it is.
+/// An invalid variable.
 #[derive(Debug, PartialEq, Eq)]
 struct Problem {
     variable: &'static str,
+    /// Follows the variable's name: "is not set".
     wrong: String,
     example: &'static str,
 }
@@ -44,33 +45,33 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// How the engine is reached and signed in to.
+/// Address of the engine and sign-in to it.
 #[derive(Clone, Debug)]
 pub struct SearchConfig {
     /// `SEARCH_ENDPOINT`: the engine's base URL.
     pub endpoint: Url,
     /// Where the credentials come from.
     pub sign_in: SignIn,
-    /// `SEARCH_CA_CERTIFICATE`: PEM of the authority that signed the engine's certificate; the
-    /// system's authorities where absent.
+    /// `SEARCH_CA_CERTIFICATE`: PEM of the root certificate that signed the engine's; by default, the
+    /// system's root certificates.
     pub ca_certificate: Option<String>,
-    /// `SEARCH_GZIP`: whether `_bulk` bodies are compressed; by default, if they leave the machine.
+    /// `SEARCH_GZIP`: compress `_bulk` bodies; by default, if they leave the machine.
     pub gzip: bool,
 }
 
 /// Where the engine's credentials come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignIn {
-    /// The engine asks for none.
+    /// The engine requires none.
     None,
     /// `SEARCH_SECRET_ID`: a secret with `username` and `password`, or with `api_key`.
     Secret(String),
-    /// `SEARCH_SIGV4_SERVICE`: requests are signed with the function's role for this service,
-    /// `es` or `aoss`.
+    /// `SEARCH_SIGV4_SERVICE`: requests are signed with the function's role for this service, `es` or
+    /// `aoss`.
     SigV4(String),
 }
 
-/// What all functions that write events share.
+/// Settings of all functions that write events.
 #[derive(Clone, Debug)]
 pub struct PipelineConfig {
     /// The engine.
@@ -79,7 +80,7 @@ pub struct PipelineConfig {
     pub namespace: String,
     /// `EXTRA_TAGS`: the operator's own tags, added to each document.
     pub tags: Vec<String>,
-    /// `PRESERVE_ORIGINAL_EVENT`: keep the bytes as received in `event.original`.
+    /// `PRESERVE_ORIGINAL_EVENT`: keep the received bytes in `event.original`.
     pub preserve_original_event: bool,
     /// `GEOIP_CITY_FILE` and `GEOIP_ASN_FILE`.
     pub geoip: GeoIpConfig,
@@ -89,7 +90,7 @@ pub struct PipelineConfig {
     pub dead_letter_queue_url: String,
 }
 
-/// MaxMind-format files; a path given here has to exist.
+/// Files in MaxMind's format; a configured path has to exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GeoIpConfig {
     /// A City database.
@@ -101,7 +102,7 @@ pub struct GeoIpConfig {
 /// Settings of `functions/webhook`.
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
-    /// What all functions that write events share.
+    /// Settings of all functions that write events.
     pub pipeline: PipelineConfig,
     /// `WEBHOOK_SECRET_ID`: the secret whose `token` Auth0 sends.
     pub secret_id: String,
@@ -114,7 +115,7 @@ pub struct WebhookConfig {
 /// Settings of `functions/poller`.
 #[derive(Clone, Debug)]
 pub struct PollerConfig {
-    /// What all functions that write events share.
+    /// Settings of all functions that write events.
     pub pipeline: PipelineConfig,
     /// `AUTH0_URL`: the tenant's base URL.
     pub auth0_url: Url,
@@ -129,7 +130,7 @@ pub struct PollerConfig {
 /// Settings of `functions/redrive`.
 #[derive(Clone, Debug)]
 pub struct RedriveConfig {
-    /// What all functions that write events share.
+    /// Settings of all functions that write events.
     pub pipeline: PipelineConfig,
 }
 
@@ -283,11 +284,11 @@ impl SearchConfig {
             if pem.is_empty() {
                 return Ok(None);
             }
-            // Template parameters and .env files cannot hold line breaks everywhere.
+            // Template parameters and .env files do not always allow line breaks.
             let pem = pem.replace("\\n", "\n");
             match Certificate::from_pem(pem.as_bytes()) {
                 Ok(list) if !list.is_empty() => Ok(Some(pem)),
-                _ => Err("holds no certificate in PEM form".to_owned()),
+                _ => Err("is not a certificate in PEM format".to_owned()),
             }
         });
         let gzip = env.checked("SEARCH_GZIP", "auto", "auto", |value| match value {
@@ -306,7 +307,7 @@ impl SearchConfig {
     }
 }
 
-/// Whether what is sent there stays on this machine (RFC 1122, section 3.2.1.3; RFC 6761, section 6.3).
+/// Returns `true` if the endpoint is on this machine (RFC 1122, section 3.2.1.3; RFC 6761, section 6.3).
 fn is_this_machine(endpoint: &Url) -> bool {
     match endpoint.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -319,13 +320,13 @@ fn is_this_machine(endpoint: &Url) -> bool {
 const QUEUE_EXAMPLE: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/retry";
 const PEM_EXAMPLE: &str = "-----BEGIN CERTIFICATE-----…";
 
-/// Data stream naming: lower case, no hyphen (it separates the parts), 100 bytes at most.
+/// Rules for data streams: lower case, no hyphen (it separates the parts), at most 100 bytes.
 fn read_namespace(env: &mut Env<'_>) -> Option<String> {
     env.checked("DATA_STREAM_NAMESPACE", "default", "production", |name| {
         let bad = |c: char| c.is_uppercase() || c.is_whitespace() || "\\/*?\"<>|,#:-".contains(c);
         if name.len() > 100 || name.contains(bad) {
             return Err(format!(
-                "is {name:?}, but a namespace is lower case, 100 bytes at most, and holds no \
+                "is {name:?}, but a namespace is lower case, at most 100 bytes, and has no \
                  hyphen, space or any of \\ / * ? \" < > | , # :"
             ));
         }
@@ -333,9 +334,9 @@ fn read_namespace(env: &mut Env<'_>) -> Option<String> {
     })
 }
 
-/// `90s`, `15m`, `24h` or `7d`.
+/// Parses `90s`, `15m`, `24h` or `7d`.
 fn parse_interval(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("is {text:?}, but has to be a number with s, m, h or d behind it");
+    let wrong = || format!("is {text:?}, but has to be a number followed by s, m, h or d");
     let unit = match text.chars().last() {
         Some('s') => 1,
         Some('m') => 60,
@@ -344,7 +345,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let count: u64 = text.get(..text.len() - 1).unwrap_or("").parse().map_err(|_| wrong())?;
-    // Auth0 keeps logs for 30 days at the most (plan "Enterprise"); a year catches a mistyped unit.
+    // Auth0 keeps logs for at most 30 days (plan "Enterprise"); a year catches a mistyped unit.
     match count.checked_mul(unit) {
         Some(seconds) if seconds <= 366 * 86_400 => Ok(Duration::from_secs(seconds)),
         _ => Err(format!("is {text:?}, which is more than a year")),
@@ -353,7 +354,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 
 type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
 
-/// The environment, with the problems found so far.
+/// The environment and the problems found so far.
 struct Env<'a> {
     lookup: Lookup<'a>,
     problems: Vec<Problem>,
@@ -361,7 +362,7 @@ struct Env<'a> {
 
 impl<'a> Env<'a> {
     fn of_process() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
         Self::new(|name| std::env::var(name).ok())
     }
 
@@ -373,7 +374,7 @@ impl<'a> Env<'a> {
         self.problems.push(Problem { variable, wrong, example });
     }
 
-    /// An empty value counts as none: templates cannot leave a variable out.
+    /// Returns a variable. An empty value counts as none: templates cannot omit a variable.
     fn optional(&self, variable: &str) -> Option<String> {
         (self.lookup)(variable).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
     }
@@ -403,7 +404,7 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// `false` where it is not set.
+    /// Reads a switch; `false` if it is not set.
     fn boolean(&mut self, variable: &'static str) -> Option<bool> {
         self.checked(variable, "false", "false", |value| match value {
             "true" => Ok(true),
@@ -418,12 +419,12 @@ impl<'a> Env<'a> {
             Ok(url) if !matches!(url.scheme(), "http" | "https") => {
                 format!("has the scheme {:?}, but has to be an http or https URL", url.scheme())
             }
-            // The value is not repeated: it holds a password.
+            // The value holds a password, so it is not repeated.
             Ok(url) if !url.username().is_empty() || url.password().is_some() => {
                 "holds credentials, which belong in Secrets Manager".to_owned()
             }
             Ok(url) => return Some(url),
-            Err(error) => format!("is {text:?}, which is no URL: {error}"),
+            Err(error) => format!("is {text:?}, which is not a URL: {error}"),
         };
         self.problem(variable, wrong, example);
         None
@@ -456,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_hold_where_nothing_is_set() {
+    fn defaults_apply_to_unset_variables() {
         let config = webhook(&[]).unwrap();
         assert_eq!(config.path, "/auth0/logs");
         assert_eq!(config.pipeline.namespace, "default");
@@ -466,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_named_at_once_with_an_example() {
+    fn config_error_names_every_problem_with_an_example() {
         let error = webhook(&[
             ("SEARCH_ENDPOINT", "search.example.com:9200"),
             ("WEBHOOK_SECRET_ID", " "),
@@ -482,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_leaves_the_machine_is_compressed_unless_told_otherwise() {
+    fn gzip_is_on_by_default_only_for_other_machines() {
         let gzip = |endpoint, changes: &[_]| {
             let all = [&[("SEARCH_ENDPOINT", endpoint)], changes].concat();
             webhook(&all).unwrap().pipeline.search.gzip
@@ -500,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_in_a_url_are_refused_and_not_repeated() {
+    fn url_with_credentials_is_rejected_and_not_repeated() {
         let error = webhook(&[("SEARCH_ENDPOINT", "https://elastic:hunter2@search.example.com")])
             .unwrap_err()
             .to_string();
@@ -509,13 +510,13 @@ mod tests {
     }
 
     #[test]
-    fn two_ways_to_sign_in_are_one_too_many() {
+    fn two_sign_in_methods_are_rejected() {
         let both = [("SEARCH_SIGV4_SERVICE", "es"), ("SEARCH_SECRET_ID", "search")];
         assert!(webhook(&both).unwrap_err().to_string().contains("choose one"));
     }
 
     #[test]
-    fn intervals_take_a_unit() {
+    fn interval_needs_a_unit() {
         assert_eq!(parse_interval("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_interval("7d"), Ok(Duration::from_secs(7 * 86_400)));
         for wrong in ["", "h", "24", "-1h", "1w", "9999999999999999d", "400d", "１h"] {

@@ -1,4 +1,4 @@
-//! What each function does at its start.
+//! What each function needs at start: settings, secrets, HTTP client.
 
 pub mod config;
 pub mod http;

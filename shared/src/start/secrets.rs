@@ -1,10 +1,10 @@
 //! Secrets Manager → typed secrets.
 //!
-//! A secret is one JSON object. Its values live in [`SecretString`], which does not print, and no
-//! error names a value: only the secret's id and the key that is wrong.
+//! A secret is one JSON object. Its values live in [`SecretString`], which does not print. Errors name
+//! the secret's id and the invalid key, never a value.
 //!
-//! Reads always name the version stage, `AWSCURRENT` or `AWSPREVIOUS`, so that a rotation that is
-//! under way is seen as Secrets Manager sees it.
+//! Reads always name the version stage, `AWSCURRENT` or `AWSPREVIOUS`, so that a rotation in progress
+//! looks as it does to Secrets Manager.
 
 use std::time::Duration;
 
@@ -23,58 +23,58 @@ const PREVIOUS: &str = "AWSPREVIOUS";
 /// Why a secret cannot be used. No variant holds any part of a value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// Secrets Manager knows no such secret.
+    /// Secrets Manager has no such secret.
     #[error("the secret {id} does not exist, or has no value yet")]
     Missing {
         /// Name or ARN, as configured.
         id: String,
     },
-    /// The secret is as the deployment created it.
+    /// The secret is still as the deployment created it.
     #[error("the secret {id} is not filled in yet: it needs a JSON object with {keys}")]
     NotFilledIn {
         /// Name or ARN, as configured.
         id: String,
-        /// What to put into it.
+        /// The keys that it needs.
         keys: &'static str,
     },
-    /// The value is no JSON object.
-    #[error("the secret {id} is no JSON object: it needs one with {keys}")]
-    NotJson {
+    /// The value is not a JSON object.
+    #[error("the secret {id} is not a JSON object: it needs one with {keys}")]
+    NotAnObject {
         /// Name or ARN, as configured.
         id: String,
-        /// What to put into it.
+        /// The keys that it needs.
         keys: &'static str,
     },
-    /// A key is absent, or its value is no text or empty.
-    #[error("the secret {id} has no text under {key}: it needs a JSON object with {keys}")]
-    LacksKey {
+    /// A key is missing, or its value is empty or not a string.
+    #[error("the secret {id} has no string under {key}: it needs a JSON object with {keys}")]
+    MissingKey {
         /// Name or ARN, as configured.
         id: String,
-        /// The key that is wrong.
+        /// The invalid key.
         key: &'static str,
-        /// All that the secret needs.
+        /// All keys that it needs.
         keys: &'static str,
     },
-    /// Secrets Manager could not be asked, or refused.
+    /// Secrets Manager is unreachable, or rejected the request.
     #[error("the secret {id} cannot be read")]
     Unavailable {
         /// Name or ARN, as configured.
         id: String,
-        /// The SDK's error, without its raw response: that may be the secret.
+        /// The SDK's error without its raw response, which may be the secret.
         source: BoxError,
     },
 }
 
-/// The Auth0 application that the poller signs in as.
+/// Credentials of the Auth0 application that the poller signs in as.
 #[derive(Clone, Debug)]
 pub struct Auth0Client {
-    /// `client_id`, which is no secret but stands beside it.
+    /// `client_id`, which is not secret but stored next to it.
     pub client_id: String,
     /// `client_secret`.
     pub client_secret: SecretString,
 }
 
-/// What the engine is signed in to with.
+/// Credentials of the engine's user.
 #[derive(Clone, Debug)]
 pub enum SearchCredentials {
     /// `username` and `password`.
@@ -91,19 +91,18 @@ pub enum SearchCredentials {
 /// The values of `Authorization` that the webhook accepts.
 pub(super) struct WebhookTokens {
     pub(super) current: SecretString,
-    /// That of the version before; `None` where there was none.
+    /// The previous version's; `None` if there was none.
     pub(super) previous: Option<SecretString>,
 }
 
-/// A reader of typed secrets; cheap to clone.
+/// Reads typed secrets; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Secrets {
     client: Client,
 }
 
 impl Secrets {
-    /// A client that gives up after a few seconds: within a webhook's request there is no time for
-    /// the SDK's own patience.
+    /// A client that gives up after a few seconds: a webhook request cannot wait for the SDK's defaults.
     #[must_use]
     pub fn new(config: &SdkConfig) -> Self {
         let timeouts = TimeoutConfig::builder()
@@ -115,30 +114,30 @@ impl Secrets {
         Self { client: Client::from_conf(config) }
     }
 
-    /// The secret `{"client_id":"…","client_secret":"…"}`.
+    /// Reads the secret `{"client_id":"…","client_secret":"…"}`.
     ///
     /// # Errors
-    /// The secret cannot be read, or is not of this form.
+    /// The secret cannot be read, or does not have this form.
     pub async fn auth0_client(&self, id: &str) -> Result<Auth0Client, SecretError> {
         auth0_client(id, self.read(id, CURRENT).await?.as_ref())
     }
 
-    /// The secret `{"username":"…","password":"…"}` or `{"api_key":"…"}`.
+    /// Reads the secret `{"username":"…","password":"…"}` or `{"api_key":"…"}`.
     ///
     /// # Errors
-    /// The secret cannot be read, or is not of this form.
+    /// The secret cannot be read, or does not have this form.
     pub async fn search_credentials(&self, id: &str) -> Result<SearchCredentials, SecretError> {
         search_credentials(id, self.read(id, CURRENT).await?.as_ref())
     }
 
-    /// The tokens `{"token":"…"}` of both stages: a sender may use the previous one until the next
-    /// rotation.
+    /// Reads the tokens `{"token":"…"}` of both stages. A sender may use the previous one until the
+    /// next rotation.
     pub(super) async fn webhook_tokens(&self, id: &str) -> Result<WebhookTokens, SecretError> {
         let (current, previous) = tokio::join!(self.read(id, CURRENT), self.read(id, PREVIOUS));
         let current = token(id, current?.as_ref())?;
-        // A secret that was never rotated has no previous version, and what was there before a first
-        // filling in is of no use. But a read that failed must not pass for "none": it would take
-        // the previous token from a sender that may still use it.
+        // A secret that was never rotated has no previous version, and the version before the first
+        // content has no token. A failed read must not count as "none": it would lock out a sender that
+        // still uses the previous token.
         let previous = match previous {
             Ok(previous) => previous.and_then(|previous| token(id, Some(&previous)).ok()),
             Err(SecretError::Missing { .. }) => None,
@@ -147,18 +146,18 @@ impl Secrets {
         Ok(WebhookTokens { current, previous })
     }
 
-    /// The value under a version stage; none where the secret has no such version.
+    /// Reads the value of a version stage; `None` if the secret has no such version.
     async fn read(&self, id: &str, stage: &str) -> Result<Option<SecretString>, SecretError> {
         let request = self.client.get_secret_value().secret_id(id).version_stage(stage);
         match request.send().await {
-            Ok(answer) => Ok(answer.secret_string.map(SecretString::from)),
+            Ok(output) => Ok(output.secret_string.map(SecretString::from)),
             Err(error) => {
                 let service = error.as_service_error();
                 if !service.is_some_and(|e| e.is_resource_not_found_exception()) {
                     let (id, source) = (id.to_owned(), sdk_cause(error));
                     return Err(SecretError::Unavailable { id, source });
                 }
-                // One exception for two cases, told apart by the message alone: "can't find the
+                // One exception for two cases. Only its message tells them apart: "can't find the
                 // specified secret value for staging label: …" is about the version.
                 match service.and_then(ProvideErrorMetadata::message) {
                     Some(message) if message.contains("secret value") => Ok(None),
@@ -195,7 +194,7 @@ fn search_credentials(
     Ok(SearchCredentials::Basic { username, password: fields.take("password")?.into() })
 }
 
-/// A secret's JSON object, with what an error about it needs.
+/// A secret's JSON object, with what its errors need.
 struct Fields<'a> {
     id: &'a str,
     keys: &'static str,
@@ -215,15 +214,15 @@ impl<'a> Fields<'a> {
                 Err(SecretError::NotFilledIn { id: id.to_owned(), keys })
             }
             Ok(Value::Object(object)) => Ok(Self { id, keys, object }),
-            // The parser's own words could quote the value.
-            Ok(_) | Err(_) => Err(SecretError::NotJson { id: id.to_owned(), keys }),
+            // The parser's error could quote the value.
+            Ok(_) | Err(_) => Err(SecretError::NotAnObject { id: id.to_owned(), keys }),
         }
     }
 
     fn take(&mut self, key: &'static str) -> Result<String, SecretError> {
         match self.object.remove(key) {
             Some(Value::String(text)) if !text.trim().is_empty() => Ok(text),
-            _ => Err(SecretError::LacksKey { id: self.id.to_owned(), key, keys: self.keys }),
+            _ => Err(SecretError::MissingKey { id: self.id.to_owned(), key, keys: self.keys }),
         }
     }
 }
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_by_id_and_key_and_never_by_value() {
+    fn invalid_secret_error_names_id_and_key_but_no_value() {
         let error = |text| read(token, text).unwrap_err().to_string();
         insta::assert_snapshot!(
             ["", " \n", "{}", "hunter2", r#"["hunter2"]"#, r#"{"token":["hunter2"]}"#, r#"{"token":" "}"#]
@@ -249,22 +248,22 @@ mod tests {
         the secret mine is not filled in yet: it needs a JSON object with "token"
         the secret mine is not filled in yet: it needs a JSON object with "token"
         the secret mine is not filled in yet: it needs a JSON object with "token"
-        the secret mine is no JSON object: it needs one with "token"
-        the secret mine is no JSON object: it needs one with "token"
-        the secret mine has no text under token: it needs a JSON object with "token"
-        the secret mine has no text under token: it needs a JSON object with "token"
+        the secret mine is not a JSON object: it needs one with "token"
+        the secret mine is not a JSON object: it needs one with "token"
+        the secret mine has no string under token: it needs a JSON object with "token"
+        the secret mine has no string under token: it needs a JSON object with "token"
         "#
         );
         let half = read(auth0_client, r#"{"client_id":"me"}"#).unwrap_err();
         assert_eq!(
             half.to_string(),
-            "the secret mine has no text under client_secret: \
+            "the secret mine has no string under client_secret: \
              it needs a JSON object with \"client_id\" and \"client_secret\""
         );
     }
 
     #[test]
-    fn a_secret_without_a_version_is_not_filled_in() {
+    fn secret_without_a_version_is_not_filled_in() {
         let error = search_credentials("search", None).unwrap_err();
         assert!(matches!(error, SecretError::NotFilledIn { .. }), "{error}");
     }

@@ -11,17 +11,17 @@ use tokio::time::Instant;
 use super::secrets::{SecretError, Secrets, WebhookTokens};
 use crate::error::chain;
 
-/// How long a token is used before it is read again.
+/// How long tokens are used before they are read again.
 const TIME_TO_LIVE: Duration = Duration::from_secs(5 * 60);
 
-/// The least time between two reads that wrong tokens cause, so that they cannot hammer Secrets
+/// The shortest time between two reads that wrong tokens cause, so that they cannot overload Secrets
 /// Manager.
 const REREAD_GAP: Duration = Duration::from_secs(60);
 
 /// The webhook's token check; built once per process.
 ///
-/// Only digests are kept: they have one length, so that the comparison's time says nothing about
-/// the tokens, not even how long they are.
+/// Only digests are kept: they all have the same length, so that the comparison's time reveals nothing
+/// about the tokens, not even their length.
 #[derive(Debug)]
 pub struct WebhookToken {
     secrets: Secrets,
@@ -32,9 +32,9 @@ pub struct WebhookToken {
 #[derive(Debug, Default)]
 struct Cache {
     tokens: Option<Tokens>,
-    /// The last attempt to read, whether it succeeded or not.
+    /// The last read, successful or not.
     read_at: Option<Instant>,
-    /// The last attempt that a failed check caused.
+    /// The last read that a wrong token caused.
     reread_at: Option<Instant>,
 }
 
@@ -47,20 +47,19 @@ struct Tokens {
 type TokenDigest = [u8; 32];
 
 impl WebhookToken {
-    /// Nothing is read before the first check.
+    /// Reads nothing before the first check.
     #[must_use]
     pub fn new(secrets: Secrets, id: String) -> Self {
         Self { secrets, id, cache: Mutex::default() }
     }
 
-    /// Whether `authorization`, the header's whole value, is the current or the previous token.
+    /// Returns whether `authorization`, the whole header value, is the current or the previous token.
     ///
-    /// The tokens are kept for five minutes, and longer while Secrets Manager cannot be reached. A
-    /// value that does not match them has them read again, at most once a minute.
+    /// The tokens are cached for five minutes, or longer while Secrets Manager is unreachable. A value
+    /// that does not match causes another read, at most once a minute.
     ///
     /// # Errors
-    /// There has never been a token to compare with: the sender should try again (503), it may well
-    /// be right.
+    /// No token has ever been read: the sender should try again (503), since its token may be right.
     pub async fn verify(&self, authorization: &[u8]) -> Result<bool, SecretError> {
         let digest: TokenDigest = Sha256::digest(authorization.trim_ascii()).into();
         let cached = self.cache().fresh(Instant::now());
@@ -83,13 +82,13 @@ impl WebhookToken {
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
-        // Nothing that runs under the lock leaves it half done.
+        // No code under the lock can leave the cache inconsistent.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Cache {
-    /// The tokens, unless it is time to read them again.
+    /// Returns the tokens, unless they have to be read again.
     fn fresh(&self, now: Instant) -> Option<Tokens> {
         let due = self.read_at.is_none_or(|at| now.duration_since(at) >= TIME_TO_LIVE);
         self.tokens.filter(|_| !due)
@@ -103,7 +102,7 @@ impl Cache {
         may
     }
 
-    /// Takes the outcome of a read; a failed one leaves the tokens in use, if there are any.
+    /// Stores the outcome of a read. After a failure the cached tokens stay in use.
     fn store(
         &mut self,
         read: Result<Tokens, SecretError>,
@@ -116,7 +115,7 @@ impl Cache {
                 Ok(tokens)
             }
             (Err(error), Some(tokens)) => {
-                tracing::warn!(error = %chain(&error), "the tokens read last stay in use");
+                tracing::warn!(error = %chain(&error), "keeping the cached tokens");
                 Ok(tokens)
             }
             (Err(error), None) => Err(error),
@@ -130,13 +129,13 @@ impl From<WebhookTokens> for Tokens {
     }
 }
 
-/// A line break behind a pasted token cannot be in a header.
+/// Ignores the line break after a pasted token, which a header cannot hold.
 fn digest(token: &SecretString) -> TokenDigest {
     Sha256::digest(token.expose_secret().as_bytes().trim_ascii()).into()
 }
 
 impl Tokens {
-    /// Both are always compared: which one matched does not show in the time taken either.
+    /// Always compares both, so that the time does not reveal which one matched.
     fn accept(&self, digest: &TokenDigest) -> bool {
         let previous = self.previous.map_or(Choice::from(0), |previous| previous.ct_eq(digest));
         (self.current.ct_eq(digest) | previous).into()
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn current_and_previous_token_are_accepted_and_no_other() {
+    fn token_is_accepted_only_if_current_or_previous() {
         let both = tokens("Bearer new", Some("Bearer old"));
         assert!(accepts(&both, "Bearer new"));
         assert!(accepts(&both, "Bearer old"));
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_read_again_when_their_time_is_over() {
+    fn tokens_expire_after_their_time_to_live() {
         let mut cache = Cache::default();
         let start = Instant::now();
         assert!(cache.fresh(start).is_none());
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_keeps_the_tokens_in_use() {
+    fn outage_keeps_the_cached_tokens() {
         let mut cache = Cache::default();
         let start = Instant::now();
         let first = cache.store(Err(outage()), start);
@@ -190,11 +189,14 @@ mod tests {
         cache.store(Ok(tokens("a", None)), start).unwrap();
         let later = start + TIME_TO_LIVE;
         assert!(accepts(&cache.store(Err(outage()), later).unwrap(), "a"));
-        assert!(cache.fresh(later + TIME_TO_LIVE / 2).is_some(), "not asked for at each request");
+        assert!(
+            cache.fresh(later + TIME_TO_LIVE / 2).is_some(),
+            "an outage causes no read per request"
+        );
     }
 
     #[test]
-    fn wrong_tokens_cause_one_read_a_minute() {
+    fn wrong_tokens_cause_one_read_per_minute() {
         let mut cache = Cache::default();
         let start = Instant::now();
         assert!(cache.may_reread(start));
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_break_behind_the_token_is_no_part_of_it() {
+    fn line_break_after_a_token_is_ignored() {
         assert_eq!(digest(&"Bearer x\n".into()), digest(&"Bearer x".into()));
     }
 }
