@@ -299,7 +299,8 @@ async fn a_template_of_higher_priority_is_named_as_the_reason(kind: EngineKind) 
     stream.call(Method::PUT, &path, Some(shadow)).await;
     let reason = reason(&kind.url(), &[("DATA_STREAM_NAMESPACE", &namespace)], TIMEOUT).await;
     stream.call(Method::DELETE, &path, None).await;
-    assert!(reason.starts_with("another index template overrides logs-auth0.logs for logs-auth0.logs-shadow"), "{reason}");
+    let expected = "another index template overrides logs-auth0.logs for logs-auth0.logs-shadow";
+    assert!(reason.starts_with(expected), "{reason}");
 }
 
 /// By a write before the template was there. (Elasticsearch's own template for `logs-*-*` prevents it.)
