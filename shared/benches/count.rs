@@ -1,7 +1,7 @@
-//! One run of the mapping, to count instructions: `count EVENTS BYTES ROUNDS [original] [CITY ASN]`.
+//! One run of the mapping, for counting instructions: `count EVENTS BYTES ROUNDS [original] [CITY ASN]`.
 //!
-//! `make instructions` runs it under valgrind, with few and with many rounds: the difference is the cost
-//! of mapping, without the start and the making of the batch.
+//! `make instructions` runs it under valgrind with few and with many rounds. The difference is the cost
+//! of mapping without the start and without building the batch.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

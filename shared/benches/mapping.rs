@@ -1,5 +1,5 @@
-//! Times of the mapping, for comparing two versions on one machine: `cargo bench -p shared`.
-//! What is promised is counted in instructions instead (`make instructions`).
+//! Mapping times, for comparing two versions on one machine: `cargo bench -p shared`.
+//! Promises are made in instructions instead (`make instructions`).
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
 mod load;

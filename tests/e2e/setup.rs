@@ -324,7 +324,8 @@ async fn plain_index_in_the_data_streams_place_is_named() {
 #[tokio::test]
 async fn every_failure_is_answered_with_its_reason() {
     let nobody = reason("http://127.0.0.1:1", &[], TIMEOUT).await;
-    assert!(nobody.contains("127.0.0.1:1: Connection refused"), "{nobody}");
+    assert!(nobody.contains("no response from 127.0.0.1:1: "), "{nobody}");
+    assert!(nobody.contains(": Connection refused"), "{nobody}");
     assert!(nobody.contains("check SEARCH_ENDPOINT"), "{nobody}");
 
     let settings = reason("search.example.com", &[("SEARCH_SIGV4_SERVICE", "s3")], TIMEOUT).await;
@@ -381,7 +382,10 @@ async fn an_engine_that_hangs_is_reported_before_the_functions_own_timeout() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let reason = reason(&url, &[], Duration::from_secs(4)).await;
-    assert!(reason.contains("took too long") || reason.contains("has run out"), "{reason}");
+    assert!(
+        reason.contains("took too long") || reason.contains("deadline has elapsed"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]

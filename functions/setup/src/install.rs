@@ -13,7 +13,7 @@ use shared::delivery::rollover::generation;
 use shared::engine::client::{
     Engine, EngineClientError, EngineError, EngineResponse, Method, Payload,
 };
-use shared::engine::connection::Credentials;
+use shared::engine::credentials::Credentials;
 use shared::engine::detect::{DetectError, Detected, Version, detect};
 use shared::retry::Deadline;
 use shared::start::config::{ConfigError, SearchConfig, SetupConfig, SignIn};

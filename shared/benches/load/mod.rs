@@ -1,4 +1,4 @@
-//! The mapper with all its parts, and what of it is measured.
+//! The complete mapper, and the unit of work that is measured.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use auth0_ecs::{Input, Mapper, MapperSettings};
 use chrono::DateTime;
 use shared::delivery::bulk::Batch;
 
-/// The mapper as a function builds it, with GeoIP files if there are any.
+/// Builds the mapper like a function, with GeoIP files if there are any.
 pub(crate) fn mapper(
     preserve_original_event: bool,
     city: Option<&Path>,
@@ -24,7 +24,7 @@ pub(crate) fn mapper(
     Mapper::new(&settings, GeoIp::open(city, asn).unwrap())
 }
 
-/// A body's bytes to the bytes of the `_bulk` request, which is what is measured.
+/// Turns a body into a `_bulk` request, and returns the size of the request in bytes.
 pub(crate) fn map(mapper: &Mapper, body: &[u8]) -> usize {
     let received = DateTime::from_timestamp(1_763_780_800, 0).unwrap();
     let mut batch = Batch::default();

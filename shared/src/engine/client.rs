@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub use opensearch::http::Method;
 
-use super::connection::Credentials;
+use super::credentials::Credentials;
 use crate::error::BoxError;
 use crate::retry::Deadline;
 use crate::start::config::SearchConfig;

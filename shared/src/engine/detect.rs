@@ -141,7 +141,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::engine::connection::Credentials;
+    use crate::engine::credentials::Credentials;
     use crate::start::config::{SearchConfig, SignIn};
 
     /// Returns what is detected if `/` answers `body`.

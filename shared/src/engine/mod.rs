@@ -1,5 +1,6 @@
 //! The engine, OpenSearch or Elasticsearch.
 
 pub mod client;
-pub mod connection;
+pub(crate) mod connection;
+pub mod credentials;
 pub mod detect;

@@ -337,14 +337,11 @@ fn read_namespace(env: &mut Env<'_>) -> Option<String> {
 /// Parses `90s`, `15m`, `24h` or `7d`.
 fn parse_interval(text: &str) -> Result<Duration, String> {
     let wrong = || format!("is {text:?}, but has to be a number followed by s, m, h or d");
-    let unit = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3_600,
-        Some('d') => 86_400,
-        _ => return Err(wrong()),
-    };
-    let count: u64 = text.get(..text.len() - 1).unwrap_or("").parse().map_err(|_| wrong())?;
+    let (count, unit) = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)]
+        .into_iter()
+        .find_map(|(suffix, seconds)| Some((text.strip_suffix(suffix)?, seconds)))
+        .ok_or_else(wrong)?;
+    let count: u64 = count.parse().map_err(|_| wrong())?;
     // Auth0 keeps logs for at most 30 days (plan "Enterprise"); a year catches a mistyped unit.
     match count.checked_mul(unit) {
         Some(seconds) if seconds <= 366 * 86_400 => Ok(Duration::from_secs(seconds)),

@@ -229,7 +229,15 @@ impl<'a> Fields<'a> {
 
 #[cfg(test)]
 mod tests {
+    use aws_config::{BehaviorVersion, Region};
+    use aws_sdk_secretsmanager::config::SharedCredentialsProvider;
+    use axum::Router;
+    use axum::routing::any;
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::error::chain;
+    use crate::start::http;
 
     fn read<T>(
         parse: fn(&str, Option<&SecretString>) -> Result<T, SecretError>,
@@ -279,5 +287,26 @@ mod tests {
         let key = read(search_credentials, r#"{"api_key":"hunter2"}"#).unwrap();
         assert!(matches!(&key, SearchCredentials::ApiKey(key) if key.expose_secret() == "hunter2"));
         assert!(!format!("{key:?}").contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn unreadable_response_does_not_reach_the_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let truncated = any(|| async { r#"{"Name":"mine","SecretString":"{\"token\":\"hunter2"# });
+        tokio::spawn(async { axum::serve(listener, Router::new().fallback(truncated)).await });
+        let keys =
+            aws_sdk_secretsmanager::config::Credentials::new("id", "key", None, None, "test");
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(SharedCredentialsProvider::new(keys))
+            .endpoint_url(url)
+            .http_client(http::sdk_client(&http::client().unwrap()))
+            .build();
+        let error = Secrets::new(&aws).auth0_client("mine").await.unwrap_err();
+        assert!(matches!(error, SecretError::Unavailable { .. }), "{error:?}");
+        let texts = format!("{error} {error:?} {}", chain(&error));
+        assert!(!texts.contains("hunter2"), "{texts}");
     }
 }
