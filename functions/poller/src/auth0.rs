@@ -1,7 +1,7 @@
-//! The two calls to Auth0: an access token by client credentials, and one page of logs.
+//! The two requests to Auth0: an access token by client credentials, and a page of logs.
 //!
-//! Errors are named by what the caller can do about them. Nothing here repeats a call, except that
-//! a refused token is replaced once.
+//! Errors are named by what the caller can do. Nothing is retried here, except that a rejected token is
+//! replaced once.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,63 +12,105 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::error::chain;
+use shared::error::BoxError;
 use shared::retry::Deadline;
 use shared::start::secrets::{SecretError, Secrets};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::page::Page;
 
-/// The most that Auth0 gives at once.
+/// Events per page: Auth0's maximum.
 const TAKE: &str = "100";
 
-/// A hundred events of the largest kind are far below; more is no page of logs.
-const MOST_BYTES: usize = 32 * 1024 * 1024;
+/// Upper bound for a response, in bytes. A hundred of the largest events stay far below.
+const MAX_RESPONSE: usize = 32 * 1024 * 1024;
 
-/// A token is replaced so long before it expires.
+/// How long before it expires a token is replaced.
 const TOKEN_MARGIN: Duration = Duration::from_secs(60);
 
-/// A token is issued with the permissions of its time: one that lacks `read:logs` is replaced when it
-/// is so old, and not at each tick, because tokens are metered.
+/// A token carries the permissions of the time it was issued. One that lacks `read:logs` is replaced once
+/// it is this old, and not at each tick, because tokens are metered.
 const FORBIDDEN_TOKEN_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Auth0Error {
-    /// The operator has to see to the application's credentials.
-    #[error("Auth0 refused the application's sign-in: {0}")]
-    Unauthorized(String),
+    /// The operator has to fix the application's credentials.
+    #[error("Auth0 rejected the application's credentials")]
+    Unauthorized(#[source] ErrorResponse),
     /// The operator has to grant the application `read:logs` and `read:logs_users`.
-    #[error("Auth0 does not let the application read logs: {0}")]
-    Forbidden(String),
-    /// The operator has to see to the secret.
+    #[error("Auth0 does not allow the application to read logs")]
+    Forbidden(#[source] ErrorResponse),
+    /// The operator has to fix the secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// Come back at `reset`.
-    #[error("Auth0's rate limit is used up")]
+    /// Retry.
+    #[error("the application's secret was not read in time")]
+    SecretTimeout(#[source] Elapsed),
+    /// Retry after `reset`.
+    #[error("Auth0's rate limit is exhausted")]
     RateLimited { reset: Option<DateTime<Utc>> },
-    /// Start somewhere else: Auth0 no longer knows this log id.
-    #[error("Auth0 refused the checkpoint: {0}")]
-    CheckpointRefused(String),
-    /// Try again.
-    #[error("Auth0 cannot be reached or is in trouble: {0}")]
-    Unavailable(String),
-    /// Try again: something on the way answered in Auth0's place, or the answer is cut off.
-    #[error("Auth0's answer cannot be read: {0}")]
-    Malformed(String),
+    /// Start elsewhere: Auth0 no longer knows this log id.
+    #[error("Auth0 rejected the checkpoint")]
+    CheckpointRefused(#[source] ErrorResponse),
+    /// Retry.
+    #[error("Auth0 is unavailable")]
+    Unavailable(#[source] BoxError),
+    /// Retry: a proxy responded in Auth0's place, or the response is incomplete.
+    #[error("Auth0's response is unusable")]
+    Malformed(#[source] MalformedError),
 }
 
-/// A page and what came with it.
-#[derive(Debug)]
-pub(crate) struct Answer {
+/// An error response in Auth0's own words, which repeat nothing of the request except the log id.
+#[derive(Debug, thiserror::Error)]
+#[error("{status}, {message}")]
+pub(crate) struct ErrorResponse {
+    status: StatusCode,
+    message: String,
+}
+
+/// What is wrong with a response of status 200.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MalformedError {
+    #[error("not a JSON array")]
+    NotAnArray(#[source] serde_json::Error),
+    /// Without the parser's error, which could quote the token.
+    #[error("no access token in it")]
+    NoToken,
+    #[error("longer than {MAX_RESPONSE} bytes")]
+    TooLong,
+}
+
+impl Auth0Error {
+    /// Returns whether the same request may succeed later.
+    pub(crate) const fn is_transient(&self) -> bool {
+        matches!(self, Self::SecretTimeout(_) | Self::Unavailable(_) | Self::Malformed(_))
+    }
+
+    /// Returns the type by which alarms and the Lambda console distinguish errors.
+    pub(crate) const fn error_type(&self) -> &'static str {
+        match self {
+            Self::Unauthorized(_) => "Auth0Unauthorized",
+            Self::Forbidden(_) => "Auth0Forbidden",
+            Self::Secret(_) => "SecretUnusable",
+            Self::RateLimited { .. } => "Auth0RateLimited",
+            Self::CheckpointRefused(_) => "CheckpointRefused",
+            Self::SecretTimeout(_) | Self::Unavailable(_) => "Auth0Unavailable",
+            Self::Malformed(_) => "Auth0Malformed",
+        }
+    }
+}
+
+/// A page and its rate limit.
+pub(crate) struct LogsResponse {
     pub(crate) page: Page,
-    /// Calls that are left, by Auth0's last word.
+    /// Requests that Auth0 still allows.
     pub(crate) rate_limit_remaining: Option<u64>,
 }
 
-/// A tenant, signed in to as one application.
-#[derive(Debug)]
+/// A tenant's API, used as one application.
 pub(crate) struct Auth0 {
     http: Client,
     token_url: Url,
@@ -76,25 +118,25 @@ pub(crate) struct Auth0 {
     audience: Url,
     secrets: Secrets,
     secret_id: String,
-    /// Tokens are metered, so one is kept over invocations.
+    /// Kept across invocations, because tokens are metered.
     token: Mutex<Option<Token>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Token {
     text: SecretString,
-    asked: Instant,
+    requested: Instant,
     expires: Instant,
 }
 
 #[derive(Deserialize)]
-struct TokenAnswer {
+struct TokenResponse {
     access_token: String,
     /// Seconds.
     expires_in: u64,
 }
 
-struct Response {
+struct RawResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -102,13 +144,13 @@ struct Response {
 
 impl Auth0 {
     /// # Errors
-    /// The URL cannot be a base.
+    /// `base` cannot be a base URL.
     pub(crate) fn new(
         http: Client,
         base: &Url,
         secrets: Secrets,
         secret_id: String,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, url::ParseError> {
         Ok(Self {
             http,
             token_url: base.join("/oauth/token")?,
@@ -120,119 +162,122 @@ impl Auth0 {
         })
     }
 
-    /// The page of events behind the log id `from`.
-    pub(crate) async fn page(&self, from: &str, deadline: Deadline) -> Result<Answer, Auth0Error> {
-        let token = self.token(deadline).await?;
-        match self.logs(from, &token, deadline).await {
-            Err(Auth0Error::Unauthorized(reason)) => {
-                tracing::info!(reason, "the access token is replaced");
-                *self.kept_token() = None;
-                let token = self.token(deadline).await?;
-                self.logs(from, &token, deadline).await
-            }
-            Err(Auth0Error::Forbidden(reason)) => {
-                if token.asked.elapsed() > FORBIDDEN_TOKEN_AGE {
-                    *self.kept_token() = None;
-                }
-                Err(Auth0Error::Forbidden(reason))
-            }
-            answer => answer,
-        }
-    }
-
-    async fn token(&self, deadline: Deadline) -> Result<Token, Auth0Error> {
-        let kept = self.kept_token().clone();
-        if let Some(token) = kept.filter(|token| token.expires > Instant::now()) {
-            return Ok(token);
-        }
-        let token = self.new_token(deadline).await?;
-        *self.kept_token() = Some(token.clone());
-        Ok(token)
-    }
-
-    fn kept_token(&self) -> MutexGuard<'_, Option<Token>> {
-        // Nothing that runs under the lock leaves it half done.
-        self.token.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn logs(
+    /// Returns the page of events after the log id `from`.
+    pub(crate) async fn logs(
         &self,
         from: &str,
-        token: &Token,
         deadline: Deadline,
-    ) -> Result<Answer, Auth0Error> {
+    ) -> Result<LogsResponse, Auth0Error> {
+        let token = self.token(deadline).await?;
+        match self.logs_with(&token, from, deadline).await {
+            Err(Auth0Error::Unauthorized(reason)) => {
+                tracing::info!(%reason, "access token rejected, requesting a new one");
+                *self.cached_token() = None;
+                let token = self.token(deadline).await?;
+                self.logs_with(&token, from, deadline).await
+            }
+            Err(error @ Auth0Error::Forbidden(_)) => {
+                if token.requested.elapsed() > FORBIDDEN_TOKEN_AGE {
+                    *self.cached_token() = None;
+                }
+                Err(error)
+            }
+            result => result,
+        }
+    }
+
+    async fn logs_with(
+        &self,
+        token: &Token,
+        from: &str,
+        deadline: Deadline,
+    ) -> Result<LogsResponse, Auth0Error> {
         let request = self
             .http
             .get(self.logs_url.clone())
             .query(&[("from", from), ("take", TAKE)])
             .bearer_auth(token.text.expose_secret());
-        let Response { status, headers, body } = send(request, deadline).await?;
+        let RawResponse { status, headers, body } = send(request, deadline).await?;
         if status != StatusCode::OK {
             return Err(refusal(status, &headers, &body));
         }
         let page = Page::parse(body)
-            .map_err(|error| Auth0Error::Malformed(format!("no array: {error}")))?;
-        Ok(Answer { page, rate_limit_remaining: number(&headers, "x-ratelimit-remaining") })
+            .map_err(|error| Auth0Error::Malformed(MalformedError::NotAnArray(error)))?;
+        Ok(LogsResponse { page, rate_limit_remaining: number(&headers, "x-ratelimit-remaining") })
     }
 
-    /// The secret is read each time: tokens are rare, and a rotated secret is then in use at once.
-    async fn new_token(&self, deadline: Deadline) -> Result<Token, Auth0Error> {
+    async fn token(&self, deadline: Deadline) -> Result<Token, Auth0Error> {
+        let cached = self.cached_token().clone();
+        if let Some(token) = cached.filter(|token| token.expires > Instant::now()) {
+            return Ok(token);
+        }
+        let token = self.request_token(deadline).await?;
+        *self.cached_token() = Some(token.clone());
+        Ok(token)
+    }
+
+    fn cached_token(&self) -> MutexGuard<'_, Option<Token>> {
+        // No code under the lock can leave the token half written.
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the secret each time: tokens are rare, and a rotated secret is used at once.
+    async fn request_token(&self, deadline: Deadline) -> Result<Token, Auth0Error> {
         let client = timeout_at(deadline.instant(), self.secrets.auth0_client(&self.secret_id))
             .await
-            .map_err(|_| Auth0Error::Unavailable("its secret was not read in time".to_owned()))??;
+            .map_err(Auth0Error::SecretTimeout)??;
         let request = self.http.post(self.token_url.clone()).json(&json!({
             "grant_type": "client_credentials",
             "client_id": client.client_id,
             "client_secret": client.client_secret.expose_secret(),
             "audience": self.audience.as_str(),
         }));
-        let asked = Instant::now();
-        let Response { status, headers, body } = send(request, deadline).await?;
+        let requested = Instant::now();
+        let RawResponse { status, headers, body } = send(request, deadline).await?;
         if status != StatusCode::OK {
             return Err(match refusal(status, &headers, &body) {
-                // At this address nothing else can be the reason.
-                Auth0Error::CheckpointRefused(reason) => Auth0Error::Unauthorized(reason),
+                // This endpoint knows no checkpoint.
+                Auth0Error::CheckpointRefused(response) => Auth0Error::Unauthorized(response),
                 other => other,
             });
         }
-        // The parser's own words could quote the token.
-        let answer: TokenAnswer = serde_json::from_slice(&body)
-            .map_err(|_| Auth0Error::Malformed("no access token in it".to_owned()))?;
-        let life = Duration::from_secs(answer.expires_in).saturating_sub(TOKEN_MARGIN);
-        Ok(Token { text: answer.access_token.into(), asked, expires: asked + life })
+        let response: TokenResponse = serde_json::from_slice(&body)
+            .map_err(|_| Auth0Error::Malformed(MalformedError::NoToken))?;
+        let life = Duration::from_secs(response.expires_in).saturating_sub(TOKEN_MARGIN);
+        Ok(Token { text: response.access_token.into(), requested, expires: requested + life })
     }
 }
 
-async fn send(request: RequestBuilder, deadline: Deadline) -> Result<Response, Auth0Error> {
-    let unavailable = |error: reqwest::Error| Auth0Error::Unavailable(chain(&error.without_url()));
+async fn send(request: RequestBuilder, deadline: Deadline) -> Result<RawResponse, Auth0Error> {
+    let unavailable = |error: reqwest::Error| Auth0Error::Unavailable(error.without_url().into());
     let mut response = request.timeout(deadline.remaining()).send().await.map_err(unavailable)?;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
-        if body.len() + chunk.len() > MOST_BYTES {
-            return Err(Auth0Error::Malformed(format!("longer than {MOST_BYTES} bytes")));
+        if body.len() + chunk.len() > MAX_RESPONSE {
+            return Err(Auth0Error::Malformed(MalformedError::TooLong));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Response { status: response.status(), headers: response.headers().clone(), body })
+    Ok(RawResponse { status: response.status(), headers: response.headers().clone(), body })
 }
 
-/// What an answer that is no page means.
+/// Returns the error for a response that is not a success.
 fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Auth0Error {
     if status == StatusCode::TOO_MANY_REQUESTS {
         let reset = number(headers, "x-ratelimit-reset")
             .and_then(|seconds| DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0));
         return Auth0Error::RateLimited { reset };
     }
-    let described = describe(status, body);
+    let response = error_response(status, body);
     match status {
-        StatusCode::UNAUTHORIZED => Auth0Error::Unauthorized(described),
-        StatusCode::FORBIDDEN => Auth0Error::Forbidden(described),
-        // Auth0 documents neither status nor text for a log id that is past its retention. But it
-        // answers in JSON or not at all: a page of HTML is a proxy's.
+        StatusCode::UNAUTHORIZED => Auth0Error::Unauthorized(response),
+        StatusCode::FORBIDDEN => Auth0Error::Forbidden(response),
+        // Auth0 documents neither status nor text for a log id past its retention. But it never
+        // responds with HTML, as proxies do.
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !is_markup(body) => {
-            Auth0Error::CheckpointRefused(described)
+            Auth0Error::CheckpointRefused(response)
         }
-        _ => Auth0Error::Unavailable(described),
+        _ => Auth0Error::Unavailable(response.into()),
     }
 }
 
@@ -240,15 +285,13 @@ fn is_markup(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
 
-/// The status with Auth0's own words, which repeat nothing of the request but the log id.
-fn describe(status: StatusCode, body: &[u8]) -> String {
+fn error_response(status: StatusCode, body: &[u8]) -> ErrorResponse {
     let error: Value = serde_json::from_slice(body).unwrap_or_default();
-    let words = ["message", "error_description", "error"]
+    let message = ["message", "error_description", "error"]
         .iter()
         .find_map(|name| error.get(name)?.as_str())
         .unwrap_or("no reason given");
-    let words: String = words.chars().take(200).collect();
-    format!("{status}, {words}")
+    ErrorResponse { status, message: message.chars().take(200).collect() }
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
@@ -257,6 +300,8 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use shared::error::chain;
+
     use super::*;
 
     fn refused(status: u16, body: &str) -> Auth0Error {
@@ -264,11 +309,11 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_named_by_what_can_be_done() {
+    fn refusals_are_named_by_what_the_caller_can_do() {
         let error = r#"{"statusCode":400,"error":"Bad Request","message":"no such log"}"#;
         let refused_checkpoint = refused(400, error);
         assert!(matches!(&refused_checkpoint, Auth0Error::CheckpointRefused(_)));
-        assert!(refused_checkpoint.to_string().ends_with("400 Bad Request, no such log"));
+        assert!(chain(&refused_checkpoint).ends_with("400 Bad Request, no such log"));
         assert!(matches!(refused(404, "{}"), Auth0Error::CheckpointRefused(_)));
         assert!(matches!(refused(401, error), Auth0Error::Unauthorized(_)));
         assert!(matches!(refused(403, error), Auth0Error::Forbidden(_)));
@@ -277,13 +322,13 @@ mod tests {
     }
 
     #[test]
-    fn a_proxys_page_says_nothing_about_the_checkpoint() {
+    fn html_of_a_proxy_does_not_refuse_the_checkpoint() {
         let page = "\n<!DOCTYPE html><html><body>400 Bad Request</body></html>";
         assert!(matches!(refused(400, page), Auth0Error::Unavailable(_)));
     }
 
     #[test]
-    fn the_rate_limit_names_its_end() {
+    fn rate_limit_has_its_reset() {
         let mut headers = HeaderMap::new();
         headers.insert("x-ratelimit-reset", "1700000000".parse().unwrap());
         let error = refusal(StatusCode::TOO_MANY_REQUESTS, &headers, b"");

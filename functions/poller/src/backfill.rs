@@ -1,4 +1,4 @@
-//! The backfill order: a payload of the operator's instead of a tick.
+//! The backfill order: an operator's payload instead of a tick.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -6,55 +6,65 @@ use serde_json::Value;
 use shared::metrics::Metrics;
 
 use crate::log_id::log_id_at;
-use crate::outcome::PollError;
 
 /// How far a backfill has come.
 #[derive(Debug, Serialize)]
-pub(crate) struct Progress {
-    /// The `from` of the order that goes on here.
+pub(crate) struct BackfillProgress {
+    /// The `from` of the order that continues here.
     pub(crate) next_from: String,
     pub(crate) done: bool,
 }
 
-/// A past window to read, without touching the live checkpoint. What is stored already counts as
-/// a duplicate.
-#[derive(Clone, Debug, Deserialize)]
-struct Order {
-    /// A time (RFC 3339), or `next_from` of the answer before.
+/// A past window to read without touching the live checkpoint. Events that are already stored count
+/// as duplicates.
+#[derive(Deserialize)]
+struct BackfillOrder {
+    /// A time (RFC 3339), or `next_from` of the previous outcome.
     from: String,
-    /// A time; events that happened later are not shipped.
+    /// A time (RFC 3339). Later events are not shipped.
     to: String,
 }
 
-/// Where a backfill starts, as a log id, and where its window ends.
-pub(crate) fn parse_order(order: &Value) -> Result<(String, DateTime<Utc>), PollError> {
-    let Order { from, to } =
-        Order::deserialize(order).map_err(|error| PollError::Order(error.to_string()))?;
-    let time = |name: &str, text: &str| {
-        text.parse::<DateTime<Utc>>().map_err(|error| {
-            PollError::Order(format!("{name} is {text:?}, which is no time (RFC 3339): {error}"))
-        })
-    };
-    let to = time("to", &to)?;
+/// Why an order cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BackfillOrderError {
+    #[error("it needs `from` and `to`")]
+    Malformed(#[source] serde_json::Error),
+    #[error("`{name}` is {text:?}, not an RFC 3339 time")]
+    InvalidTime { name: &'static str, text: String, source: chrono::ParseError },
+    #[error("`from` is not before `to`")]
+    EmptyWindow,
+}
+
+/// Returns the log id where the backfill starts, and the end of its window.
+pub(crate) fn parse_order(order: &Value) -> Result<(String, DateTime<Utc>), BackfillOrderError> {
+    let BackfillOrder { from, to } =
+        BackfillOrder::deserialize(order).map_err(BackfillOrderError::Malformed)?;
+    let to = parse_time("to", to)?;
     if from.starts_with("900") && from.bytes().all(|b| b.is_ascii_digit()) {
         return Ok((from, to));
     }
-    let start = time("from", &from)?;
-    if start >= to {
-        return Err(PollError::Order("it ends before it begins".to_owned()));
+    let from = parse_time("from", from)?;
+    if from >= to {
+        return Err(BackfillOrderError::EmptyWindow);
     }
-    Ok((log_id_at(start), to))
+    Ok((log_id_at(from), to))
 }
 
-/// `metrics` without what the alarms on the checkpoint watch: a backfill is late by intention, and
-/// its pages are no progress of the checkpoint.
-pub(crate) fn metrics(metrics: &Metrics) -> Metrics {
+fn parse_time(name: &'static str, text: String) -> Result<DateTime<Utc>, BackfillOrderError> {
+    text.parse().map_err(|source| BackfillOrderError::InvalidTime { name, text, source })
+}
+
+/// Returns `metrics` without those that alarms on the checkpoint watch: a backfill is late on purpose,
+/// and its pages do not move the checkpoint.
+pub(crate) fn without_checkpoint_metrics(metrics: &Metrics) -> Metrics {
     Metrics { poll_pages: None, delivery_lag: None, ..metrics.clone() }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use shared::error::chain;
 
     use super::*;
 
@@ -63,18 +73,19 @@ mod tests {
     }
 
     #[test]
-    fn a_backfill_rings_no_alarm_and_silences_none() {
+    fn backfill_metrics_raise_no_alarm_and_silence_none() {
         let past = Metrics {
             received: 5,
             poll_pages: Some(3),
             delivery_lag: Some(900_000),
             ..Metrics::default()
         };
-        assert_eq!(metrics(&past), Metrics { received: 5, ..Metrics::default() });
+        let kept = Metrics { received: 5, ..Metrics::default() };
+        assert_eq!(without_checkpoint_metrics(&past), kept);
     }
 
     #[test]
-    fn an_order_starts_at_a_time_or_where_the_last_one_ended() {
+    fn order_starts_at_a_time_or_where_the_last_one_ended() {
         let end = time("2026-11-02T00:00:00Z");
         let order = json!({ "from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z" });
         let start = log_id_at(time("2026-11-01T00:00:00Z"));
@@ -84,12 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_makes_no_sense_says_why() {
-        let wrong = |order: Value| parse_order(&order).unwrap_err().to_string();
+    fn unusable_order_says_why() {
+        let error = |order: Value| chain(&parse_order(&order).unwrap_err());
         let to = "2026-11-02T00:00:00Z";
-        assert!(wrong(json!({ "from": "yesterday", "to": to })).contains("yesterday"));
-        assert!(wrong(json!({ "from": to, "to": to })).contains("ends before it begins"));
-        assert!(wrong(json!({ "from": to })).contains("missing field `to`"));
-        assert!(wrong(json!("all")).contains("expected"));
+        assert!(
+            error(json!({ "from": "yesterday", "to": to })).contains("`from` is \"yesterday\"")
+        );
+        assert!(error(json!({ "from": to, "to": to })).contains("`from` is not before `to`"));
+        assert!(error(json!({ "from": to })).contains("missing field `to`"));
+        assert!(error(json!("all")).contains("expected"));
     }
 }

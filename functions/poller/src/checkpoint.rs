@@ -1,7 +1,7 @@
-//! The checkpoint: one DynamoDB item for a tenant, `id` (the tenant's host), `from` (the log id
-//! behind which reading goes on) and `updated_at`.
+//! The checkpoint: one DynamoDB item per tenant with `id` (the tenant's host), `from` (the log id after
+//! which reading continues) and `updated_at`.
 //!
-//! A write names the `from` that it replaces, so that of two pollers only one can move on from it,
+//! A write is conditional on the `from` that it replaces: of two pollers only one can move on from it,
 //! and neither can move it backwards.
 
 use std::collections::HashMap;
@@ -17,22 +17,21 @@ use shared::error::{BoxError, sdk_cause};
 use shared::retry::Deadline;
 use tokio::time::timeout_at;
 
-/// The table cannot be used.
+/// Why the checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckpointError {
     #[error("the checkpoint cannot be {verb}")]
     Unavailable { verb: &'static str, source: BoxError },
-    /// Starting over in silence would hide that somebody broke it.
-    #[error("the checkpoint of {id} has no text in its attribute `from`")]
-    Broken { id: String },
+    /// Starting over would hide that somebody damaged it.
+    #[error("the checkpoint item {id} has no string attribute `from`")]
+    Damaged { id: String },
 }
 
-/// What became of a save.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Saved {
-    Done,
-    /// Another poller was there first; the checkpoint is where that one left it.
-    Lost(Option<String>),
+/// The result of a conditional write.
+pub(crate) enum SaveResult {
+    Saved,
+    /// Another poller was faster. Holds the checkpoint that it saved.
+    Conflict(Option<String>),
 }
 
 #[derive(Debug)]
@@ -53,24 +52,24 @@ impl Checkpoints {
         Self { client: Client::from_conf(config), table, id }
     }
 
-    /// The checkpoint; none before the first run.
+    /// Returns the checkpoint; `None` before the first run.
     pub(crate) async fn load(&self, deadline: Deadline) -> Result<Option<String>, CheckpointError> {
         let unavailable = |source| CheckpointError::Unavailable { verb: "read", source };
-        let read = self
+        let get = self
             .client
             .get_item()
             .table_name(&self.table)
             .key("id", AttributeValue::S(self.id.clone()))
             .consistent_read(true)
             .send();
-        let answer = timeout_at(deadline.instant(), read)
+        let output = timeout_at(deadline.instant(), get)
             .await
             .map_err(|elapsed| unavailable(elapsed.into()))?
             .map_err(|error| unavailable(sdk_cause(error)))?;
-        let Some(item) = answer.item else { return Ok(None) };
-        match text(&item, "from") {
+        let Some(item) = output.item else { return Ok(None) };
+        match string(&item, "from") {
             Some(from) => Ok(Some(from)),
-            None => Err(CheckpointError::Broken { id: self.id.clone() }),
+            None => Err(CheckpointError::Damaged { id: self.id.clone() }),
         }
     }
 
@@ -81,7 +80,7 @@ impl Checkpoints {
         from: &str,
         now: DateTime<Utc>,
         deadline: Deadline,
-    ) -> Result<Saved, CheckpointError> {
+    ) -> Result<SaveResult, CheckpointError> {
         let unavailable = |source| CheckpointError::Unavailable { verb: "saved", source };
         let updated_at = now.to_rfc3339_opts(SecondsFormat::Nanos, true);
         let put = self
@@ -100,24 +99,24 @@ impl Checkpoints {
                 .expression_attribute_values(":previous", AttributeValue::S(previous.to_owned())),
         };
         let error = match timeout_at(deadline.instant(), put.send()).await {
-            Ok(Ok(_)) => return Ok(Saved::Done),
+            Ok(Ok(_)) => return Ok(SaveResult::Saved),
             Ok(Err(error)) => error,
             Err(elapsed) => return Err(unavailable(elapsed.into())),
         };
-        let Some(PutItemError::ConditionalCheckFailedException(lost)) = error.as_service_error()
+        let Some(PutItemError::ConditionalCheckFailedException(conflict)) =
+            error.as_service_error()
         else {
             return Err(unavailable(sdk_cause(error)));
         };
-        // The SDK repeats a write whose answer got lost, and then the condition fails on what we
-        // wrote ourselves.
-        let found = lost.item();
-        if found.and_then(|item| text(item, "updated_at")) == Some(updated_at) {
-            return Ok(Saved::Done);
+        // The SDK retries a write whose response was lost. The condition then fails on our own write.
+        let found = conflict.item();
+        if found.and_then(|item| string(item, "updated_at")) == Some(updated_at) {
+            return Ok(SaveResult::Saved);
         }
-        Ok(Saved::Lost(found.and_then(|item| text(item, "from"))))
+        Ok(SaveResult::Conflict(found.and_then(|item| string(item, "from"))))
     }
 }
 
-fn text(item: &Item, name: &str) -> Option<String> {
+fn string(item: &Item, name: &str) -> Option<String> {
     item.get(name)?.as_s().ok().filter(|text| !text.is_empty()).cloned()
 }

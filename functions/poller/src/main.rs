@@ -1,4 +1,4 @@
-//! Reads Auth0's logs by checkpoint, at each tick of a schedule: the wiring.
+//! Reads Auth0's logs from the checkpoint on, at each tick of a schedule.
 
 mod auth0;
 mod backfill;
@@ -8,8 +8,9 @@ mod log_id;
 mod outcome;
 mod pace;
 mod page;
+mod run;
 
-use lambda_runtime::{Error, run, service_fn, tracing};
+use lambda_runtime::{Error, service_fn, tracing};
 use shared::delivery::ship::Shipper;
 use shared::start::config::PollerConfig;
 use shared::start::http;
@@ -17,7 +18,7 @@ use shared::start::secrets::Secrets;
 
 use crate::auth0::Auth0;
 use crate::checkpoint::Checkpoints;
-use crate::handler::Poller;
+use crate::run::Poller;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -32,5 +33,5 @@ async fn main() -> Result<(), Error> {
         shipper: Shipper::new(&config.pipeline, &sdk)?,
         initial_interval: config.initial_interval,
     };
-    run(service_fn(|event| poller.handle(event))).await
+    lambda_runtime::run(service_fn(|event| handler::handle(&poller, event))).await
 }

@@ -1,33 +1,76 @@
-//! How an invocation ends: its answer, or an error with a stable type.
+//! How an invocation ends: an outcome, or an error with a stable type.
 
 use lambda_runtime::Diagnostic;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use shared::delivery::shipment::ShipError;
 use shared::error::chain;
 
 use crate::auth0::Auth0Error;
-use crate::backfill::Progress;
+use crate::backfill::{BackfillOrderError, BackfillProgress};
 use crate::checkpoint::CheckpointError;
 
-/// Why a run ended that did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+/// Why a run that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stopped {
-    /// Auth0 has no more.
+    /// Auth0 has no more events.
     CaughtUp,
-    /// Another page might not have been finished; the next run goes on.
+    /// Another page might not have been finished. The next run goes on.
     OutOfTime,
-    /// Auth0 allows no more calls in the time there is; the next run goes on.
+    /// Auth0 allows no more requests before the deadline. The next run goes on.
     RateLimited,
-    /// Another poller has moved the checkpoint, and goes on from there.
+    /// Another poller moved the checkpoint and goes on from there.
     AnotherPoller,
 }
 
-/// What an invocation answers.
+/// Why a run ends before it has caught up.
+#[derive(Debug)]
+pub(crate) enum EarlyStop {
+    OutOfTime,
+    RateLimited,
+    /// With the checkpoint that the other poller saved.
+    AnotherPoller(Option<String>),
+    Failed(PollError),
+}
+
+impl Stopped {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::CaughtUp => "caught_up",
+            Self::OutOfTime => "out_of_time",
+            Self::RateLimited => "rate_limited",
+            Self::AnotherPoller => "another_poller",
+        }
+    }
+
+    /// Returns the reason for an `end` that is not a failure.
+    pub(crate) fn from_end(end: Result<(), EarlyStop>) -> Result<Self, PollError> {
+        match end {
+            Ok(()) => Ok(Self::CaughtUp),
+            Err(EarlyStop::OutOfTime) => Ok(Self::OutOfTime),
+            Err(EarlyStop::RateLimited) => Ok(Self::RateLimited),
+            Err(EarlyStop::AnotherPoller(_)) => Ok(Self::AnotherPoller),
+            Err(EarlyStop::Failed(error)) => Err(error),
+        }
+    }
+}
+
+impl Serialize for Stopped {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<E: Into<PollError>> From<E> for EarlyStop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// An invocation's response.
 #[derive(Debug, Serialize)]
-pub(crate) struct Answer {
+pub(crate) struct PollOutcome {
     pub(crate) stopped: Stopped,
-    /// Pages that were finished, the empty one at the end included.
+    /// Finished pages, including the empty one at the end.
     pub(crate) pages: usize,
     pub(crate) received: usize,
     pub(crate) stored: usize,
@@ -35,14 +78,14 @@ pub(crate) struct Answer {
     pub(crate) rejected: usize,
     pub(crate) dead_lettered: usize,
     pub(crate) unknown_types: usize,
-    /// Where the checkpoint is now.
+    /// The checkpoint as saved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) checkpoint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) backfill: Option<Progress>,
+    pub(crate) backfill: Option<BackfillProgress>,
 }
 
-/// Why an invocation failed. The checkpoint is where the last stored page left it.
+/// Why an invocation failed. The checkpoint is that of the last stored page.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PollError {
     #[error(transparent)]
@@ -50,34 +93,28 @@ pub(crate) enum PollError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error("a page was not stored")]
-    Engine(#[source] ShipError),
-    /// Shipped, but there is no way on: at the next run the same page comes again.
-    #[error("no event of a page has a log id to go on from")]
+    Engine(#[from] ShipError),
+    /// The page was shipped, but the next run gets the same page again.
+    #[error("no event of the page has a log id to continue from")]
     NoLogId,
-    #[error("the backfill order cannot be used: {0}")]
-    Order(String),
+    #[error("unusable backfill order")]
+    BackfillOrder(#[from] BackfillOrderError),
 }
 
 impl PollError {
-    /// What alarms and the Lambda console tell errors apart by.
+    /// Returns the type by which alarms and the Lambda console distinguish errors.
     pub(crate) const fn error_type(&self) -> &'static str {
         match self {
-            Self::Auth0(Auth0Error::Unauthorized(_)) => "Auth0Unauthorized",
-            Self::Auth0(Auth0Error::Forbidden(_)) => "Auth0Forbidden",
-            Self::Auth0(Auth0Error::Secret(_)) => "SecretUnusable",
-            Self::Auth0(Auth0Error::RateLimited { .. }) => "Auth0RateLimited",
-            Self::Auth0(Auth0Error::CheckpointRefused(_)) => "CheckpointRefused",
-            Self::Auth0(Auth0Error::Unavailable(_)) => "Auth0Unavailable",
-            Self::Auth0(Auth0Error::Malformed(_)) => "Auth0Malformed",
+            Self::Auth0(error) => error.error_type(),
             Self::Checkpoint(_) => "CheckpointUnusable",
             Self::Engine(ShipError::Unauthorized(_)) => "EngineUnauthorized",
             Self::Engine(ShipError::Unavailable(_)) => "EngineUnavailable",
             Self::NoLogId => "NoLogId",
-            Self::Order(_) => "BackfillOrderUnusable",
+            Self::BackfillOrder(_) => "BackfillOrderUnusable",
         }
     }
 
-    /// Whether a sign-in was refused.
+    /// Returns whether Auth0 or the engine rejected the credentials.
     pub(crate) const fn is_unauthorized(&self) -> bool {
         matches!(
             self,
@@ -93,42 +130,43 @@ impl From<PollError> for Diagnostic {
     }
 }
 
-/// Why a run cannot go on.
-pub(crate) enum Halt {
-    OutOfTime,
-    RateLimited,
-    /// With the checkpoint as that one left it.
-    AnotherPoller(Option<String>),
-    Failed(PollError),
-}
-
-impl<E: Into<PollError>> From<E> for Halt {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_says_why_it_stopped() {
-        let answer = Answer {
-            stopped: Stopped::CaughtUp,
-            pages: 2,
-            received: 3,
-            stored: 2,
-            duplicates: 1,
-            rejected: 0,
-            dead_lettered: 0,
-            unknown_types: 0,
-            checkpoint: Some("9001".into()),
-            backfill: None,
-        };
-        assert_eq!(
-            serde_json::to_string(&answer).unwrap(),
-            r#"{"stopped":"caught_up","pages":2,"received":3,"stored":2,"duplicates":1,"rejected":0,"dead_lettered":0,"unknown_types":0,"checkpoint":"9001"}"#
-        );
+    fn outcome_says_why_the_run_stopped() {
+        for (end, stopped) in [
+            (Ok(()), "caught_up"),
+            (Err(EarlyStop::OutOfTime), "out_of_time"),
+            (Err(EarlyStop::RateLimited), "rate_limited"),
+            (Err(EarlyStop::AnotherPoller(Some("9002".into()))), "another_poller"),
+        ] {
+            let outcome = PollOutcome {
+                stopped: Stopped::from_end(end).unwrap(),
+                pages: 2,
+                received: 3,
+                stored: 2,
+                duplicates: 1,
+                rejected: 0,
+                dead_lettered: 0,
+                unknown_types: 0,
+                checkpoint: Some("9001".into()),
+                backfill: None,
+            };
+            let rest = r#""pages":2,"received":3,"stored":2,"duplicates":1,"rejected":0,"dead_lettered":0,"unknown_types":0,"checkpoint":"9001""#;
+            assert_eq!(
+                serde_json::to_string(&outcome).unwrap(),
+                format!(r#"{{"stopped":"{stopped}",{rest}}}"#)
+            );
+        }
+    }
+
+    #[test]
+    fn failed_run_has_an_error_type_and_no_outcome() {
+        let error = Stopped::from_end(Err(PollError::NoLogId.into())).unwrap_err();
+        let Diagnostic { error_type, error_message } = error.into();
+        assert_eq!(error_type, "NoLogId");
+        assert_eq!(error_message, "no event of the page has a log id to continue from");
     }
 }

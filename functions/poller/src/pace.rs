@@ -1,34 +1,34 @@
-//! How long things take, and how long they may.
+//! How long the steps of a run take, and how long they may take.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-/// How long the parts of a page may take: the slowest seen, and at first a share of the whole time.
+/// How long each step of a page may take: a share of the whole time at first, then the slowest seen.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
-    /// A page from Auth0.
-    pub(crate) read: Duration,
-    /// Shipping and saving.
-    pub(crate) write: Duration,
-    /// Saving alone.
+    /// Fetching a page from Auth0.
+    pub(crate) fetch: Duration,
+    /// Shipping a page and saving the checkpoint.
+    pub(crate) store: Duration,
+    /// Saving the checkpoint alone.
     pub(crate) save: Duration,
-    /// The longest that one answer of Auth0 is waited for.
+    /// Upper bound for one request to Auth0.
     pub(crate) attempt: Duration,
 }
 
 impl Pace {
     pub(crate) fn guess(total: Duration) -> Self {
         Self {
-            read: (total / 8).min(Duration::from_secs(2)),
-            write: (total / 4).min(Duration::from_secs(4)),
+            fetch: (total / 8).min(Duration::from_secs(2)),
+            store: (total / 4).min(Duration::from_secs(4)),
             save: (total / 8).min(Duration::from_secs(2)),
             attempt: (total / 2).min(Duration::from_secs(10)),
         }
     }
 }
 
-/// `reset` is in whole seconds; a little later is safer.
+/// Returns the wait until `reset`, which is in whole seconds, plus a little for safety.
 pub(crate) fn until_reset(reset: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Duration {
     let wait = reset.and_then(|reset| (reset - now).to_std().ok()).unwrap_or_default();
     wait + Duration::from_millis(fastrand::u64(50..250))
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_limit_is_waited_for_to_its_end() {
+    fn rate_limit_waits_until_reset() {
         let now = time("2026-11-22T12:00:00.400Z");
         let wait = until_reset(Some(time("2026-11-22T12:00:03Z")), now);
         assert!((2_650..2_850).contains(&wait.as_millis()), "{wait:?}");
@@ -52,12 +52,12 @@ mod tests {
     }
 
     #[test]
-    fn a_page_fits_into_the_shortest_time() {
+    fn page_fits_into_the_shortest_time() {
         for seconds in [1, 3, 10, 60, 900] {
             let total = Duration::from_secs(seconds);
             let pace = Pace::guess(total);
-            assert!(pace.read + pace.write < total / 2);
-            assert!(pace.save < pace.write);
+            assert!(pace.fetch + pace.store < total / 2);
+            assert!(pace.save < pace.store);
         }
     }
 }

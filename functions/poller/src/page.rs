@@ -1,5 +1,5 @@
-//! One page of logs: the bytes as Auth0 sent them, with the little that the poller has to know of
-//! them. What an event means is the shipper's business.
+//! One page of logs: the bytes as Auth0 sent them, and the little that the poller reads of them. The
+//! rest of an event is left to the shipper.
 
 use auth0_ecs::input::split;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -7,21 +7,21 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Events come in the order of their logging, which is not the order of their dates: an event may
-/// be logged so much later than it happened.
-const LOGGING_DELAY: TimeDelta = TimeDelta::minutes(10);
+/// Upper bound for the time between an event and its logging. Events come in the order of logging, not
+/// of their dates.
+const MAX_LOGGING_DELAY: TimeDelta = TimeDelta::minutes(10);
 
-/// An array of events.
+/// A JSON array of events.
 #[derive(Debug)]
 pub(crate) struct Page {
     body: Vec<u8>,
     last_id: Option<String>,
-    empty: bool,
+    is_empty: bool,
 }
 
-/// What the poller reads of an event; each may be of any type, or not there.
+/// The members of an event that the poller reads. Each may be absent, or of any type.
 #[derive(Deserialize)]
-struct Head {
+struct EventHead {
     #[serde(default)]
     log_id: Value,
     #[serde(default)]
@@ -32,48 +32,49 @@ struct Head {
 
 impl Page {
     /// # Errors
-    /// The body is no whole JSON array.
+    /// The body is not a complete JSON array.
     pub(crate) fn parse(body: Vec<u8>) -> Result<Self, serde_json::Error> {
-        // The events' own encoding is judged one by one, by the shipper.
+        // The shipper checks the encoding, event by event.
         let text = String::from_utf8_lossy(&body);
         let events: Vec<&RawValue> = serde_json::from_str(&text)?;
-        let last_id = events.iter().rev().find_map(|event| Head::of(event.get().as_bytes())?.id());
-        Ok(Self { last_id, empty: events.is_empty(), body })
+        let last_id =
+            events.iter().rev().find_map(|event| EventHead::of(event.get().as_bytes())?.log_id());
+        Ok(Self { last_id, is_empty: events.is_empty(), body })
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
-        self.empty
+        self.is_empty
     }
 
-    /// Where the next page starts; none where no event has a log id.
+    /// Returns where the next page starts; `None` if no event has a log id.
     pub(crate) fn last_id(&self) -> Option<&str> {
         self.last_id.as_deref()
     }
 
-    /// The events, each as Auth0 sent it; without those that happened after `until`. One without a
-    /// date stays: better twice in the engine's hands than not at all.
+    /// Returns the events as Auth0 sent them, except those that happened after `until`. Events without
+    /// a date are included: sent twice is better than lost.
     pub(crate) fn events(&self, until: Option<DateTime<Utc>>) -> impl Iterator<Item = &[u8]> {
         split::split(&self.body).filter(move |event| {
             let Some(until) = until else { return true };
-            Head::of(event).and_then(|head| head.date()).is_none_or(|at| at <= until)
+            EventHead::of(event).and_then(|head| head.date()).is_none_or(|at| at <= until)
         })
     }
 
-    /// Whether no later page can hold an event that happened before `until`.
+    /// Returns whether no later page can hold an event that happened before `until`.
     pub(crate) fn is_past(&self, until: DateTime<Utc>) -> bool {
         let mut dates =
-            split::split(&self.body).filter_map(|event| Head::of(event)?.date()).peekable();
-        dates.peek().is_some() && dates.all(|at| at > until + LOGGING_DELAY)
+            split::split(&self.body).filter_map(|event| EventHead::of(event)?.date()).peekable();
+        dates.peek().is_some() && dates.all(|at| at > until + MAX_LOGGING_DELAY)
     }
 }
 
-impl Head {
+impl EventHead {
     fn of(event: &[u8]) -> Option<Self> {
         serde_json::from_str(&String::from_utf8_lossy(event)).ok()
     }
 
-    /// A log id that can be asked for and kept as a checkpoint.
-    fn id(self) -> Option<String> {
+    /// Returns a log id that is usable in a request and as a checkpoint.
+    fn log_id(self) -> Option<String> {
         let usable =
             |id: &String| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
         [self.log_id, self._id].into_iter().find_map(|id| match id {
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_page_starts_at_the_last_log_id() {
+    fn last_id_is_that_of_the_last_event() {
         assert_eq!(
             page(r#"[{"log_id":"9001"},{"_id":"9002","log_id":"9002"}]"#).last_id(),
             Some("9002")
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn events_without_a_usable_log_id_are_passed_over() {
+    fn last_id_skips_events_without_a_usable_log_id() {
         let strange = format!(
             r#"[{{"log_id":"9001"}},{{}},{{"log_id":""}},{{"log_id":7}},{{"log_id":"a b"}},null,[],{{"log_id":"{}"}}]"#,
             "9".repeat(500)
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_array_is_a_page() {
+    fn page_is_a_complete_array() {
         for wrong in
             ["", "<html></html>", r#"{"log_id":"9001"}"#, r#"[{"log_id":"9001"},{"lo"#, "[] []"]
         {
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_and_broken_characters_do_not_stop_a_page() {
+    fn page_takes_deep_nesting_and_invalid_utf8() {
         let deep =
             format!(r#"[{{"log_id":"9001","d":{}{}}}]"#, "[".repeat(10_000), "]".repeat(10_000));
         assert_eq!(page(&deep).last_id(), Some("9001"));
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_leaves_out_what_happened_later() {
+    fn events_after_the_window_are_left_out() {
         let page = page(
             r#"[{"log_id":"1","date":"2026-11-01T23:59:59.999Z"}, {"log_id":"2"},
                {"log_id":"3","date":"2026-11-02T00:00:00.001Z"},{"log_id":"4","date":"2026-11-02T00:00:00Z"}]"#,
@@ -162,11 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_over_when_even_late_events_are_past_it() {
+    fn window_is_past_when_even_delayed_events_are() {
         let to = time("2026-11-02T00:00:00Z");
         assert!(
             !page(r#"[{"date":"2026-11-02T00:09:00Z"}]"#).is_past(to),
-            "may be followed by a late one"
+            "a delayed event may follow"
         );
         assert!(
             !page(r#"[{"date":"2026-11-02T00:11:00Z"},{"date":"2026-11-01T23:59:00Z"}]"#)

@@ -1,7 +1,7 @@
-//! SQS messages → ship → the messages that have to come again.
+//! SQS messages → ship → the messages that failed.
 //!
-//! A message goes back to the queue as a whole while any of its events is not durable: those that
-//! are will be duplicates next time. After the queue's `maxReceiveCount` it is a dead letter.
+//! A message returns to the queue as a whole while any of its events is not stored. The stored ones
+//! are duplicates the next time. After the queue's `maxReceiveCount` it becomes a dead letter.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use shared::error::chain;
 use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
 
-/// The time that answering takes.
-const ANSWERING: Duration = Duration::from_secs(2);
+/// Time reserved for the response.
+const RESPONSE_TIME: Duration = Duration::from_secs(2);
 
-/// The function's parts, built once at cold start.
+/// Everything that outlives an invocation.
 pub(crate) struct Redrive {
     pub(crate) shipper: Shipper,
 }
@@ -26,23 +26,20 @@ pub(crate) struct Redrive {
 impl Redrive {
     pub(crate) async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
         let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
+        let deadline = deadline.minus(RESPONSE_TIME);
         let mut metrics = Metrics::default();
         let mut response = SqsBatchResponse::default();
-        let mut engine_is_up = true;
-        for message in &event.payload.records {
-            // What the first message ran into, the others would run into too.
-            let done = engine_is_up
-                && match read(message) {
-                    Some(parked) => {
-                        engine_is_up =
-                            self.write(&parked, deadline.minus(ANSWERING), &mut metrics).await;
-                        engine_is_up
-                    }
-                    None => false,
-                };
-            if !done {
+        let mut is_engine_up = true;
+        for message in event.payload.records {
+            let mut is_stored = false;
+            // Once one message fails at the engine, the others would fail too.
+            if is_engine_up && let Some(parked) = read(&message) {
+                is_stored = self.store(&parked, deadline, &mut metrics).await;
+                is_engine_up = is_stored;
+            }
+            if !is_stored {
                 let mut failure = BatchItemFailure::default();
-                failure.item_identifier = message.message_id.clone().unwrap_or_default();
+                failure.item_identifier = message.message_id.unwrap_or_default();
                 response.batch_item_failures.push(failure);
             }
         }
@@ -50,47 +47,39 @@ impl Redrive {
         response
     }
 
-    /// Whether all events of the message are durable now.
-    async fn write(&self, parked: &Parked, deadline: Deadline, metrics: &mut Metrics) -> bool {
+    /// Returns whether all events of the message are stored.
+    async fn store(&self, parked: &Parked, deadline: Deadline, metrics: &mut Metrics) -> bool {
         let Parked { input, received, .. } = *parked;
         let Shipment { report, unwritten, failure } =
             self.shipper.ship_pieces(parked.events(), input, received, deadline).await;
         metrics.add(&report);
-        match failure {
-            None => {
-                tracing::info!(
-                    received = report.received,
-                    stored = report.stored,
-                    duplicates = report.duplicates,
-                    rejected = report.rejected,
-                    dead_lettered = report.dead_lettered,
-                    "a parked batch is durable"
-                );
-                true
-            }
-            Some(failure) => {
-                tracing::error!(
-                    events = unwritten.len(),
-                    failure = %chain(&failure),
-                    "events go back to the queue"
-                );
-                false
-            }
+        if let Some(error) = failure {
+            tracing::error!(
+                events = unwritten.len(),
+                error = %chain(&error),
+                "events not stored, returning the message to the queue"
+            );
+            return false;
         }
+        tracing::info!(
+            received = report.received,
+            stored = report.stored,
+            duplicates = report.duplicates,
+            rejected = report.rejected,
+            dead_lettered = report.dead_lettered,
+            "parked batch stored"
+        );
+        true
     }
 }
 
 fn read(message: &SqsMessage) -> Option<Parked> {
-    match read_message(message.body.as_deref().unwrap_or_default()) {
-        Ok(parked) => Some(parked),
-        Err(error) => {
+    let parked = read_message(message.body.as_deref().unwrap_or_default());
+    parked
+        .inspect_err(|error| {
             let id = message.message_id.as_deref().unwrap_or_default();
-            tracing::error!(
-                id,
-                error = %chain(&error),
-                "a message cannot be read and goes back to the queue"
-            );
-            None
-        }
-    }
+            let error = chain(error);
+            tracing::error!(id, error, "unreadable message, returning it to the queue");
+        })
+        .ok()
 }

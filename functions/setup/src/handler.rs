@@ -1,12 +1,13 @@
-//! A custom resource's request → its answer at CloudFormation's `ResponseURL`.
+//! A custom resource's request → its response at CloudFormation's `ResponseURL`.
 //!
-//! CloudFormation waits for that answer, for an hour if need be, and then rolls back. So there is one
-//! in any case: settings are read inside the invocation, and the work gets a part of its time only.
+//! CloudFormation waits for the response, up to an hour, and then rolls back. So there is always one:
+//! settings are read inside the invocation, and the installation gets only part of its time.
 
 use std::time::Duration;
 
 use aws_lambda_events::cloudformation::{
-    CloudFormationCustomResourceRequest as Request, CloudFormationCustomResourceResponse as Answer,
+    CloudFormationCustomResourceRequest as Request,
+    CloudFormationCustomResourceResponse as Response,
     CloudFormationCustomResourceResponseStatus as Status,
 };
 use lambda_runtime::{Error, LambdaEvent};
@@ -17,57 +18,45 @@ use tracing::{error, info};
 
 use crate::install::install;
 
-/// The resource's id. It never changes: a new one would make CloudFormation delete the old one.
+/// The resource's id. It never changes: CloudFormation would delete the resource with the old one.
 const PHYSICAL_ID: &str = "auth0-log-streams-index-template";
 
-/// Characters of a reason; CloudFormation takes 4,096 bytes for the whole answer.
+/// Upper bound for a reason, in characters. CloudFormation takes 4,096 bytes for the whole response.
 const MAX_REASON: usize = 1_000;
 
-/// One try to hand the answer over.
-const ANSWER: Duration = Duration::from_secs(5);
+/// Upper bound for one attempt to send the response.
+const SEND_TIME: Duration = Duration::from_secs(5);
 
-/// What every request has.
-struct Envelope {
-    response_url: String,
-    answer: Answer,
-}
-
-/// Does what the request asks for and answers it.
+/// Serves the request and sends the response.
 ///
 /// # Errors
-/// Where the answer could not be handed over: Lambda then tries the whole invocation again.
+/// The response could not be sent. Lambda then retries the whole invocation.
 pub(crate) async fn handle(event: LambdaEvent<Request>) -> Result<(), Error> {
     let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
-    let deletes = matches!(event.payload, Request::Delete(_));
-    let Some(Envelope { response_url, mut answer }) = envelope(event.payload) else {
-        return Err("CloudFormation sent a kind of request that did not exist yet".into());
+    let is_delete = matches!(event.payload, Request::Delete(_));
+    let Some((url, mut response)) = prepare_response(event.payload) else {
+        return Err("unknown kind of CloudFormation request".into());
     };
-    let outcome = if deletes {
-        // The logs outlive the stack, and they need their template for as long as they are written.
-        Ok("nothing is deleted: template, lifecycle and logs stay in the engine".to_owned())
+    let (status, reason) = if is_delete {
+        // The logs outlive the stack, and need their template as long as they are written.
+        let reason = "nothing is deleted: template, lifecycle policy and logs stay in the engine";
+        (Status::Success, reason.to_owned())
     } else {
-        let work = Deadline::after(deadline.remaining() * 3 / 4);
-        attempt(work).await
+        try_install(Deadline::after(deadline.remaining() * 3 / 4)).await
     };
-    let reason = match outcome {
-        Ok(done) => {
-            info!(done, "setup is done");
-            answer.status = Status::Success;
-            done
-        }
-        Err(reason) => {
-            error!(reason, "setup failed");
-            answer.status = Status::Failed;
-            reason
-        }
-    };
-    answer.reason = Some(reason.chars().take(MAX_REASON).collect());
-    deliver(&response_url, serde_json::to_vec(&answer)?, deadline).await
+    match status {
+        Status::Success => info!(reason, "setup finished"),
+        _ => error!(reason, "setup failed"),
+    }
+    response.status = status;
+    response.reason = Some(reason.chars().take(MAX_REASON).collect());
+    send(&url, serde_json::to_vec(&response)?, deadline).await
 }
 
-fn envelope(request: Request) -> Option<Envelope> {
-    let mut answer = Answer::default();
-    let (response_url, physical_id, stack_id, request_id, logical_id) = match request {
+/// Returns the `ResponseURL` and the response without its result.
+fn prepare_response(request: Request) -> Option<(String, Response)> {
+    let mut response = Response::default();
+    let (url, physical_id, stack_id, request_id, logical_id) = match request {
         Request::Create(r) => {
             let id = PHYSICAL_ID.to_owned();
             (r.response_url, id, r.stack_id, r.request_id, r.logical_resource_id)
@@ -82,44 +71,45 @@ fn envelope(request: Request) -> Option<Envelope> {
         }
         _ => return None,
     };
-    answer.physical_resource_id = physical_id;
-    answer.stack_id = stack_id;
-    answer.request_id = request_id;
-    answer.logical_resource_id = logical_id;
-    Some(Envelope { response_url, answer })
+    response.physical_resource_id = physical_id;
+    response.stack_id = stack_id;
+    response.request_id = request_id;
+    response.logical_resource_id = logical_id;
+    Some((url, response))
 }
 
-/// Installs in a task of its own, so that even a panic there leads to an answer.
-async fn attempt(deadline: Deadline) -> Result<String, String> {
+/// Installs in a task of its own, so that even a panic leads to a response.
+async fn try_install(deadline: Deadline) -> (Status, String) {
     let work = tokio::time::timeout_at(deadline.instant(), install(deadline));
-    match tokio::spawn(work).await {
-        Ok(Ok(Ok(installed))) => Ok(installed.to_string()),
-        Ok(Ok(Err(error))) => Err(chain(&error)),
-        Ok(Err(_)) => Err("the engine took too long; the function's timeout is near".to_owned()),
-        Err(_) => Err("an internal error, which the function's log shows".to_owned()),
-    }
+    let reason = match tokio::spawn(work).await {
+        Ok(Ok(Ok(installed))) => return (Status::Success, installed.to_string()),
+        Ok(Ok(Err(error))) => chain(&error),
+        Ok(Err(_)) => "the engine took too long for the function's timeout".to_owned(),
+        Err(_) => "internal error, see the function's log".to_owned(),
+    };
+    (Status::Failed, reason)
 }
 
-/// Tries until the deadline; S3 is behind the URL.
-async fn deliver(url: &str, body: Vec<u8>, deadline: Deadline) -> Result<(), Error> {
+/// Sends the response to S3, and retries until the deadline.
+async fn send(url: &str, body: Vec<u8>, deadline: Deadline) -> Result<(), Error> {
     let client = reqwest::Client::new();
     loop {
         let request = client
             .put(url)
-            // The URL is signed for an empty one.
+            // The URL's signature includes an empty type.
             .header(reqwest::header::CONTENT_TYPE, "")
-            .timeout(deadline.at_most(ANSWER).remaining())
+            .timeout(deadline.at_most(SEND_TIME).remaining())
             .body(body.clone());
-        let failure = match request.send().await.and_then(reqwest::Response::error_for_status) {
+        let error = match request.send().await.and_then(reqwest::Response::error_for_status) {
             Ok(_) => return Ok(()),
-            // The URL is a credential in itself.
-            Err(failure) => failure.without_url(),
+            // The URL is a credential.
+            Err(error) => chain(&error.without_url()),
         };
         let pause = Duration::from_secs(1);
         if deadline.remaining() <= pause {
-            return Err(format!("the answer did not reach CloudFormation: {failure}").into());
+            return Err(format!("the response did not reach CloudFormation: {error}").into());
         }
-        error!(%failure, "the answer did not reach CloudFormation; trying again");
+        error!(error, "sending the response to CloudFormation failed, retrying");
         tokio::time::sleep(pause).await;
     }
 }

@@ -1,14 +1,13 @@
 //! Settings → an engine that is ready for the data stream.
 //!
-//! Each step can be repeated: the template is overwritten with the same, and a lifecycle policy that
-//! is there already is left as it is, because how long logs are kept is the operator's own rule in it.
+//! Each step is idempotent: the template is overwritten, and an existing lifecycle policy is left
+//! unchanged, because the operator sets the retention in it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use auth0_ecs::index_template::Product;
-use auth0_ecs::index_template::{self, Lifecycle};
+use auth0_ecs::index_template::{self, Lifecycle, Product};
 use serde_json::Value;
 use shared::delivery::rollover::generation;
 use shared::engine::client::{
@@ -16,40 +15,39 @@ use shared::engine::client::{
 };
 use shared::engine::credentials::Credentials;
 use shared::engine::detect::{DetectError, Detected, Version, detect};
-use shared::error::chain;
 use shared::retry::Deadline;
 use shared::start::config::{ConfigError, SearchConfig, SetupConfig, SignIn};
 use shared::start::http::{self, TlsError};
 use shared::start::secrets::{SecretError, Secrets};
 
 /// The first version with `flat_object`.
-const OLDEST_OPENSEARCH: Version = Version { major: 2, minor: 7 };
+const MIN_OPENSEARCH: Version = Version { major: 2, minor: 7 };
 
-/// The oldest that was tried; what the template uses has been there since 8.0.
-const OLDEST_ELASTICSEARCH: Version = Version { major: 8, minor: 8 };
+/// The oldest version tested. All that the template uses exists since 8.0.
+const MIN_ELASTICSEARCH: Version = Version { major: 8, minor: 8 };
 
-/// Older templates have no such part.
+/// The first version whose templates take a data stream lifecycle.
 const FIRST_DATA_STREAM_LIFECYCLE: Version = Version { major: 8, minor: 11 };
 
-/// One call's share of the time, so that one that hangs leaves time for another try.
-const CALL: Duration = Duration::from_secs(20);
+/// Upper bound for one request, so that one that hangs leaves time for a retry.
+const REQUEST_TIME: Duration = Duration::from_secs(20);
 
-/// The pauses between tries: a deployment should not fail because a node is just restarting.
+/// The pauses between attempts: a deployment should not fail because a node is restarting.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
-/// What was done, for a human.
+/// What was installed. `Display` tells a person.
 #[derive(Debug)]
 pub(crate) struct Installed {
     engine: Detected,
     constant_keyword: bool,
     lifecycle: Lifecycle,
-    /// The policy was there before and was left alone.
+    /// The policy existed before and was left unchanged.
     policy_kept: bool,
-    /// The data stream, if it is there and its write index is not of this template yet.
+    /// The data stream, if its write index has an older template.
     takes_effect_later: Option<String>,
 }
 
-/// Why it could not be done, for a human.
+/// Why the installation failed, and what the operator can do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InstallError {
     #[error(transparent)]
@@ -60,14 +58,14 @@ pub(crate) enum InstallError {
     Secret(#[from] SecretError),
     #[error(transparent)]
     Unusable(#[from] EngineClientError),
-    #[error("{}: check SEARCH_SECRET_ID and the secret's content", chain(.0))]
-    Unauthorized(EngineError),
-    #[error("{}: check SEARCH_ENDPOINT, and that the function's network reaches it", chain(.0))]
-    Unavailable(EngineError),
-    #[error("{}: check SEARCH_ENDPOINT", chain(.0))]
-    NotAnEngine(DetectError),
-    #[error("{product} {found} is too old: at least {oldest} is needed")]
-    TooOld { product: Product, found: Version, oldest: Version },
+    #[error("the credentials are wrong (check SEARCH_SECRET_ID and the secret's content)")]
+    Unauthorized(#[source] EngineError),
+    #[error("the engine is unavailable (check SEARCH_ENDPOINT and the function's network)")]
+    Unavailable(#[source] EngineError),
+    #[error("the engine cannot be identified (check SEARCH_ENDPOINT)")]
+    NotAnEngine(#[source] DetectError),
+    #[error("{product} {found} is too old: {min} or later is required")]
+    TooOld { product: Product, found: Version, min: Version },
     #[error(
         "the engine's user may not {}: it lacks the privilege {privilege}; the engine says: {reason}",
         step.verb()
@@ -76,19 +74,19 @@ pub(crate) enum InstallError {
     #[error("the engine refused to {}: {reason}", step.verb())]
     Refused { step: Step, reason: String },
     #[error(
-        "another index template takes {stream} away from {}: give it a priority below 500 or another \
-         pattern (GET _index_template shows them)",
+        "another index template overrides {} for {stream}: give it a priority below 500 or another \
+         pattern (GET _index_template lists them)",
         index_template::NAME
     )]
     Shadowed { stream: String },
     #[error(
-        "{stream} is an index, not a data stream: it was made before the index template was there; \
+        "{stream} is an index, not a data stream: it was created before the index template; \
          move its documents to another index (POST _reindex), delete it, and install again"
     )]
     NotADataStream { stream: String },
 }
 
-/// One thing that is asked of the engine.
+/// One request to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Detect,
@@ -107,13 +105,13 @@ impl Step {
             Self::ReadPolicy => "read the lifecycle policy",
             Self::WritePolicy => "write the lifecycle policy",
             Self::WriteTemplate => "write the index template",
-            Self::Simulate => "check which index template is in force",
+            Self::Simulate => "check which index template applies",
             Self::ReadWriteIndex => "read the mapping of the data stream's write index",
-            Self::ReadDataStream => "read which index template the data stream has",
+            Self::ReadDataStream => "read the data stream's index template",
         }
     }
 
-    /// What the user needs for it; all of them are in `docs/engines.md`.
+    /// Returns the privilege that the step needs; `docs/engines.md` lists them all.
     const fn privilege(self, product: Option<Product>) -> &'static str {
         match (self, product) {
             (Self::Detect, _) => "monitor (Elasticsearch) or cluster:monitor/main (OpenSearch)",
@@ -143,42 +141,31 @@ impl Step {
 
 impl fmt::Display for Installed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = index_template::NAME;
         write!(f, "{}", self.engine.product)?;
         if let Some(version) = self.engine.version {
             write!(f, " {version}")?;
         }
-        write!(f, ": index template {} is installed", index_template::NAME)?;
+        write!(f, ": index template {name} is installed")?;
         if !self.constant_keyword {
             write!(f, " (without constant_keyword, which this engine lacks)")?;
         }
-        let policy = match self.lifecycle {
-            Lifecycle::Ism => "ISM policy",
-            Lifecycle::Ilm => "ILM policy",
-            Lifecycle::DataStream => {
-                write!(f, "; data stream lifecycle: on, as part of it")?;
-                return self.fmt_stream(f);
-            }
-            Lifecycle::None => {
-                write!(f, "; lifecycle: none, because this engine has no such thing")?;
-                return self.fmt_stream(f);
-            }
-        };
-        let done = if self.policy_kept { "was there and is kept as it is" } else { "is installed" };
-        write!(f, "; {policy} {} {done}", index_template::NAME)?;
-        self.fmt_stream(f)
-    }
-}
-
-impl Installed {
-    fn fmt_stream(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.takes_effect_later {
-            Some(stream) => write!(
+        let policy_state =
+            if self.policy_kept { "already exists and is unchanged" } else { "is installed" };
+        match self.lifecycle {
+            Lifecycle::Ism => write!(f, "; ISM policy {name} {policy_state}")?,
+            Lifecycle::Ilm => write!(f, "; ILM policy {name} {policy_state}")?,
+            Lifecycle::DataStream => write!(f, "; data stream lifecycle: on, in the template")?,
+            Lifecycle::None => write!(f, "; lifecycle: none, this engine has no such feature")?,
+        }
+        if let Some(stream) = &self.takes_effect_later {
+            write!(
                 f,
                 "; {stream} gets this template with its next backing index: POST {stream}/_rollover \
-                 makes one now"
-            ),
-            None => Ok(()),
+                 creates one now"
+            )?;
         }
+        Ok(())
     }
 }
 
@@ -187,10 +174,10 @@ pub(crate) async fn install(deadline: Deadline) -> Result<Installed, InstallErro
     let config = SetupConfig::from_env()?;
     let credentials = credentials(&config.search).await?;
     let engine = Engine::new(&config.search, credentials)?;
-    Target { engine, product: None, deadline }.install(&config.namespace).await
+    Installation { engine, product: None, deadline }.run(&config.namespace).await
 }
 
-/// AWS is asked only where it is needed: without a region, the SDK looks for one in the network.
+/// Loads the AWS configuration only if needed: without a region, the SDK looks for one on the network.
 async fn credentials(search: &SearchConfig) -> Result<Credentials, InstallError> {
     if search.sign_in == SignIn::None {
         return Ok(Credentials::None);
@@ -199,16 +186,16 @@ async fn credentials(search: &SearchConfig) -> Result<Credentials, InstallError>
     Ok(Credentials::load(&search.sign_in, &Secrets::new(&aws), &aws).await?)
 }
 
-/// The engine while it is being set up.
-struct Target {
+/// The engine during the installation.
+struct Installation {
     engine: Engine,
-    /// Known after the first step.
+    /// Known after [`Self::detect`].
     product: Option<Product>,
     deadline: Deadline,
 }
 
-impl Target {
-    async fn install(mut self, namespace: &str) -> Result<Installed, InstallError> {
+impl Installation {
+    async fn run(mut self, namespace: &str) -> Result<Installed, InstallError> {
         let engine = self.detect().await?;
         let (lifecycle, policy_kept) = self.install_policy(engine).await?;
         let constant_keyword = self.install_template(engine.product, lifecycle).await?;
@@ -222,7 +209,7 @@ impl Target {
     async fn detect(&mut self) -> Result<Detected, InstallError> {
         let mut pauses = PAUSES.iter();
         let detected = loop {
-            match (detect(&self.engine, self.deadline.at_most(CALL)).await, pauses.next()) {
+            match (detect(&self.engine, self.deadline.at_most(REQUEST_TIME)).await, pauses.next()) {
                 (Err(DetectError::Engine(EngineError::Unavailable { .. })), Some(pause)) => {
                     tokio::time::sleep(*pause).await;
                 }
@@ -236,15 +223,14 @@ impl Target {
         })?;
         let Detected { product, version } = detected;
         self.product = Some(product);
-        let oldest =
-            if product.is_elasticsearch() { OLDEST_ELASTICSEARCH } else { OLDEST_OPENSEARCH };
+        let min = if product.is_elasticsearch() { MIN_ELASTICSEARCH } else { MIN_OPENSEARCH };
         match version {
-            Some(found) if found < oldest => Err(InstallError::TooOld { product, found, oldest }),
+            Some(found) if found < min => Err(InstallError::TooOld { product, found, min }),
             _ => Ok(detected),
         }
     }
 
-    /// Gives what the engine has, and whether its policy was there already.
+    /// Returns the engine's kind of lifecycle, and whether the policy existed before.
     async fn install_policy(&self, engine: Detected) -> Result<(Lifecycle, bool), InstallError> {
         let (path, policy, lifecycle, otherwise) = match engine.product {
             Product::OpenSearch => (
@@ -270,13 +256,13 @@ impl Target {
                 self.write(Step::WritePolicy, &path, &policy).await?;
                 Ok((lifecycle, false))
             }
-            // Builds without the feature have no handler for this path.
+            // Builds without the feature lack a handler for this path.
             400 | 405 | 410 => Ok((otherwise, false)),
             _ => Err(refused(Step::ReadPolicy, &found)),
         }
     }
 
-    /// Gives whether `constant_keyword` was not refused: that is how an engine says that it lacks it.
+    /// Returns whether the engine has `constant_keyword`. One that lacks it refuses the template.
     async fn install_template(
         &self,
         product: Product,
@@ -294,15 +280,15 @@ impl Target {
         Ok(false)
     }
 
-    /// Whether our template is the one in force for the data stream. Engines refuse two templates of the
-    /// same priority, but a higher one wins in silence. Returns the stream's name if its write index was
-    /// made before this template.
+    /// Checks that our template applies to the data stream: engines refuse a second template of the same
+    /// priority, but one of a higher priority overrides ours silently. Returns the stream's name if its
+    /// write index was created before this template.
     async fn check(&self, stream: &str) -> Result<Option<String>, InstallError> {
         let Some(write_index) = self.write_index_meta(stream).await? else {
             self.simulate(stream).await?;
             return Ok(None);
         };
-        // Once there is a data stream, OpenSearch (3.8) simulates no index of its name any more: HTTP 500.
+        // OpenSearch (3.8) cannot simulate an index with the name of a data stream: HTTP 500.
         let path = format!("_data_stream/{stream}");
         let found = self.call(Step::ReadDataStream, Method::Get, &path, Payload::None).await?;
         match found.status {
@@ -316,16 +302,16 @@ impl Target {
                 }
             }
             404 => return Err(InstallError::NotADataStream { stream: stream.to_owned() }),
-            // Elasticsearch's minimal distribution has no handler for this path, and simulates.
+            // Elasticsearch's minimal distribution lacks a handler for this path, but can simulate.
             400 | 405 => self.simulate(stream).await?,
             _ => return Err(refused(Step::ReadDataStream, &found)),
         }
         Ok((write_index != index_template::meta()).then(|| stream.to_owned()))
     }
 
-    /// `_meta` of the mapping of the stream's write index; `None` where there is no such stream.
+    /// Returns `_meta` of the write index's mapping; `None` if the stream does not exist.
     async fn write_index_meta(&self, stream: &str) -> Result<Option<Value>, InstallError> {
-        // Every backing index maps `@timestamp`, so that one without `_meta` is listed too.
+        // Every backing index maps `@timestamp`, so one without `_meta` is listed too.
         const FILTER: &str = "filter_path=*.mappings._meta,*.mappings.properties.@timestamp.type";
         let path = format!("{stream}/_mapping?{FILTER}");
         let found = self.call(Step::ReadWriteIndex, Method::Get, &path, Payload::None).await?;
@@ -342,14 +328,14 @@ impl Target {
         }
     }
 
-    /// Whether a new data stream of this name would be made by our template.
+    /// Checks that a new data stream of this name would get our template.
     async fn simulate(&self, stream: &str) -> Result<(), InstallError> {
         let path = format!("_index_template/_simulate_index/{stream}");
-        let answer = self.call(Step::Simulate, Method::Post, &path, Payload::None).await?;
-        if !answer.is_success() {
-            return Err(refused(Step::Simulate, &answer));
+        let response = self.call(Step::Simulate, Method::Post, &path, Payload::None).await?;
+        if !response.is_success() {
+            return Err(refused(Step::Simulate, &response));
         }
-        let simulated: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let simulated: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         match simulated.pointer("/template/mappings/_meta/managed_by").and_then(Value::as_str) {
             Some(index_template::OWNER) => Ok(()),
             _ => Err(InstallError::Shadowed { stream: stream.to_owned() }),
@@ -358,14 +344,14 @@ impl Target {
 
     async fn write(&self, step: Step, path: &str, body: &Value) -> Result<(), InstallError> {
         let body = Payload::Json(body.to_string().into());
-        let answer = self.call(step, Method::Put, path, body).await?;
-        match answer.is_success() {
+        let response = self.call(step, Method::Put, path, body).await?;
+        match response.is_success() {
             true => Ok(()),
-            false => Err(refused(step, &answer)),
+            false => Err(refused(step, &response)),
         }
     }
 
-    /// One request, tried again while the engine is away or overloaded. A 403 is an error here.
+    /// Sends one request, and retries while the engine is unavailable or overloaded. A 403 is an error.
     async fn call(
         &self,
         step: Step,
@@ -375,19 +361,19 @@ impl Target {
     ) -> Result<EngineResponse, InstallError> {
         let mut pauses = PAUSES.iter();
         loop {
-            let deadline = self.deadline.at_most(CALL);
-            let answer = self.engine.send(method, path, payload.clone(), deadline).await;
-            let is_passing = match &answer {
-                Ok(answer) => matches!(answer.status, 429 | 502..=504),
+            let deadline = self.deadline.at_most(REQUEST_TIME);
+            let response = self.engine.send(method, path, payload.clone(), deadline).await;
+            let is_transient = match &response {
+                Ok(response) => matches!(response.status, 429 | 502..=504),
                 Err(EngineError::Unavailable { .. }) => true,
                 Err(EngineError::Unauthorized { .. }) => false,
             };
-            match (answer, pauses.next()) {
-                (_, Some(pause)) if is_passing => tokio::time::sleep(*pause).await,
-                (Ok(answer), _) if answer.status == 403 => {
-                    return Err(self.forbidden(step, answer.reason()));
+            match (response, pauses.next()) {
+                (_, Some(pause)) if is_transient => tokio::time::sleep(*pause).await,
+                (Ok(response), _) if response.status == 403 => {
+                    return Err(self.forbidden(step, response.reason()));
                 }
-                (answer, _) => return Ok(answer?),
+                (response, _) => return Ok(response?),
             }
         }
     }
@@ -397,8 +383,8 @@ impl Target {
     }
 }
 
-fn refused(step: Step, answer: &EngineResponse) -> InstallError {
-    InstallError::Refused { step, reason: answer.reason() }
+fn refused(step: Step, response: &EngineResponse) -> InstallError {
+    InstallError::Refused { step, reason: response.reason() }
 }
 
 impl From<EngineError> for InstallError {

@@ -1,5 +1,5 @@
-//! Installs the index template and the lifecycle: at deploy time as CloudFormation's custom resource,
-//! by hand as `setup install`.
+//! Installs the index template and the lifecycle policy: as CloudFormation's custom resource, or by hand
+//! as `setup install`.
 
 mod handler;
 mod install;
@@ -14,36 +14,35 @@ use shared::retry::Deadline;
 
 const HELP: &str = "\
 Installs the index template logs-auth0.logs and a lifecycle policy in the engine.
-Nothing is ever deleted; running it again brings the template up to date.
+Deletes nothing. Running it again updates the template.
 
-  setup install    install with the settings below, say what was done, and end
-  setup            serve Lambda: a custom resource of CloudFormation
-  setup --help     this text
+Usage:
+  setup install    install with the settings below, print what was done, and exit
+  setup            run as a Lambda function: CloudFormation's custom resource
+  setup --help     print this text
 
 Environment:
   SEARCH_ENDPOINT         base URL of the engine (required)
-  SEARCH_SECRET_ID        secret with {\"username\",\"password\"} or {\"api_key\"}; absent: no sign-in
-  SEARCH_SIGV4_SERVICE    es or aoss: sign requests with the AWS credentials at hand instead
-  SEARCH_CA_CERTIFICATE   PEM of the authority that signed the engine's certificate
+  SEARCH_SECRET_ID        secret with {\"username\",\"password\"} or {\"api_key\"}; unset: no authentication
+  SEARCH_SIGV4_SERVICE    es or aoss: sign requests with AWS credentials instead
+  SEARCH_CA_CERTIFICATE   PEM of the CA that signed the engine's certificate
   DATA_STREAM_NAMESPACE   last part of the data stream's name (default: default)
 ";
 
-/// By hand there is no Lambda timeout; whoever waits at a prompt wants to know in a minute.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of `setup install`, which has no Lambda timeout.
+const INSTALL_TIME: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<ExitCode> {
+async fn main() -> Result<ExitCode, lambda_runtime::Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         [] => {
             lambda_runtime::tracing::init_default_subscriber();
-            match lambda_runtime::run(service_fn(handler::handle)).await {
-                Ok(()) => Ok(ExitCode::SUCCESS),
-                Err(error) => Err(anyhow::anyhow!(error)),
-            }
+            lambda_runtime::run(service_fn(handler::handle)).await?;
+            Ok(ExitCode::SUCCESS)
         }
-        ["install"] => Ok(match install::install(Deadline::after(PATIENCE)).await {
+        ["install"] => Ok(match install::install(Deadline::after(INSTALL_TIME)).await {
             Ok(installed) => {
                 writeln!(io::stdout(), "{installed}")?;
                 ExitCode::SUCCESS

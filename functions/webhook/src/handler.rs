@@ -1,5 +1,4 @@
-//! Token → body → ship → park what is left → status. 2xx is only answered when every event of the
-//! body is durable.
+//! Token → body → ship → park the rest → status. A 2xx means that every event of the body is durable.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -29,26 +28,25 @@ use shared::start::config::WebhookConfig;
 use shared::start::secrets::Secrets;
 use shared::start::token::WebhookToken;
 
-/// The largest body that is taken as sent, in bytes; behind API Gateway, Lambda's own limit of 6 MB
-/// comes first.
+/// Upper bound for a body as sent, in bytes. With API Gateway, Lambda's limit of 6 MB comes first.
 const MAX_BODY: usize = 10 * 1024 * 1024;
 
-/// The largest body that is unpacked, in bytes.
+/// Upper bound for an unpacked body, in bytes.
 const MAX_UNPACKED: u64 = 64 * 1024 * 1024;
 
-/// All of a request: API Gateway waits for 30 s, and Auth0 for less.
-const WHOLE_REQUEST: Duration = Duration::from_secs(20);
+/// Upper bound for a request. API Gateway waits 30 s, Auth0 less.
+const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
 
-/// The engine's share of it; after that, what is left is parked.
-const WRITING: Duration = Duration::from_secs(8);
+/// The engine's share of it. What is unwritten by then is parked.
+const WRITE_TIME: Duration = Duration::from_secs(8);
 
-/// The queue's share, which writing must leave over.
-const PARKING: Duration = Duration::from_secs(5);
+/// The queue's share, reserved while writing.
+const PARK_TIME: Duration = Duration::from_secs(5);
 
-/// When a sender that was turned away should come again, in seconds.
-const COME_AGAIN: HeaderValue = HeaderValue::from_static("30");
+/// `Retry-After` of a 503, in seconds.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("30");
 
-/// The function's parts, built once at cold start.
+/// Everything that outlives an invocation.
 pub(crate) struct Webhook {
     path: String,
     token: WebhookToken,
@@ -56,38 +54,40 @@ pub(crate) struct Webhook {
     retry_queue: Queue,
 }
 
-/// Why a request is turned away.
+/// Why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rejection {
-    NoSuchPath,
+    UnknownPath,
     NotPost,
     WrongToken,
-    UnknownEncoding,
+    UnsupportedEncoding,
     TooLarge,
-    BrokenEncoding,
+    InvalidGzip,
     NotJson,
-    TokenUnknown,
+    TokenUnavailable,
     NotDurable,
 }
 
 impl Rejection {
-    /// Status and public text, which say nothing of the inside.
-    const fn answer(self) -> (StatusCode, &'static str) {
+    /// Returns the status and the public text, which reveals nothing internal.
+    const fn response(self) -> (StatusCode, &'static str) {
         match self {
-            Self::NoSuchPath => (StatusCode::NOT_FOUND, "there is nothing at this path"),
-            Self::NotPost => (StatusCode::METHOD_NOT_ALLOWED, "only POST is served"),
-            Self::WrongToken => (StatusCode::UNAUTHORIZED, "the Authorization header is wrong"),
-            Self::UnknownEncoding => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "the only Content-Encoding served is gzip")
+            Self::UnknownPath => (StatusCode::NOT_FOUND, "unknown path"),
+            Self::NotPost => (StatusCode::METHOD_NOT_ALLOWED, "only POST is allowed"),
+            Self::WrongToken => {
+                (StatusCode::UNAUTHORIZED, "missing or invalid Authorization header")
             }
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
-            Self::BrokenEncoding => (StatusCode::BAD_REQUEST, "the body is not gzip"),
-            Self::NotJson => (StatusCode::BAD_REQUEST, "nothing in the body is JSON"),
-            Self::TokenUnknown => {
-                (StatusCode::SERVICE_UNAVAILABLE, "the token cannot be checked now")
+            Self::UnsupportedEncoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip or identity")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body too large"),
+            Self::InvalidGzip => (StatusCode::BAD_REQUEST, "body is not valid gzip"),
+            Self::NotJson => (StatusCode::BAD_REQUEST, "body contains no JSON"),
+            Self::TokenUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "token cannot be verified, try again later")
             }
             Self::NotDurable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "the events cannot be stored now")
+                (StatusCode::SERVICE_UNAVAILABLE, "events cannot be stored, try again later")
             }
         }
     }
@@ -106,31 +106,28 @@ impl Webhook {
     pub(crate) async fn handle(&self, request: Request<Bytes>) -> Response<Body> {
         let received = clock::now();
         let mut metrics = Metrics::default();
-        let answer = match self.take(&request, received, &mut metrics).await {
-            Ok(accepted) => answer(StatusCode::OK, &accepted),
+        let response = match self.accept(&request, received, &mut metrics).await {
+            Ok(counts) => json_response(StatusCode::OK, &counts),
             Err(rejection) => {
-                let (status, text) = rejection.answer();
-                tracing::warn!(
-                    status = status.as_u16(),
-                    reason = text,
-                    "a request was turned away"
-                );
+                let (status, reason) = rejection.response();
+                tracing::warn!(status = status.as_u16(), reason, "request rejected");
                 metrics.unauthorized += usize::from(rejection == Rejection::WrongToken);
-                let mut answer = answer(status, &json!({ "error": text }));
+                let mut response = json_response(status, &json!({ "error": reason }));
                 if status == StatusCode::SERVICE_UNAVAILABLE {
-                    answer.headers_mut().insert(RETRY_AFTER, COME_AGAIN);
+                    response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
                 }
                 if rejection == Rejection::NotPost {
-                    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+                    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
                 }
-                answer
+                response
             }
         };
         metrics.emit(Function::Webhook, clock::now());
-        answer
+        response
     }
 
-    async fn take(
+    /// Returns the counts for the response's body.
+    async fn accept(
         &self,
         request: &Request<Bytes>,
         received: DateTime<Utc>,
@@ -138,17 +135,17 @@ impl Webhook {
     ) -> Result<Value, Rejection> {
         let deadline = request
             .lambda_context_ref()
-            .map_or(Deadline::after(WHOLE_REQUEST), |context| {
+            .map_or(Deadline::after(MAX_REQUEST_TIME), |context| {
                 Deadline::from_epoch_millis(context.deadline, received)
             })
-            .at_most(WHOLE_REQUEST);
+            .at_most(MAX_REQUEST_TIME);
         if request.uri().path() != self.path {
-            return Err(Rejection::NoSuchPath);
+            return Err(Rejection::UnknownPath);
         }
         if request.method() != Method::POST {
             return Err(Rejection::NotPost);
         }
-        // The first request waits for two secrets, so both are asked for at once. A wrong token ends it.
+        // The first request needs two secrets, so both are read at once. A wrong token ends both.
         let connecting = async {
             self.shipper.connect(deadline).await;
             Ok(())
@@ -156,7 +153,7 @@ impl Webhook {
         tokio::try_join!(self.check_token(request), connecting)?;
         let body = unpack(request)?;
 
-        let writing = deadline.minus(PARKING).at_most(WRITING);
+        let writing = deadline.minus(PARK_TIME).at_most(WRITE_TIME);
         let Shipment { report, unwritten, failure } = self
             .shipper
             .ship(&body, Input::HttpEndpoint, received, writing)
@@ -164,23 +161,15 @@ impl Webhook {
             .map_err(|NotJsonError| Rejection::NotJson)?;
         metrics.add(&report);
         if let Some(failure) = failure {
-            tracing::error!(
-                events = unwritten.len(),
-                failure = %chain(&failure),
-                "events could not be written"
-            );
+            let events = unwritten.len();
+            tracing::error!(events, error = %chain(&failure), "events not stored, parking them");
             let origin = Origin { input: Input::HttpEndpoint, received, reason: None };
             if let Err(error) = self.retry_queue.send(&unwritten, origin, deadline).await {
-                tracing::error!(
-                    events = unwritten.len(),
-                    error = %chain(&error),
-                    "events could not be parked"
-                );
+                tracing::error!(events, error = %chain(&error), "parking events failed");
                 return Err(Rejection::NotDurable);
             }
-            metrics.parked = unwritten.len();
+            metrics.parked = events;
         }
-        let took = (clock::now() - received).num_milliseconds();
         tracing::info!(
             bytes = body.len(),
             received = report.received,
@@ -189,8 +178,8 @@ impl Webhook {
             rejected = report.rejected,
             dead_lettered = report.dead_lettered,
             parked = unwritten.len(),
-            took_ms = took,
-            "a batch is durable"
+            took_ms = (clock::now() - received).num_milliseconds(),
+            "batch stored"
         );
         Ok(counts(&report, unwritten.len()))
     }
@@ -201,14 +190,14 @@ impl Webhook {
             Ok(true) => Ok(()),
             Ok(false) => Err(Rejection::WrongToken),
             Err(error) => {
-                tracing::error!(error = %chain(&error), "the token cannot be checked");
-                Err(Rejection::TokenUnknown)
+                tracing::error!(error = %chain(&error), "webhook token unavailable");
+                Err(Rejection::TokenUnavailable)
             }
         }
     }
 }
 
-/// The body without its Content-Encoding.
+/// Returns the body with its Content-Encoding undone.
 fn unpack(request: &Request<Bytes>) -> Result<Bytes, Rejection> {
     let body = request.body();
     if body.len() > MAX_BODY {
@@ -222,13 +211,13 @@ fn unpack(request: &Request<Bytes>) -> Result<Bytes, Rejection> {
             MultiGzDecoder::new(body.as_ref())
                 .take(MAX_UNPACKED + 1)
                 .read_to_end(&mut bytes)
-                .map_err(|_| Rejection::BrokenEncoding)?;
+                .map_err(|_| Rejection::InvalidGzip)?;
             if bytes.len() as u64 > MAX_UNPACKED {
                 return Err(Rejection::TooLarge);
             }
             Ok(bytes.into())
         }
-        _ => Err(Rejection::UnknownEncoding),
+        _ => Err(Rejection::UnsupportedEncoding),
     }
 }
 
@@ -243,11 +232,11 @@ fn counts(report: &Report, parked: usize) -> Value {
     })
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response<Body> {
-    let mut answer = Response::new(Body::from(body.to_string()));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
+fn json_response(status: StatusCode, body: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 #[cfg(test)]
@@ -265,25 +254,25 @@ mod tests {
         request
     }
 
-    fn packed(bytes: &[u8]) -> Vec<u8> {
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     }
 
     #[test]
-    fn a_gzip_body_is_unpacked() {
-        assert_eq!(unpack(&request(packed(b"[]"), "gzip")).unwrap(), "[]");
+    fn body_is_unpacked_by_its_encoding() {
+        assert_eq!(unpack(&request(gzip(b"[]"), "gzip")).unwrap(), "[]");
         assert_eq!(unpack(&request(b"[]".to_vec(), "identity")).unwrap(), "[]");
-        assert_eq!(unpack(&request(b"[]".to_vec(), "gzip")), Err(Rejection::BrokenEncoding));
-        assert_eq!(unpack(&request(b"[]".to_vec(), "br")), Err(Rejection::UnknownEncoding));
+        assert_eq!(unpack(&request(b"[]".to_vec(), "gzip")), Err(Rejection::InvalidGzip));
+        assert_eq!(unpack(&request(b"[]".to_vec(), "br")), Err(Rejection::UnsupportedEncoding));
     }
 
     #[test]
-    fn a_body_is_bounded_packed_and_unpacked() {
+    fn body_is_bounded_packed_and_unpacked() {
         let body = vec![b' '; MAX_BODY + 1];
         assert_eq!(unpack(&request(body, "")), Err(Rejection::TooLarge));
-        let bomb = packed(&vec![b' '; usize::try_from(MAX_UNPACKED).unwrap() + 1]);
+        let bomb = gzip(&vec![b' '; usize::try_from(MAX_UNPACKED).unwrap() + 1]);
         assert!(bomb.len() < MAX_BODY);
         assert_eq!(unpack(&request(bomb, "gzip")), Err(Rejection::TooLarge));
     }

@@ -1,0 +1,341 @@
+//! Load the checkpoint → fetch a page → ship it → save the checkpoint, until no page or too little time
+//! is left. This order is the guarantee: the checkpoint never passes an event that is not stored, so a
+//! crash repeats a page and never skips one.
+//!
+//! While a page is shipped, the next one is fetched. It is shipped only after the checkpoint is saved.
+
+use std::time::Duration;
+
+use auth0_ecs::Input;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use shared::clock;
+use shared::delivery::report::Report;
+use shared::delivery::ship::Shipper;
+use shared::delivery::shipment::Shipment;
+use shared::error::chain;
+use shared::metrics::{Function, Metrics};
+use shared::retry::{Backoff, Deadline};
+use tokio::time::{Instant, sleep};
+use tokio::try_join;
+
+use crate::auth0::{Auth0, Auth0Error, LogsResponse};
+use crate::backfill::{BackfillProgress, parse_order, without_checkpoint_metrics};
+use crate::checkpoint::{Checkpoints, SaveResult};
+use crate::log_id::{log_id_at, oldest_log_ids};
+use crate::outcome::{EarlyStop, PollError, PollOutcome, Stopped};
+use crate::pace::{Pace, until_reset};
+use crate::page::Page;
+
+/// Everything that outlives an invocation.
+pub(crate) struct Poller {
+    pub(crate) auth0: Auth0,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) shipper: Shipper,
+    /// How far back the first run starts.
+    pub(crate) initial_interval: Duration,
+}
+
+/// An invocation in progress.
+pub(crate) struct Run<'a> {
+    poller: &'a Poller,
+    deadline: Deadline,
+    pace: Pace,
+    metrics: Metrics,
+    position: Position,
+}
+
+/// What advances when a page is stored.
+enum Position {
+    /// The checkpoint as saved.
+    Live(Option<String>),
+    Backfill {
+        window_end: DateTime<Utc>,
+        progress: BackfillProgress,
+    },
+}
+
+struct FetchedPage {
+    response: LogsResponse,
+    took: Duration,
+}
+
+struct StoredPage {
+    report: Report,
+    took: Duration,
+}
+
+/// A page that was shipped only in part, or whose checkpoint was not saved.
+struct UnfinishedPage {
+    report: Report,
+    stop: EarlyStop,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(poller: &'a Poller, deadline: Deadline) -> Self {
+        Self {
+            poller,
+            deadline,
+            pace: Pace::guess(deadline.remaining()),
+            metrics: Metrics { poll_pages: Some(0), ..Metrics::default() },
+            position: Position::Live(None),
+        }
+    }
+
+    /// Serves the payload, and writes the metrics even if that fails.
+    pub(crate) async fn poll(mut self, payload: &Value) -> Result<PollOutcome, PollError> {
+        let end = self.read_to_end(payload).await;
+        self.finish(end)
+    }
+
+    /// Returns `Ok` once there is nothing more to read.
+    async fn read_to_end(&mut self, payload: &Value) -> Result<(), EarlyStop> {
+        let (from, page) = if let Some(order) = payload.get("backfill") {
+            let (from, window_end) = parse_order(order)?;
+            let progress = BackfillProgress { next_from: from.clone(), done: false };
+            self.position = Position::Backfill { window_end, progress };
+            let page = self.fetch_page(&from, Duration::ZERO).await?;
+            (from, page)
+        } else {
+            let checkpoint = self.poller.checkpoints.load(self.deadline).await?;
+            self.position = Position::Live(checkpoint.clone());
+            self.fetch_first_page(checkpoint).await?
+        };
+        self.ship_pages(from, page).await
+    }
+
+    /// Returns the page at the checkpoint, or at the initial interval without one. If Auth0 rejects that,
+    /// returns the oldest page. The `String` is the page's `from`.
+    async fn fetch_first_page(
+        &mut self,
+        checkpoint: Option<String>,
+    ) -> Result<(String, FetchedPage), EarlyStop> {
+        let now = clock::now();
+        let is_checkpoint = checkpoint.is_some();
+        let start = checkpoint.unwrap_or_else(|| log_id_at(now - self.poller.initial_interval));
+        let mut refusal = match self.fetch_page(&start, Duration::ZERO).await {
+            Err(EarlyStop::Failed(PollError::Auth0(error @ Auth0Error::CheckpointRefused(_)))) => {
+                error
+            }
+            result => return Ok((start, result?)),
+        };
+        if is_checkpoint {
+            self.metrics.checkpoint_expired = true;
+            tracing::error!(
+                checkpoint = start,
+                error = %chain(&refusal),
+                "checkpoint expired, events may be lost, resuming at the oldest available"
+            );
+        }
+        for from in oldest_log_ids(now) {
+            match self.fetch_page(&from, Duration::ZERO).await {
+                Err(EarlyStop::Failed(PollError::Auth0(
+                    error @ Auth0Error::CheckpointRefused(_),
+                ))) => refusal = error,
+                result => return Ok((from, result?)),
+            }
+        }
+        Err(refusal.into())
+    }
+
+    /// Ships this page and all that follow.
+    async fn ship_pages(
+        &mut self,
+        mut from: String,
+        mut fetched: FetchedPage,
+    ) -> Result<(), EarlyStop> {
+        loop {
+            let page = self.record_fetch(fetched);
+            if page.is_empty() || self.is_past_window(&page) {
+                return self.reach_end(&from).await;
+            }
+            if self.deadline.remaining() < self.pace.store {
+                // The previous page took the time that this one was fetched for.
+                return Err(EarlyStop::OutOfTime);
+            }
+            let next = match page.last_id() {
+                Some(next) if next != from => next.to_owned(),
+                // There is no next page. This one is shipped anyway: it may be new.
+                last_id => {
+                    let shipped = self.ship_page(&page).await;
+                    self.record_page(shipped)?;
+                    return match last_id {
+                        Some(_) => self.reach_end(&from).await,
+                        None => Err(PollError::NoLogId.into()),
+                    };
+                }
+            };
+            let fetching = async { Ok(self.fetch_page(&next, self.pace.store).await) };
+            let following = match try_join!(self.store_page(&page, &next), fetching) {
+                Ok((stored, following)) => {
+                    self.record_page(Ok(stored))?;
+                    following
+                }
+                Err(unfinished) => return self.record_page(Err(unfinished)),
+            };
+            self.advance(next.clone());
+            from = next;
+            fetched = match following {
+                // A page was stored meanwhile, so this run was not useless. If Auth0 does not recover,
+                // the next run fails.
+                Err(EarlyStop::Failed(PollError::Auth0(error))) if error.is_transient() => {
+                    let error = chain(&error);
+                    tracing::warn!(error, "Auth0 unavailable, the next run resumes here");
+                    return Err(EarlyStop::OutOfTime);
+                }
+                following => following?,
+            };
+        }
+    }
+
+    /// Returns the page after `from` as soon as Auth0 has it. `busy` is how long the previous page may
+    /// still take.
+    async fn fetch_page(&self, from: &str, busy: Duration) -> Result<FetchedPage, EarlyStop> {
+        if self.deadline.remaining() < busy + self.pace.fetch + self.pace.store {
+            return Err(EarlyStop::OutOfTime);
+        }
+        let until = self.deadline.minus(self.pace.store);
+        let mut backoff = Backoff::default();
+        loop {
+            let started = Instant::now();
+            let error = match self.poller.auth0.logs(from, until.at_most(self.pace.attempt)).await {
+                Ok(response) => return Ok(FetchedPage { response, took: started.elapsed() }),
+                Err(error) => error,
+            };
+            let wait = match &error {
+                Auth0Error::RateLimited { reset } => until_reset(*reset, clock::now()),
+                error if error.is_transient() => Duration::ZERO,
+                _ => return Err(error.into()),
+            };
+            // A wait that leaves no time for the page is useless.
+            if !backoff.pause(until.minus(wait + self.pace.fetch)).await {
+                return Err(match error {
+                    Auth0Error::RateLimited { .. } => EarlyStop::RateLimited,
+                    error => error.into(),
+                });
+            }
+            let milliseconds = wait.as_millis();
+            tracing::warn!(error = %chain(&error), milliseconds, "retrying the request to Auth0");
+            sleep(wait).await;
+        }
+    }
+
+    /// Ships a page, then saves `next` as the checkpoint.
+    async fn store_page(&self, page: &Page, next: &str) -> Result<StoredPage, UnfinishedPage> {
+        let started = Instant::now();
+        let StoredPage { report, .. } = self.ship_page(page).await?;
+        match self.save_checkpoint(next).await {
+            Ok(()) => Ok(StoredPage { report, took: started.elapsed() }),
+            Err(stop) => Err(UnfinishedPage { report, stop }),
+        }
+    }
+
+    /// Ships all events of a page that are in the window.
+    async fn ship_page(&self, page: &Page) -> Result<StoredPage, UnfinishedPage> {
+        let started = Instant::now();
+        let window_end = match &self.position {
+            Position::Live(_) => None,
+            Position::Backfill { window_end, .. } => Some(*window_end),
+        };
+        let deadline = self.deadline.minus(self.pace.save);
+        let events = page.events(window_end);
+        let shipper = &self.poller.shipper;
+        let Shipment { report, failure, .. } =
+            shipper.ship_pieces(events, Input::ManagementApi, clock::now(), deadline).await;
+        match failure {
+            None => Ok(StoredPage { report, took: started.elapsed() }),
+            Some(error) => Err(UnfinishedPage { report, stop: error.into() }),
+        }
+    }
+
+    /// Saves the checkpoint. A backfill has none.
+    async fn save_checkpoint(&self, next: &str) -> Result<(), EarlyStop> {
+        let Position::Live(checkpoint) = &self.position else { return Ok(()) };
+        let checkpoints = &self.poller.checkpoints;
+        match checkpoints.save(checkpoint.as_deref(), next, clock::now(), self.deadline).await? {
+            SaveResult::Saved => Ok(()),
+            SaveResult::Conflict(found) => Err(EarlyStop::AnotherPoller(found)),
+        }
+    }
+
+    /// Ends at `from`, after which there are no events. A made-up start is saved too, or else the next
+    /// run would make up a later one.
+    async fn reach_end(&mut self, from: &str) -> Result<(), EarlyStop> {
+        match &self.position {
+            Position::Live(Some(checkpoint)) if checkpoint == from => {}
+            _ => self.save_checkpoint(from).await?,
+        }
+        self.advance(from.to_owned());
+        if let Position::Backfill { progress, .. } = &mut self.position {
+            progress.done = true;
+        }
+        Ok(())
+    }
+
+    /// Counts a finished page and moves on.
+    fn advance(&mut self, from: String) {
+        self.metrics.poll_pages = self.metrics.poll_pages.map(|pages| pages + 1);
+        match &mut self.position {
+            Position::Live(checkpoint) => *checkpoint = Some(from),
+            Position::Backfill { progress, .. } => progress.next_from = from,
+        }
+    }
+
+    fn is_past_window(&self, page: &Page) -> bool {
+        match &self.position {
+            Position::Live(_) => false,
+            Position::Backfill { window_end, .. } => page.is_past(*window_end),
+        }
+    }
+
+    fn record_fetch(&mut self, FetchedPage { response, took }: FetchedPage) -> Page {
+        self.metrics.rate_limit_remaining = response.rate_limit_remaining;
+        self.pace.fetch = self.pace.fetch.max(took);
+        response.page
+    }
+
+    fn record_page(&mut self, page: Result<StoredPage, UnfinishedPage>) -> Result<(), EarlyStop> {
+        match page {
+            Ok(StoredPage { report, took }) => {
+                self.metrics.add(&report);
+                self.pace.store = self.pace.store.max(took);
+                Ok(())
+            }
+            Err(UnfinishedPage { report, stop }) => {
+                self.metrics.add(&report);
+                Err(stop)
+            }
+        }
+    }
+
+    fn finish(mut self, mut end: Result<(), EarlyStop>) -> Result<PollOutcome, PollError> {
+        if let Err(EarlyStop::AnotherPoller(checkpoint)) = &mut end {
+            self.position = Position::Live(checkpoint.take());
+        }
+        let stopped = Stopped::from_end(end);
+        let metrics = &mut self.metrics;
+        metrics.unauthorized = stopped.as_ref().is_err_and(PollError::is_unauthorized).into();
+        let (checkpoint, backfill) = match self.position {
+            Position::Live(checkpoint) => {
+                metrics.emit(Function::Poller, clock::now());
+                (checkpoint, None)
+            }
+            Position::Backfill { progress, .. } => {
+                without_checkpoint_metrics(metrics).emit(Function::Poller, clock::now());
+                (None, Some(progress))
+            }
+        };
+        Ok(PollOutcome {
+            stopped: stopped?,
+            pages: metrics.poll_pages.unwrap_or(0),
+            received: metrics.received,
+            stored: metrics.indexed,
+            duplicates: metrics.duplicates,
+            rejected: metrics.rejected,
+            dead_lettered: metrics.dead_lettered,
+            unknown_types: metrics.unknown_types,
+            checkpoint,
+            backfill,
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! One invocation: the gateway's event → the request, and the response → what the gateway expects.
+//!
+//! Does what `lambda_http::run` does, with two differences that save work: only one kind of event is
+//! expected (telling the kinds apart parses the whole event again), and the body is taken out of the
+//! event before the event is parsed (`docs/decisions.md`).
+//!
+//! `lambda_runtime` passes a handler the parsed event and its context, and nothing else. So the body is
+//! attached to the invocation's own future, and is the right one however invocations are interleaved:
+//! `Runtime::run_concurrent` could replace `Runtime::run`.
+
+use std::cell::Cell;
+
+use auth0_ecs::input::gateway::take_body;
+use bytes::Bytes;
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use lambda_http::http::{Request, Response};
+use lambda_http::lambda_runtime::LambdaInvocation;
+use lambda_http::request::LambdaRequest;
+use lambda_http::tower::util::ServiceFn;
+use lambda_http::{Body, LambdaEvent, RequestExt as _, Service, service_fn};
+use tokio::task::futures::TaskLocalFuture;
+
+tokio::task_local! {
+    /// The body of the invocation whose future is being polled.
+    static BODY: Cell<Option<Bytes>>;
+}
+
+type WithBody<F> = TaskLocalFuture<Cell<Option<Bytes>>, F>;
+
+/// A layer that takes the body out of each event and keeps it for [`request`].
+///
+/// `inner` is always ready, as the runtime's own services around a `service_fn` are.
+pub(crate) fn detach_body<S: Service<LambdaInvocation> + Clone>(
+    mut inner: S,
+) -> ServiceFn<impl FnMut(LambdaInvocation) -> WithBody<S::Future> + Clone> {
+    service_fn(move |mut invocation: LambdaInvocation| {
+        let body = take_body(&mut invocation.body);
+        BODY.scope(Cell::new(body), inner.call(invocation))
+    })
+}
+
+/// Returns the request of an event whose body [`detach_body`] took out.
+///
+/// # Panics
+/// Outside that layer.
+pub(crate) fn request(mut event: LambdaEvent<ApiGatewayV2httpRequest>) -> Request<Bytes> {
+    let mut body = BODY.with(Cell::take);
+    if event.payload.is_base64_encoded
+        && let Some(base64) = body.take()
+    {
+        event.payload.body = String::from_utf8(base64.into()).ok();
+    }
+    let request: Request<Body> = LambdaRequest::ApiGatewayV2(event.payload).into();
+    request.with_lambda_context(event.context).map(|rest| body.unwrap_or_else(|| bytes(rest)))
+}
+
+/// Returns the body that was left to `lambda_http`, decoded if it was Base64.
+fn bytes(body: Body) -> Bytes {
+    match body {
+        Body::Text(text) => text.into(),
+        Body::Binary(bytes) => bytes.into(),
+        other => Bytes::copy_from_slice(&other),
+    }
+}
+
+/// Returns the response as the gateway expects it.
+pub(crate) fn response(response: Response<Body>) -> ApiGatewayV2httpResponse {
+    let (head, body) = response.into_parts();
+    let mut response = ApiGatewayV2httpResponse::default();
+    response.status_code = head.status.as_u16().into();
+    response.headers = head.headers;
+    response.body = Some(body);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::{Context, Error};
+    use serde_json::json;
+    use tokio::task::{spawn, yield_now};
+
+    use super::*;
+
+    fn invocation(path: &str, body: &str, is_base64: bool) -> LambdaInvocation {
+        let event = json!({
+            "version": "2.0",
+            "rawPath": path,
+            "headers": {},
+            "requestContext": { "http": { "method": "POST", "path": path } },
+            "body": body,
+            "isBase64Encoded": is_base64,
+        });
+        LambdaInvocation {
+            parts: Response::new(()).into_parts().0,
+            body: event.to_string().into(),
+            context: Context::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn interleaved_invocations_each_get_their_own_body() {
+        let handler = service_fn(async |LambdaInvocation { body, context, .. }| {
+            // The other invocations are taken up here, before this one reads its body.
+            yield_now().await;
+            let event = serde_json::from_slice(&body)?;
+            let request = request(LambdaEvent::new(event, context));
+            yield_now().await;
+            Ok::<_, Error>((request.uri().path().to_owned(), request.into_body()))
+        });
+        // As in concurrent mode: a clone of the service for each worker, which is a task.
+        let service = detach_body(handler);
+        let served = [("/a", "[\"a\"]", false), ("/b", "", false), ("/c", "W10=", true)].map(
+            |(path, body, is_base64)| {
+                spawn(service.clone().call(invocation(path, body, is_base64)))
+            },
+        );
+        let [a, b, c] = served;
+        assert_eq!(a.await.unwrap().unwrap(), ("/a".to_owned(), "[\"a\"]".into()));
+        assert_eq!(b.await.unwrap().unwrap(), ("/b".to_owned(), "".into()));
+        assert_eq!(c.await.unwrap().unwrap(), ("/c".to_owned(), "[]".into()));
+    }
+}
