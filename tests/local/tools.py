@@ -128,13 +128,13 @@ def run_step(what: str, argv: list[str], **options: object) -> None:
 
 def install(name: str, what: str, fill: Callable[[Path], None]) -> Path:
     """Returns the folder `.tools/<name>`, filled by `fill` unless an earlier run completed it."""
-    folder = TOOLS / name
+    # Worktrees may share one `.tools` by a link.
+    folder = (TOOLS / name).resolve()
     marker = folder / ".installed"
-    # The marker holds the path: a virtual environment does not survive a move of the project. It is
-    # resolved, as worktrees may share one `.tools` by a link.
-    if marker.exists() and Path(marker.read_text()).resolve() == folder.resolve():
+    # The marker holds the path: a virtual environment does not survive a move of the project.
+    if marker.exists() and marker.read_text() == str(folder):
         return folder
-    say(f"  installing {what} into {folder.relative_to(ROOT)}")
+    say(f"  installing {what} into .tools/{name}")
     started = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
