@@ -1,7 +1,7 @@
 //! Body → pieces, one for each event: JSON lines, a JSON array, or one object, told apart by the
 //! body itself (the Content-Type is the operator's to choose in Auth0's console).
 //!
-//! Pieces are cut without being parsed, so that one broken event does not take its neighbors with
+//! Pieces are cut without being parsed, so that one broken event does not take its neighbours with
 //! it; whether a piece is an event is found when it is mapped. The scan keeps no stack, so nesting
 //! costs nothing here.
 
