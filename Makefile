@@ -1,19 +1,23 @@
-# The only list of commands; .ci/run and the README call these.
-# Variables go behind the target: make up ENGINE=elasticsearch ENGINE_PORT=9201
+# Every command of the project; .ci/run and the README call these.
+# Variables follow the target: make up ENGINE=elasticsearch ENGINE_PORT=9201
 
 PYTHON ?= python3
 STACK = $(PYTHON) tests/local/stack.py
 DEPLOY = $(PYTHON) tests/local/deploy.py
-ANALYSTS = $(PYTHON) tests/local/analysts.py
+TOOL = $(PYTHON) tests/local/tools.py
+
+# The local stack shows dashboards, too.
+export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down poll redrive logs setup-tools test lint unit instructions e2e fuzz \
-	bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards overview
+.PHONY: help run up down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
+	fuzz bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards \
+	overview
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## demo: start the local stack, send sample events in, show the documents, stay until Ctrl-C
+run: ## demo: start the local stack, send sample events, show documents and dashboards, wait for Ctrl-C
 	@$(STACK) run
 
 up: ## start the local stack in the background (ENGINE=elasticsearch, SEARCH_ENDPOINT=…, AUTH0_URL=…, …)
@@ -22,79 +26,74 @@ up: ## start the local stack in the background (ENGINE=elasticsearch, SEARCH_END
 down: ## stop the local stack
 	@$(STACK) down
 
-poll: ## invoke the poller of the local stack once and print its answer
+poll: ## invoke the poller of the local stack once and print its response
 	@$(STACK) poll
 
-redrive: ## write the parked events of the local stack now; dead letters are tried once more
+redrive: ## write the parked events of the local stack now, dead letters included
 	@$(STACK) redrive
 
-logs: ## show the logs of the local stack's functions
+logs: ## show the logs of the functions in the local stack
 	@$(STACK) logs
 
-setup-tools: ## install into .tools/ what the local stack and the tests need
+setup-tools: ## install everything that the local stack needs into .tools/
 	@$(STACK) setup
 
-test: lint unit instructions e2e e2e-secured test-analysts ## all that CI runs: lint, tests of all kinds, instruction counts
+test: lint unit instructions e2e e2e-secured test-analysts ## everything that CI runs
 
-lint: ## check formatting and lints
-	cargo fmt --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy -p auth0-ecs-fuzz --features target --locked -- -D warnings
+lint: ## check format, lints, spelling, imports, dependencies and Rust docs
+	@$(PYTHON) tests/local/lint.py
 
-# The whole workspace, as for the end-to-end tests: another selection has other features of the same
-# dependencies, and compiles them all again.
 unit: ## run the unit tests
-	cargo test --workspace --lib --bins --test it --locked
+	@$(PYTHON) tests/local/unit.py
 
-e2e: ## run the end-to-end tests on real engines (one of them: ARGS='name of the test')
+e2e: ## run the end-to-end tests on real engines (ARGS=<name> for some of them)
 	@$(STACK) e2e
 
-.PHONY: e2e-secured
 e2e-secured: ## run the tests of the documented roles on engines with security and TLS
 	@$(PYTHON) tests/local/secured.py
 
 instructions: ## compare the mapping's instruction counts with the committed ones (UPDATE=1 writes them)
 	@$(PYTHON) tests/local/instructions.py
 
-fuzz: ## look for bodies that break what holds for all documents (needs nightly Rust; FUZZ_SECONDS=600)
+fuzz: ## search for bodies that break an invariant of all documents (nightly Rust; FUZZ_SECONDS=600)
 	cargo install cargo-fuzz --version 0.13.2 --locked --root .tools
 	mkdir -p shared/ecs/fuzz/corpus/documents
 	cd shared/ecs && PATH="$(CURDIR)/.tools/bin:$$PATH" cargo +nightly fuzz run --features run \
 		--sanitizer none --debug-assertions documents fuzz/corpus/documents ../../events/auth0 -- \
 		-dict=fuzz/json.dict -max_total_time=$(or $(FUZZ_SECONDS),600)
 
-bench: build ## measure the built functions, and write the numbers into docs/performance.md (ARGS=start)
+bench: build ## measure the built functions and write the numbers into docs/performance.md (ARGS=start)
 	@$(PYTHON) tests/local/bench.py
 
 build: ## build the functions' zips for Lambda, without Docker (ARCH=arm64)
 	@$(DEPLOY) build
 
-validate: build ## check template.yaml: lint, IAM, and a deployment into a stand-in with the built zips
+validate: build ## check template.yaml: lint, IAM, and a deployment of the zips into a stand-in for AWS
 	@$(DEPLOY) validate
 
-deploy: ## build and deploy with AWS SAM: asks the first time, then samconfig.toml (ARCH=arm64)
+deploy: ## build and deploy with AWS SAM; asks for parameters the first time (ARCH=arm64)
 	@$(DEPLOY) deploy
 
-geoip-layer: ## make the Lambda layer from your MaxMind files (CITY=….mmdb ASN=….mmdb)
+geoip-layer: ## build the Lambda layer from your MaxMind files (CITY=….mmdb ASN=….mmdb)
 	@$(DEPLOY) geoip-layer
 
 backfill: ## read a past window from Auth0 (FROM=2026-01-31T00:00:00Z TO=… STACK_NAME=<deployed stack>)
 	@$(DEPLOY) backfill
 
-audit: ## check licences, banned crates, sources and advisories of all dependencies
+audit: ## check licenses, banned crates, sources and advisories of all dependencies
 	@$(DEPLOY) audit
 
-sbom: ## list what is linked into the functions, as CycloneDX
+sbom: ## list every crate linked into the functions, as CycloneDX
 	@$(DEPLOY) sbom
 
 test-analysts: ## test detections, search guide and dashboards on both engines (ARGS=test_searching)
-	@$(ANALYSTS) test
+	@$(PYTHON) tests/local/analysts.py
 
 hunt: ## run the detections against an engine (SEARCH_ENDPOINT=… SEARCH_API_KEY=… SINCE=24h)
-	@$(ANALYSTS) hunt
+	@python=$$($(TOOL) sigma) && $$python docs/analysts/hunt.py $(ARGS)
 
 dashboards: ## import the dashboards: DASHBOARDS=kibana|opensearch-dashboards DASHBOARDS_URL=… (dry run; APPLY=1)
-	@$(ANALYSTS) dashboards
+	@$(PYTHON) docs/analysts/dashboards.py
 
-overview: ## draw the dashboards as a local page from the last day of an engine (SEARCH_ENDPOINT=…)
-	@$(ANALYSTS) overview
+overview: ## draw the dashboards over the last day of an engine as a local page (SEARCH_ENDPOINT=…)
+	@vega=$$($(TOOL) vega) && $(PYTHON) docs/analysts/overview.py $$vega .tools/run/overview.html

@@ -1,4 +1,4 @@
-"""Every panel asks for fields that are there, has data, and is drawn, from both engines."""
+"""Every panel searches existing fields, finds data, and is drawn, on both engines."""
 
 import contextlib
 import io
@@ -28,7 +28,7 @@ PANELS = [(f"{d.id}-{p.id}", p) for d in panels.DASHBOARDS for p in d.panels]
 
 
 class Drawing(HTMLParser):
-    """What the browser has drawn, by panel: texts, and what marks say of themselves."""
+    """What the browser has drawn in each panel: texts, and the labels of marks."""
 
     def __init__(self, dom: str) -> None:
         super().__init__()
@@ -59,21 +59,13 @@ class Drawing(HTMLParser):
 
 
 def browse(folder: Path, page: str, *options: str) -> str:
-    """Opens the page in a headless browser; gives what that prints."""
+    """Opens the page in a headless browser and returns its output."""
     file = folder / "page.html"
     file.write_text(page)
-    argv = [
-        tools.chromium(),
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-    ]
-    argv += [
-        "--disable-dev-shm-usage",
-        f"--user-data-dir={folder}/profile",
-        "--virtual-time-budget=20000",
-    ]
+    flags = ("headless=new", "no-sandbox", "disable-gpu", "hide-scrollbars")
+    flags += ("disable-dev-shm-usage", "virtual-time-budget=20000")
+    argv = [tools.chromium(), *(f"--{flag}" for flag in flags)]
+    argv += [f"--user-data-dir={folder}/profile"]
     done = subprocess.run(
         [*argv, *options, file.as_uri()], capture_output=True, text=True, timeout=180, check=True
     )
@@ -109,7 +101,7 @@ class Dashboards(unittest.TestCase):
                     browse(Path(folder), page, screenshot, "--window-size=1300,1340")
 
     def buckets(self, product: str, id: str) -> dict[str, int]:
-        """The rows of a panel: label and number of events."""
+        """Returns the rows of a panel: label → number of events."""
         found = self.answers[product][id]["aggregations"]["rows"]["buckets"]
         rows = found.items() if isinstance(found, dict) else ((row["key"], row) for row in found)
         return {str(key): row["doc_count"] for key, row in rows}
@@ -119,10 +111,10 @@ class Dashboards(unittest.TestCase):
             self.assertEqual(
                 panels.path(program).read_text(),
                 panels.ndjson(program),
-                "python3 tests/local/panels.py",
+                "python3 docs/analysts/panels.py",
             )
 
-    def test_saved_objects_hold_together(self) -> None:
+    def test_saved_objects_refer_to_each_other(self) -> None:
         for program in panels.PROGRAMS:
             objects = [json.loads(line) for line in panels.path(program).read_text().splitlines()]
             ids = [(one["type"], one["id"]) for one in objects]
@@ -139,26 +131,26 @@ class Dashboards(unittest.TestCase):
                 for one in objects
                 if one["type"] == "visualization"
             ]
-            # What the browser draws below is what the programs get.
+            # The browser draws the same specs below.
             self.assertEqual(specs, [panel.spec for _, panel in PANELS])
 
-    def test_every_query_names_only_fields_of_the_template(self) -> None:
+    def test_panel_fields_are_in_the_template(self) -> None:
         for id, panel in PANELS:
             names = fields_of(panel.search)
             self.assertGreater(len(names), 1, id)
             for name in names:
                 self.assertTrue(world.in_template(name), f"{id}: {name}")
-            # A part of a flat object can be searched, but not counted by value on OpenSearch.
+            # OpenSearch can search parts of a flat object, but not aggregate them.
             for field in re.findall(r'"field": "([^"]+)"', json.dumps(panel.search)):
                 self.assertIn(field, world.template_fields(), id)
 
-    def test_every_panel_has_data_and_the_engines_agree(self) -> None:
+    def test_panel_has_the_same_data_on_both_engines(self) -> None:
         for id, _ in PANELS:
             rows = {product: self.buckets(product, id) for product in world.URLS}
             self.assertGreater(sum(rows["opensearch"].values()), 0, id)
             self.assertEqual(rows["opensearch"], rows["elasticsearch"], id)
 
-    def test_the_numbers_are_those_of_the_events(self) -> None:
+    def test_panel_counts_match_the_events(self) -> None:
         events = [event["data"] for event in seed.day(END)]
         for product in world.URLS:
             self.assertEqual(sum(self.buckets(product, "overview-events").values()), len(events))
@@ -170,7 +162,7 @@ class Dashboards(unittest.TestCase):
             risky = self.buckets(product, "threat-risk")
             self.assertEqual((risky["low"], risky["medium"]), (1, 0))
 
-    def test_every_panel_is_drawn(self) -> None:
+    def test_panel_is_drawn(self) -> None:
         for product, drawing in self.drawings.items():
             self.assertEqual(drawing.drawn, len(PANELS), f"{product}: the page did not finish")
             for id, panel in PANELS:
@@ -187,7 +179,7 @@ class Dashboards(unittest.TestCase):
                         kinds = {kind for _, kind in rows}
                         self.assertLessEqual(kinds, set(texts))
                     else:
-                        # A long label ends in an ellipsis.
+                        # Long labels end in an ellipsis.
                         starts = tuple(text.removesuffix("…") for text in texts if len(text) > 3)
                         for label in rows:
                             shown = label in texts or label.startswith(starts)
@@ -195,14 +187,14 @@ class Dashboards(unittest.TestCase):
                     # One bar for each row.
                     self.assertEqual(len(marks), len(rows))
 
-    def test_events_cannot_break_out_of_the_page(self) -> None:
+    def test_script_element_cannot_be_closed_by_events(self) -> None:
         value = ["</script><script>alert(1)</script>"]
         self.assertNotIn("<", overview.in_script(value))
         self.assertEqual(json.loads(overview.in_script(value)), value)
 
 
 class Import(unittest.TestCase):
-    """`make dashboards`, against a stand-in for the saved objects API of either program."""
+    """`make dashboards`, with a stand-in for the saved objects API of both programs."""
 
     def setUp(self) -> None:
         requests: list[tuple[str, dict[str, str], bytes]] = []
@@ -235,13 +227,13 @@ class Import(unittest.TestCase):
             dashboards.import_all(self.settings | settings)
         return output.getvalue()
 
-    def test_nothing_is_sent_unless_asked_for(self) -> None:
+    def test_dry_run_sends_nothing(self) -> None:
         said = self.run_quietly()
         self.assertEqual(self.requests, [])
         self.assertIn("nothing was sent", said)
         self.assertIn("Auth0: threat", said)
 
-    def test_the_file_is_sent_with_the_programs_header_and_the_sign_in(self) -> None:
+    def test_import_sends_the_file_with_header_and_credentials(self) -> None:
         for program, header in dashboards.HEADERS.items():
             self.run_quietly(DASHBOARDS=program, APPLY="1")
             path, headers, body = self.requests.pop()
@@ -252,13 +244,13 @@ class Import(unittest.TestCase):
             )
             self.assertIn(panels.path(program).read_bytes(), body)
 
-    def test_a_refused_import_is_a_failure(self) -> None:
+    def test_rejected_import_is_an_error(self) -> None:
         self.answer |= {"success": False, "errors": [{"id": "x", "error": {"type": "conflict"}}]}
-        with self.assertRaisesRegex(tools.StackError, "conflict"):
+        with self.assertRaisesRegex(dashboards.ImportFailedError, "conflict"):
             self.run_quietly(APPLY="1")
 
-    def test_a_missing_setting_is_explained(self) -> None:
-        with self.assertRaisesRegex(tools.StackError, "DASHBOARDS_URL=https"):
+    def test_missing_setting_is_explained(self) -> None:
+        with self.assertRaisesRegex(dashboards.ImportFailedError, "DASHBOARDS_URL=https"):
             self.run_quietly(DASHBOARDS_URL="")
 
 

@@ -1,6 +1,6 @@
-"""Every query of docs/searching.md gives the right answer on both engines.
+"""Every query of docs/analysts/searching.md returns the right result on both engines.
 
-The answers are counted here from the raw events, without our mapper and without an engine."""
+The expected results are counted here from the raw events, without our mapper or an engine."""
 
 import json
 import re
@@ -75,13 +75,12 @@ def actions(events: Iterable[dict]) -> dict[str, int]:
 
 in_session = where(lambda e: detail(e, "session_id") == seed.SESSION)
 grace = where(lambda e: e.get("user_name") == "grace@example.com")
-# Deleting a user is a success, in the table of types, and reading a secret as well.
 swedish = where(lambda e: e.get("ip") == "89.160.20.112" and e["type"] in ("fp", "f", "fu"))
 risky = where(lambda e: (detail(e, "riskAssessment") or {}).get("confidence") == "low")
 refused = where(lambda e: (detail(e, "response") or {}).get("statusCode", 0) >= 400)
 strange = where(lambda e: e["type"] == "brand_new_type" or isinstance(e.get("details"), str))
 
-# Of each question: how many events the line finds, and what the search counts.
+# For each question: hits of the query, and counts of the search.
 ANSWERS: list[tuple[int, dict]] = [
     (len(of_type(*FAILED)), count(of_type(*FAILED), "user_name")),
     (
@@ -113,7 +112,7 @@ class Searching(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.stream = world.index("day", [{"log_id": data["log_id"], "data": data} for data in DAY])
-        text = (ROOT / "docs/searching.md").read_text()
+        text = (ROOT / "docs/analysts/searching.md").read_text()
         sections = re.split(r"^## \d+\. ", text, flags=re.MULTILINE)[1:]
         cls.questions = [section.partition("\n")[0] for section in sections]
         cls.lines = [re.search(r"```text\n(.*)\n```", section)[1] for section in sections]
@@ -122,12 +121,12 @@ class Searching(unittest.TestCase):
             for section in sections
         ]
 
-    def test_there_are_twenty_questions(self) -> None:
+    def test_guide_has_twenty_questions(self) -> None:
         self.assertEqual(len(self.questions), 20)
         self.assertEqual(len(ANSWERS), 20)
 
-    def test_every_line_finds_its_events(self) -> None:
-        for question, line, (events, _) in zip(self.questions, self.lines, ANSWERS):
+    def test_query_finds_its_events(self) -> None:
+        for question, line, (events, _) in zip(self.questions, self.lines, ANSWERS, strict=True):
             for product, engine in world.engines().items():
                 with self.subTest(question=question, product=product):
                     self.assertGreater(events, 0)
@@ -137,8 +136,10 @@ class Searching(unittest.TestCase):
                     )
                     self.assertEqual(hits["hits"]["total"]["value"], events)
 
-    def test_every_search_counts_right(self) -> None:
-        for question, search, (_, answer) in zip(self.questions, self.searches, ANSWERS):
+    def test_search_counts_its_events(self) -> None:
+        for question, search, (_, answer) in zip(
+            self.questions, self.searches, ANSWERS, strict=True
+        ):
             for product, engine in world.engines().items():
                 with self.subTest(question=question, product=product):
                     buckets = engine.search(self.stream, search)["aggregations"]["answer"][
@@ -149,19 +150,19 @@ class Searching(unittest.TestCase):
                     found = {bucket["key"]: self.counted(bucket) for bucket in buckets}
                     self.assertEqual(len(found), min(len(answer), 10))
                     self.assertLessEqual(found.items(), answer.items())
-                    # Of more than ten, the first ten.
+                    # The search returns the first ten only.
                     self.assertEqual(sorted(found.values()), sorted(answer.values())[-10:])
 
     @staticmethod
     def counted(bucket: dict) -> int:
-        """What the question asks for: distinct values if the search counts them, else events."""
+        """Returns the distinct values if the search counts them, or else the events."""
         for name in ("users", "addresses"):
             if name in bucket:
                 return bucket[name]["value"]
         return bucket["doc_count"]
 
-    def test_every_field_of_a_query_is_in_the_template(self) -> None:
-        for question, line, search in zip(self.questions, self.lines, self.searches):
+    def test_query_fields_are_in_the_template(self) -> None:
+        for question, line, search in zip(self.questions, self.lines, self.searches, strict=True):
             names = set(re.findall(r"([A-Za-z_@][\w.@]*\.[\w.]+|tags):", line)) | fields_of(search)
             self.assertTrue(names, question)
             for name in names:
@@ -169,7 +170,7 @@ class Searching(unittest.TestCase):
 
 
 def fields_of(search: object) -> set[str]:
-    """The fields that a search's queries and aggregations name."""
+    """Returns the fields in a search's queries and aggregations."""
     names: set[str] = set()
     if isinstance(search, list):
         for part in search:

@@ -1,5 +1,4 @@
-"""Both engines, and the events that these tests find in them: mapped by our mapper, below our
-template."""
+"""Both engines with our index template, and the test events, mapped by our mapper."""
 
 from __future__ import annotations
 
@@ -24,13 +23,13 @@ URLS = {
 }
 BINARIES = Path(os.environ["ANALYSTS_BIN_DIR"])
 
-# Keeps apart what several runs write into the same engines.
+# Separates the data of several runs in the same engines.
 RUN = f"{os.getpid()}-{int(time.time())}"
 
 
 @cache
 def engines() -> dict[str, Engine]:
-    """Both engines by product, with the index template installed by the setup function."""
+    """Returns both engines by product; the setup function has installed the index template."""
     for url in URLS.values():
         env = plain_environment() | {"SEARCH_ENDPOINT": url}
         subprocess.run([BINARIES / "setup", "install"], env=env, check=True, capture_output=True)
@@ -39,7 +38,7 @@ def engines() -> dict[str, Engine]:
 
 @cache
 def template_fields() -> dict[str, str]:
-    """Every field that can be searched, with its type, as OpenSearch has it from the template."""
+    """Returns every field of the template that can be searched, with its type on OpenSearch."""
     found = engines()["opensearch"].request("GET", "_index_template/logs-auth0.logs")
     mappings = found["index_templates"][0]["index_template"]["template"]["mappings"]
     fields: dict[str, str] = {}
@@ -58,7 +57,7 @@ def template_fields() -> dict[str, str]:
 
 
 def in_template(field: str) -> bool:
-    """Whether a query on `field` can find anything: in the template, or a part of a flat field."""
+    """Returns whether `field` can be searched: it is in the template, or a part of a flat field."""
     fields = template_fields()
     parts = field.split(".")
     parents = (".".join(parts[:length]) for length in range(1, len(parts)))
@@ -66,33 +65,34 @@ def in_template(field: str) -> bool:
 
 
 def index(namespace: str, events: list[dict[str, Any]]) -> str:
-    """Maps the events and writes them into both engines; gives the data stream."""
+    """Maps the events, writes them into both engines, and returns the data stream."""
     body = "".join(json.dumps(event) + "\n" for event in events)
     argv = [BINARIES / "examples/map"]
     mapped = subprocess.run(argv, input=body.encode(), capture_output=True, check=True).stdout
     documents = mapped.decode().splitlines()
-    assert len(documents) == len(events), f"{len(events)} events gave {len(documents)} documents"
+    assert len(documents) == len(events), f"{len(events)} events became {len(documents)} documents"
     lines = []
     for document in documents:
         lines += [json.dumps({"create": {"_id": json.loads(document)["event"]["id"]}}), document]
     bulk = ("\n".join(lines) + "\n").encode()
     stream = f"logs-auth0.logs-{namespace}-{RUN}"
     for engine in engines().values():
-        answer = engine.request("POST", f"{stream}/_bulk?refresh=true", bulk)
-        refused = [item["create"] for item in answer["items"] if item["create"]["status"] != 201]
-        assert not refused, refused[:3]
+        response = engine.request("POST", f"{stream}/_bulk?refresh=true", bulk)
+        items = [item["create"] for item in response["items"]]
+        rejected = [item for item in items if item["status"] != 201]
+        assert not rejected, rejected[:3]
     return stream
 
 
 def event(log_id: str, when: datetime, data: dict[str, Any]) -> dict[str, Any]:
-    """A log stream's event, with what every event has."""
+    """Returns a log stream event with the members that every event has."""
     date = when.strftime("%Y-%m-%dT%H:%M:%S.000Z")
     base = {"date": date, "log_id": log_id, "tenant_name": "shop-example", "ip": "192.0.2.1"}
     return {"log_id": log_id, "data": base | data}
 
 
 def spread(name: str, start: datetime, data: dict[str, Any]) -> list[dict[str, Any]]:
-    """One case: its `data` `repeat` times, with its own {n}, ten seconds or `minutes` apart."""
+    """Returns a case's events: `data`, `repeat` times, {n} replaced, 10 s or `minutes` apart."""
     data = copy.deepcopy(data)
     repeat = data.pop("repeat", 1)
     step = timedelta(minutes=data.pop("minutes")) if "minutes" in data else timedelta(seconds=10)

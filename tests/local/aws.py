@@ -1,16 +1,16 @@
-"""The few calls of AWS that setting up the local stack takes, to moto and DynamoDB Local."""
+"""The few AWS calls that set up the local stack, made to moto and DynamoDB Local."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from services import http
+from search import http
 from tools import StackError
 
 REGION = "us-east-1"
 
-# Anything is accepted; the SDK and the stand-ins only want something to be there.
+# The stand-ins accept any credentials, but the SDK and they require some.
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
@@ -18,7 +18,7 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": REGION,
 }
 
-# Service → prefix of X-Amz-Target and version of the JSON protocol.
+# Service → prefix of X-Amz-Target, version of the JSON protocol.
 _PROTOCOLS = {
     "sqs": ("AmazonSQS", "1.0"),
     "secretsmanager": ("secretsmanager", "1.1"),
@@ -27,7 +27,7 @@ _PROTOCOLS = {
 
 
 class Aws:
-    """Calls to one endpoint."""
+    """A client for one service at one endpoint."""
 
     def __init__(self, service: str, endpoint: str) -> None:
         self._service = service
@@ -39,11 +39,12 @@ class Aws:
         headers = {
             "Content-Type": f"application/x-amz-json-{version}",
             "X-Amz-Target": f"{prefix}.{action}",
-            # Not checked, but the stand-ins read the service and the region from it.
-            "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
+            # The stand-ins read service and region from it, and check nothing.
+            "Authorization": f"AWS4-HMAC-SHA256 Credential={scope},SignedHeaders=host,Signature=0",
         }
         body = json.dumps(parameters).encode()
-        status, answer = http("POST", self._endpoint + "/", body, headers)
+        status, response = http("POST", self._endpoint + "/", body, headers)
         if status != 200:
-            raise StackError(f"{self._service} {action}: {status} {answer.decode(errors='replace')}")
-        return json.loads(answer or b"{}")
+            text = response.decode(errors="replace")
+            raise StackError(f"{self._service} {action}: {status} {text}")
+        return json.loads(response or b"{}")

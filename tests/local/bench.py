@@ -1,7 +1,7 @@
-"""`make bench`: measures the built functions and writes docs/performance.md's tables.
+"""`make bench`: measures the built functions and writes the tables of docs/performance.md.
 
-The measuring itself is `tests/benches` (Rust), which leaves a line of JSON for each measurement. Here
-are the engine and the stand-ins that it needs, the zips' sizes, the prices, and the tables.
+`tests/benches` (Rust) measures and writes a line of JSON for each measurement. This script starts
+the engine and the stand-ins, and adds zip sizes, prices and the tables.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
 
 BENCH = ["cargo", "bench", "--profile", "sender", "-p", "e2e", "--bench", "functions", "--locked"]
 
-# An engine as one would run it, within what a small machine has.
+# A realistic heap for a small machine.
 ENGINE_JAVA = "-Xms1g -Xmx1g"
 
-# How busy the machine is before we make it so.
+# Load of the machine before the benchmark.
 LOAD = os.getloadavg()[0]
 
-# us-east-1, without free tier and volume discounts, in dollars: Lambda's requests and x86_64 and arm64
-# seconds, API Gateway's HTTP APIs (a request is metered for every 512 KB begun), CloudWatch Logs.
+# Dollars in us-east-1, without free tier and volume discounts: Lambda requests, Lambda compute,
+# API Gateway HTTP APIs (metered in units of 512 KB), CloudWatch Logs.
 PER_REQUEST = 0.20 / 1e6
 PER_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
 PER_GATEWAY_REQUEST = 1.00 / 1e6
 GATEWAY_UNIT = 512 * 1024
 PER_LOG_GB = 0.50
 
-# Lambda's own three lines for an invocation (START, END, REPORT), about.
+# Lambda's own three lines for an invocation (START, END, REPORT), approximately.
 LAMBDA_LOG_BYTES = 350
 
-# The memory size at which a function has one whole CPU; below it, a share in proportion.
+# Memory size at which a function has one full CPU; below it, a proportional share.
 ONE_CPU_MB = 1769
 MEMORY_SIZES = (128, 256, 512, 1024, 1769)
 
@@ -58,7 +58,7 @@ MEMORY_SIZES = (128, 256, 512, 1024, 1769)
 
 
 def unpack() -> Path:
-    """The programs as they are in the zips."""
+    """Unpacks the programs from the zips."""
     folder = FOLDER / "functions"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -70,10 +70,10 @@ def unpack() -> Path:
 
 
 def measure(parts: list[str]) -> list[dict]:
-    """Runs `tests/benches`, all of it or these parts; gives its records.
+    """Runs `tests/benches`, all of it or these parts, and returns its records.
 
-    What is held beside a plain `_bulk` is run twice: with all on the same cores, and with the engine on
-    cores of its own, as it is in AWS."""
+    The comparison with a plain `_bulk` runs twice: with everything on the same cores, and with the
+    engine on its own cores, as in AWS."""
     for command in ("valgrind", "strace"):
         tools.from_debian((command,), command)
     records = FOLDER / "records.jsonl"
@@ -106,7 +106,7 @@ def measure(parts: list[str]) -> list[dict]:
 
         def run(command: list[str]) -> list[dict]:
             records.unlink(missing_ok=True)
-            if subprocess.run(command, cwd=ROOT, env=env).returncode != 0:
+            if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode != 0:
                 raise StackError("the functions' benchmark failed")
             return [json.loads(line) for line in records.read_text().splitlines()]
 
@@ -124,7 +124,7 @@ def measure(parts: list[str]) -> list[dict]:
 
 
 def sizes() -> list[dict]:
-    """The zips, in bytes."""
+    """Returns the sizes of the zips in bytes."""
     return [
         {"kind": "size", "function": name, "bytes": (ZIPS / name / "bootstrap.zip").stat().st_size}
         for name in FUNCTIONS
@@ -135,7 +135,7 @@ def sizes() -> list[dict]:
 
 
 class Records:
-    """All measurements, looked up by their fields."""
+    """All measurements, found by their fields."""
 
     def __init__(self, records: Iterable[dict]) -> None:
         self.all = list(records)
@@ -158,16 +158,16 @@ def million(count: float) -> str:
 
 
 def mb(kilobytes: float) -> str:
-    """Of kB as Linux counts them, which are 1,024 bytes."""
+    """Formats kB as Linux counts them: 1,024 bytes."""
     return f"{kilobytes * 1024 / 1e6:.1f} MB"
 
 
-# Kinds of records, and where the engine runs in them.
+# Kind of record → where the engine runs.
 THROUGHPUT = {"throughput": "same cores", "throughput apart": "engine apart"}
 
 
 def goals(records: Records) -> str:
-    """The goals beside what was measured."""
+    """Compares the measurements with the goals."""
     rows: list[list[str]] = []
 
     def add(what: str, text: str, goal: str, met: bool) -> None:
@@ -180,15 +180,15 @@ def goals(records: Records) -> str:
         value, limit = record["per_event"], record["limit"]
         if limit:
             at_most(record["what"], value, limit, f"{value:,}", f"{limit:,}")
-    # With what `SEARCH_GZIP=auto` does: on the same cores the engine is on the same machine, in AWS it is not.
+    # As with `SEARCH_GZIP=auto`: no compression to an engine on the same machine.
     for kind, side in (("throughput", "no gzip"), ("throughput apart", "gzip")):
         for record in records.some(kind=kind, side=side):
             plain = records.one(kind=kind, side="plain")
             ratio = record["ratio"]
-            what = f"events/s beside plain `_bulk`, {THROUGHPUT[kind]}, {side}"
+            what = f"events/s relative to plain `_bulk`, {THROUGHPUT[kind]}, {side}"
             add(what, f"{ratio:.2f} ×", "at least 0.90 ×", ratio >= 0.9)
             ratio = record["post_milliseconds"] / plain["post_milliseconds"]
-            what = f"median POST beside direct `_bulk`, {THROUGHPUT[kind]}, {side}"
+            what = f"median POST relative to plain `_bulk`, {THROUGHPUT[kind]}, {side}"
             at_most(what, ratio, 1.2, f"{ratio:.2f} ×", "1.20 ×")
     count = records.one(kind="instructions", events=100, gzip=False, geoip=False)["per_event"]
     at_most("webhook, instructions per event, no gzip", count, 150_000, f"{count:,}", "150,000")
@@ -204,7 +204,8 @@ def goals(records: Records) -> str:
     for record in records.some(kind="memory", function="webhook"):
         if "10 MiB" in record["load"]:
             above = record["after"]["peak"] - record["start"]["resident"]
-            at_most(f"webhook, {record['load']}, above start", above * 1024, 64e6, mb(above), "64 MB")
+            what = f"webhook, {record['load']}, above start"
+            at_most(what, above * 1024, 64e6, mb(above), "64 MB")
     for record in records.some(kind="size"):
         size = record["bytes"]
         at_most(f"{record['function']}, zip", size, 5e6, f"{size / 1e6:.2f} MB", "5 MB")
@@ -212,8 +213,9 @@ def goals(records: Records) -> str:
 
 
 def starts(records: Records) -> str:
-    head = ["process start to …", "first poll", "first answer", "second answer", "first poll", "first answer"]
-    head += ["second answer", "system calls to first poll", "connections to first poll"]
+    steps = ["first poll", "first response", "second response"]
+    head = ["process start to …", *steps, *steps]
+    head += ["system calls to first poll", "connections to first poll"]
 
     def row(record: dict) -> list[str]:
         name = record["function"] + (", GeoIP files" if record["geoip"] else "")
@@ -225,11 +227,11 @@ def starts(records: Records) -> str:
 
 
 def memory(records: Records) -> str:
-    head = ["", "after start", "of it own / files", "after", "of it own / files", "peak", "smallest Lambda"]
+    head = ["", "after start", "heap / files", "after", "heap / files", "peak", "smallest Lambda"]
 
     def row(record: dict) -> list[str]:
-        name = record["function"] + (", GeoIP files" if record["geoip"] else "") + ": " + record["load"]
-        cells = [name]
+        name = record["function"] + (", GeoIP files" if record["geoip"] else "")
+        cells = [f"{name}: {record['load']}"]
         for when in ("start", "after"):
             now = record[when]
             cells += [mb(now["resident"]), f"{mb(now['anonymous'])} / {mb(now['files'])}"]
@@ -240,7 +242,7 @@ def memory(records: Records) -> str:
 
 
 def smallest(peak_kilobytes: int) -> int:
-    """The smallest memory size, in steps of 64 MB, that leaves a quarter of itself free."""
+    """Returns the smallest memory size, in steps of 64 MB, with a quarter of it free."""
     needed = peak_kilobytes / 1024 / 0.75
     return max(128, math.ceil(needed / 64) * 64)
 
@@ -253,13 +255,13 @@ def counts(records: Records) -> str:
         name += ", gzip" if record["gzip"] else ", no gzip"
         return [name + (", GeoIP files" if record["geoip"] else ""), f"{record['per_event']:,}"]
 
-    mapping = [[record["what"], f"{record['per_event']:,}"] for record in records.some(kind="mapping")]
+    mapping = [[one["what"], f"{one['per_event']:,}"] for one in records.some(kind="mapping")]
     return table(head, [*mapping, *map(row, records.some(kind="instructions"))])
 
 
 def throughput(records: Records) -> str:
-    head = ["", "events/s", "beside plain", "middle half of rounds", "all rounds", "median POST"]
-    head += ["CPU per event: engine", "sender", "function", "all beside plain"]
+    head = ["", "events/s", "vs. plain", "middle half of rounds", "all rounds", "median POST"]
+    head += ["CPU per event: engine", "sender", "function", "total vs. plain"]
     names = {"plain": "plain `_bulk`", "gzip": "webhook, gzip", "no gzip": "webhook, no gzip"}
 
     def row(record: dict) -> list[str]:
@@ -281,10 +283,10 @@ def throughput(records: Records) -> str:
 
 
 def cost(pace: dict, memory_mb: int, architecture: str) -> float:
-    """Dollars for a million events that come in batches like this one."""
+    """Returns dollars per million events in batches like this one."""
     share = min(1.0, memory_mb / ONE_CPU_MB)
     cpu, whole = pace["cpu_milliseconds"], pace["milliseconds"]
-    # The engine works while the function waits, which no CPU share makes longer.
+    # The CPU share does not change the time spent waiting for the engine.
     billed = math.ceil(cpu / share + max(0.0, whole - cpu))
     compute = billed / 1000 * memory_mb / 1024 * PER_GB_SECOND[architecture]
     gateway = math.ceil(pace["body_bytes"] / GATEWAY_UNIT) * PER_GATEWAY_REQUEST
@@ -294,7 +296,7 @@ def cost(pace: dict, memory_mb: int, architecture: str) -> float:
 
 def costs(records: Records) -> str:
     paces = records.some(kind="pace")
-    head = ["batch", "CPU", "answer after", "body", "log"]
+    head = ["batch", "CPU", "response after", "body", "log"]
     measured = table(
         head,
         [
@@ -322,15 +324,16 @@ def costs(records: Records) -> str:
 
 def machine() -> str:
     def first(command: list[str]) -> str:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         return done.stdout.partition("\n")[0].strip()
 
     cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
     cpus = [line.partition(": ")[2] for line in cpuinfo if line.startswith("model name")]
     gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    # The page itself is what this writes.
+    # The page itself is about to change.
     status = ["git", "status", "--porcelain", "-uno", "--", ".", ":!docs/performance.md"]
     dirty = ", with changes" if first(status) else ""
+    strace = first(["strace", "--version"]).replace(" -- version", "")
     return table(
         ["", ""],
         [
@@ -343,7 +346,7 @@ def machine() -> str:
             ["compiler", first(["rustc", "--version"])],
             ["functions", f"`make build`: cargo-lambda {tools.CARGO_LAMBDA}, x86_64"],
             ["engine", f"OpenSearch {tools.OPENSEARCH}, one node, `{ENGINE_JAVA}`"],
-            ["counted by", f"{first(['valgrind', '--version'])}, {first(['strace', '--version']).replace(' -- version', '')}"],
+            ["counted by", f"{first(['valgrind', '--version'])}, {strace}"],
         ],
     )
 
@@ -353,7 +356,7 @@ def tables(records: Records) -> str:
         "Goals": goals,
         "Start": starts,
         "Instructions": counts,
-        "Beside a plain `_bulk`": throughput,
+        "Compared with a plain `_bulk`": throughput,
         "Memory": memory,
         "Cost": costs,
     }
@@ -367,7 +370,7 @@ def write(text: str) -> None:
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise StackError(f"{PAGE.relative_to(ROOT)} has lost its marks {BEGIN} and {END}")
+        raise StackError(f"{PAGE.relative_to(ROOT)} lacks the marks {BEGIN} and {END}")
     PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
     say(f"written: {PAGE.relative_to(ROOT)}")
 
@@ -377,7 +380,7 @@ def main() -> None:
     tools.check_prerequisites()
     tools.set_up(["opensearch"])
     records = measure(parts)
-    # A part of the measurements is for looking at, not for the page.
+    # Partial measurements are not written to the page.
     if not parts:
         write(tables(Records([*instructions.count(), *records, *sizes()])))
 

@@ -1,4 +1,4 @@
-"""The demo of `make run`: posts the sample batches, polls once, shows documents and pictures."""
+"""The demo of `make run`: posts sample batches, polls once, and shows documents and dashboards."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 import overview
 import seed
 import tools
-from search import Engine, SearchError
-from services import http
-from tools import ROOT, StackError, say
+from search import SearchError, http
+from tools import ROOT, TOOLS, StackError, say
 
 if TYPE_CHECKING:
     from stack import Settings
 
 EVENTS = ROOT / "events"
-# One batch in each of the formats that a stream can send.
+# One batch in each format that a log stream can send.
 BATCHES = ("batch.jsonl", "batch-array.json", "object.json")
 ROWS = 25
+OVERVIEW = TOOLS / "run/overview.html"
 
 
 def _post(settings: Settings, name: str, body: bytes) -> None:
     headers = {"Authorization": settings.webhook_token, "Content-Type": "application/json"}
-    status, answer = http("POST", settings.webhook_url, body, headers, timeout=60)
-    say(f"  POST {name}: {status} {answer.decode(errors='replace').strip()}")
+    status, response = http("POST", settings.webhook_url, body, headers, timeout=60)
+    say(f"  POST {name}: {status} {response.decode(errors='replace').strip()}")
     if status != 200:
-        raise StackError("the webhook did not take the batch: see `make logs`")
+        raise StackError("the webhook rejected the batch: see `make logs`")
 
 
 def post_samples(settings: Settings) -> None:
@@ -37,46 +37,40 @@ def post_samples(settings: Settings) -> None:
 
 
 def draw(settings: Settings) -> None:
-    """Posts the last day of an invented tenant, and draws the dashboards over it as a local page."""
+    """Posts a day of invented events, and draws the dashboards over it as a local page."""
     end = datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0)
     lines = (json.dumps(event) for event in seed.day(end))
-    say("\nposting a day of invented events, for pictures")
+    say("\nposting a day of invented events")
     _post(settings, "a day", "\n".join(lines).encode())
-    engine = Engine(settings.search_endpoint, settings.search_headers)
     try:
-        file = overview.write(engine, settings.data_stream, tools.vega())
+        overview.write(settings.search_engine, settings.data_stream, tools.vega(), OVERVIEW)
     except (StackError, SearchError) as error:
-        # The stack works without pictures.
-        say(f"no pictures: {error}")
+        # The stack works without dashboards.
+        say(f"no dashboards: {error}")
     else:
-        say(f"pictures   {file.as_uri()}")
+        say(f"dashboards {OVERVIEW.as_uri()}")
 
 
 def poll(settings: Settings) -> None:
-    """Invokes the poller once and prints its answer.
-
-    Raises StackError if it failed."""
+    """Invokes the poller once and prints its response. Raises StackError if it failed."""
     payload = (EVENTS / "poll.json").read_bytes()
     url = f"{settings.functions_url}/2015-03-31/functions/poller/invocations"
     try:
-        status, answer = http("POST", url, payload, timeout=900)
+        status, response = http("POST", url, payload, timeout=900)
     except OSError as error:
-        reason = f"the functions do not answer on {settings.functions_url}: {error}"
+        reason = f"the functions do not respond on {settings.functions_url}: {error}"
         raise StackError(f"{reason}\n`make up` starts them") from error
-    say(answer.decode(errors="replace").strip())
-    if status != 200 or b'"errorMessage"' in answer:
+    say(response.decode(errors="replace").strip())
+    if status != 200 or b'"errorMessage"' in response:
         raise StackError(f"the poll failed ({status}): see `make logs`")
 
 
 def _search(settings: Settings) -> dict[str, Any]:
-    base = f"{settings.search_endpoint}/{settings.data_stream}"
-    http("POST", f"{base}/_refresh", headers=settings.search_headers)
+    engine = settings.search_engine
+    # The credentials may lack the privilege; then the newest documents are missing.
+    http("POST", f"{engine.url}/{settings.data_stream}/_refresh", headers=engine.headers)
     query = {"size": ROWS, "sort": [{"@timestamp": "desc"}], "track_total_hits": True}
-    headers = settings.search_headers | {"Content-Type": "application/json"}
-    status, answer = http("POST", f"{base}/_search", json.dumps(query).encode(), headers)
-    if status != 200:
-        raise StackError(f"the search failed: {status} {answer.decode(errors='replace')}")
-    return json.loads(answer)["hits"]
+    return engine.search(settings.data_stream, query)["hits"]
 
 
 def _value(document: Mapping[str, Any], path: str) -> str:
@@ -96,20 +90,11 @@ def _fit(cell: str, width: int) -> str:
 
 
 def _table(documents: list[dict[str, Any]]) -> str:
-    """Left-aligned columns, each as wide as its widest cell up to a limit."""
+    """Returns left-aligned columns, each as wide as its widest cell up to a limit."""
     limits = {"time": 24, "type": 32, "action": 36, "outcome": 8, "user": 26, "source": 36}
+    fields = ("@timestamp", "auth0.logs.data.type", "event.action", "event.outcome", "user.name")
     rows = [list(limits)]
-    for document in documents:
-        rows.append(
-            [
-                _value(document, "@timestamp"),
-                _value(document, "auth0.logs.data.type"),
-                _value(document, "event.action"),
-                _value(document, "event.outcome"),
-                _value(document, "user.name"),
-                _source(document),
-            ]
-        )
+    rows += [[*(_value(one, field) for field in fields), _source(one)] for one in documents]
     widths = [
         min(limit, max(len(row[column]) for row in rows))
         for column, limit in enumerate(limits.values())

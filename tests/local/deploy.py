@@ -1,4 +1,4 @@
-"""What `make build`, `validate`, `deploy`, `geoip-layer`, `backfill`, `audit` and `sbom` do."""
+"""`make build`, `validate`, `deploy`, `geoip-layer`, `backfill`, `audit` and `sbom`."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ TARGETS = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux
 ZIPS = ROOT / "target/lambda"
 SAMCONFIG = ROOT / "samconfig.toml"
 
-# Lambda takes a zip of up to 50 MB directly; a bigger one has to go through S3.
+# Lambda accepts zips of up to 50 MB directly; larger ones have to go through S3.
 DIRECT_UPLOAD = 50 * 1024 * 1024
 
 
 def environment(*folders: Path) -> dict[str, str]:
-    """Ours, with the tools' folders ahead on PATH."""
+    """Returns our environment with the tools' folders first on PATH."""
     path = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
     env = os.environ | {"PATH": path, "SAM_CLI_TELEMETRY": "0"}
-    # `sam build` looks for the program below its own folder.
+    # `sam build` expects the program in the default target folder.
     env.pop("CARGO_TARGET_DIR", None)
     return env
 
@@ -42,13 +42,13 @@ def run(command: list[str], env: dict[str, str]) -> None:
 
 
 def architecture(wanted: str) -> str:
-    """`wanted`, or what was deployed last, or x86_64; its target has to be installed."""
-    if not wanted and SAMCONFIG.exists():
-        if found := re.search(r'Architecture=\\?"?(\w+)', SAMCONFIG.read_text()):
-            wanted = found.group(1)
+    """Returns `wanted`, the architecture deployed last, or x86_64. Its target must be installed."""
+    last = SAMCONFIG.read_text() if SAMCONFIG.exists() else ""
+    if not wanted and (found := re.search(r'Architecture=\\?"?(\w+)', last)):
+        wanted = found.group(1)
     wanted = wanted or "x86_64"
     if wanted not in TARGETS:
-        raise StackError(f"ARCH is {wanted!r}, but has to be {' or '.join(TARGETS)}")
+        raise StackError(f"ARCH is {wanted!r}, but must be {' or '.join(TARGETS)}")
     target = TARGETS[wanted]
     sysroot = subprocess.run(
         ["rustc", "--print", "sysroot"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -59,7 +59,7 @@ def architecture(wanted: str) -> str:
 
 
 def build(arguments: argparse.Namespace) -> None:
-    """Zips for Lambda, without Docker: cargo-lambda brings zig as its linker."""
+    """Builds zips for Lambda without Docker: cargo-lambda comes with zig as its linker."""
     arch = architecture(arguments.arch)
     command = ["cargo", "lambda", "build", "--locked", "--output-format", "zip"]
     command += ["--target", TARGETS[arch]]
@@ -71,7 +71,8 @@ def build(arguments: argparse.Namespace) -> None:
         archive = ZIPS / name / "bootstrap.zip"
         with zipfile.ZipFile(archive) as opened:
             unpacked = opened.getinfo("bootstrap").file_size
-        say(f"{archive.relative_to(ROOT)}  {arch}  {size(archive.stat().st_size)}, unpacked {size(unpacked)}")
+        sizes = f"{size(archive.stat().st_size)}, unpacked {size(unpacked)}"
+        say(f"{archive.relative_to(ROOT)}  {arch}  {sizes}")
 
 
 def size(count: int) -> str:
@@ -83,7 +84,7 @@ def validate(_: argparse.Namespace) -> None:
 
 
 def deploy(arguments: argparse.Namespace) -> None:
-    """Asks for the parameters the first time and keeps the answers in samconfig.toml."""
+    """Deploys; asks for the parameters the first time and saves them in samconfig.toml."""
     arch = architecture(arguments.arch)
     env = environment(tools.cargo_lambda(), tools.sam())
     overrides = ["--parameter-overrides", f"Architecture={arch}"]
@@ -95,22 +96,24 @@ def deploy(arguments: argparse.Namespace) -> None:
 
 
 def geoip_layer(arguments: argparse.Namespace) -> None:
-    """The layer with the files under the names that template.yaml gives the functions."""
+    """Packs the files under the names that template.yaml passes to the functions."""
     files = {}
     for variable, name, kind in (("CITY", "city", "City"), ("ASN", "asn", "ASN")):
         given = getattr(arguments, name)
         if not given:
-            raise StackError(f"{variable}=<path> is missing: a MaxMind-format file with {kind} data")
+            raise StackError(
+                f"{variable}=<path> is missing: a file in MaxMind format with {kind} data"
+            )
         try:
-            # The description of what is in it stands at the end of the file.
+            # The metadata is at the end of the file.
             about = Path(given).read_bytes()[-128 * 1024 :].rpartition(b"\xab\xcd\xefMaxMind.com")
         except OSError as error:
             raise StackError(f"{variable}: {error}") from None
         if not about[1]:
-            raise StackError(f"{variable}: {given} is no MaxMind-format file")
-        kinds = re.search(rb"database_type.([\x20-\x7e]+)", about[2], re.S)
+            raise StackError(f"{variable}: {given} is not a file in MaxMind format")
+        kinds = re.search(rb"database_type.([\x20-\x7e]+)", about[2], re.DOTALL)
         if not kinds or kind.encode() not in kinds.group(1):
-            raise StackError(f"{variable}: {given} holds no {kind} data")
+            raise StackError(f"{variable}: {given} has no {kind} data")
         files[f"geoip/{name}.mmdb"] = given
     archive = ZIPS / "geoip-layer.zip"
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -129,11 +132,11 @@ def geoip_layer(arguments: argparse.Namespace) -> None:
 
 
 def backfill(arguments: argparse.Namespace) -> None:
-    """Invokes the poller until the window is done: one invocation reads what fits into its time."""
+    """Invokes the poller until the window is read; an invocation has only so much time."""
     if not arguments.start or not arguments.end:
         raise StackError("FROM=<time> and TO=<time> are missing, such as FROM=2026-01-31T00:00:00Z")
     if arguments.stack:
-        # boto3 is in the environment of `sam`, not in everyone's Python.
+        # boto3 is in the environment of `sam`.
         python = tools.sam() / "python"
         if Path(sys.prefix) != python.parents[1]:
             os.execv(python, [str(python), *sys.argv])
@@ -142,20 +145,20 @@ def backfill(arguments: argparse.Namespace) -> None:
         invoke = local(f"http://127.0.0.1:{arguments.port}/2015-03-31/functions/poller/invocations")
     start, total = arguments.start, 0
     while True:
-        answer = invoke({"backfill": {"from": start, "to": arguments.end}})
-        progress = answer["backfill"]
-        total += answer["received"]
+        result = invoke({"backfill": {"from": start, "to": arguments.end}})
+        progress = result["backfill"]
+        total += result["received"]
         say(
-            f"{answer['pages']} pages, {answer['received']} events: {answer['stored']} stored,"
-            f" {answer['duplicates']} there already, {answer['rejected']} as error documents,"
-            f" {answer['dead_lettered']} dead letters"
+            f"{result['pages']} pages, {result['received']} events: {result['stored']} stored,"
+            f" {result['duplicates']} duplicates, {result['rejected']} as error documents,"
+            f" {result['dead_lettered']} dead letters"
         )
         if progress["done"]:
             say(f"done: {total} events read")
             return
         if progress["next_from"] == start:
-            # Auth0's rate limit fills up by the second or minute.
-            say(f"  {answer['stopped']}: waiting for 30 s")
+            # Auth0's rate limit refills every second or minute.
+            say(f"  {result['stopped']}: waiting for 30 s")
             time.sleep(30)
         start = progress["next_from"]
 
@@ -164,14 +167,14 @@ def local(url: str) -> Callable[[dict], dict]:
     def invoke(payload: dict) -> dict:
         request = urllib.request.Request(url, json.dumps(payload).encode(), method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=600) as answer:
-                return json.load(answer)
+            with urllib.request.urlopen(request, timeout=600) as response:
+                return json.load(response)
         except urllib.error.HTTPError as error:
-            raise StackError(f"the poller failed: {error.read().decode(errors='replace')}") from None
+            text = error.read().decode(errors="replace")
+            raise StackError(f"the poller failed: {text}") from None
         except OSError as error:
-            raise StackError(
-                f"no poller at {url}: {error}; make up starts it, STACK_NAME=<name> takes the deployed one"
-            ) from None
+            hint = "`make up` starts it, STACK_NAME=<name> selects a deployed one"
+            raise StackError(f"no poller at {url}: {error}; {hint}") from None
 
     return invoke
 
@@ -181,21 +184,22 @@ def deployed(function: str) -> Callable[[dict], dict]:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    # No second try by itself: an invocation may take five minutes.
-    client = boto3.client("lambda", config=Config(read_timeout=900, retries={"total_max_attempts": 1}))
+    # No automatic retry: an invocation may take five minutes.
+    config = Config(read_timeout=900, retries={"total_max_attempts": 1})
+    client = boto3.client("lambda", config=config)
 
     def invoke(payload: dict) -> dict:
         while True:
             try:
-                answer = client.invoke(FunctionName=function, Payload=json.dumps(payload))
+                response = client.invoke(FunctionName=function, Payload=json.dumps(payload))
             except client.exceptions.TooManyRequestsException:
-                say("  the poller is busy with its tick: waiting for 10 s")
+                say("  the poller is running on its schedule: waiting for 10 s")
                 time.sleep(10)
                 continue
             except (BotoCoreError, ClientError) as error:
                 raise StackError(f"{function} cannot be invoked: {error}") from None
-            body = json.load(answer["Payload"])
-            if "FunctionError" in answer:
+            body = json.load(response["Payload"])
+            if "FunctionError" in response:
                 raise StackError(f"the poller failed: {json.dumps(body)}")
             return body
 
@@ -203,14 +207,14 @@ def deployed(function: str) -> Callable[[dict], dict]:
 
 
 def audit(_: argparse.Namespace) -> None:
-    """Licences, bans and sources first: only advisories need the network."""
+    """Checks licenses, bans and sources, then advisories, which need the network."""
     deny = str(tools.cargo_deny())
     run([deny, "--locked", "check", "licenses", "bans", "sources"], dict(os.environ))
     run([deny, "--locked", "check", "advisories"], dict(os.environ))
 
 
 def sbom(_: argparse.Namespace) -> None:
-    """CycloneDX 1.5: every crate that is linked into a function, with its checksum and licence."""
+    """Lists every crate linked into a function, with checksum and license (CycloneDX 1.5)."""
     command = ["cargo", "metadata", "--locked", "--format-version", "1"]
     command += ["--filter-platform", TARGETS["x86_64"]]
     metadata = json.loads(
@@ -225,14 +229,18 @@ def sbom(_: argparse.Namespace) -> None:
     checksums = {(name, version): checksum for name, version, checksum in locked}
 
     def linked(node: dict) -> list[str]:
-        """Build scripts' and tests' own dependencies are not in the program."""
+        """Leaves out the dependencies of build scripts and tests."""
         return [
             dep["pkg"]
             for dep in node["deps"]
             if any(kind["kind"] is None for kind in dep["dep_kinds"])
         ]
 
-    roots = [i for i, package in packages.items() if package["name"] in FUNCTIONS and package["source"] is None]
+    roots = [
+        i
+        for i, package in packages.items()
+        if package["name"] in FUNCTIONS and package["source"] is None
+    ]
     seen, queue = set(roots), list(roots)
     while queue:
         for dependency in linked(nodes[queue.pop()]):
@@ -255,8 +263,9 @@ def sbom(_: argparse.Namespace) -> None:
             "purl": reference(package_id),
         }
         if package["license"]:
-            # Cargo allows the old form `MIT/Apache-2.0`.
-            entry["licenses"] = [{"expression": " ".join(package["license"].replace("/", " OR ").split())}]
+            # Cargo also accepts the old form `MIT/Apache-2.0`.
+            expression = " ".join(package["license"].replace("/", " OR ").split())
+            entry["licenses"] = [{"expression": expression}]
         if checksum := checksums.get((name, version)):
             entry["hashes"] = [{"alg": "SHA-256", "content": checksum}]
         return entry
@@ -294,15 +303,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
 
-    def command(name: str, function: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+    def command(
+        name: str, function: Callable[[argparse.Namespace], None]
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=function.__doc__)
         added.set_defaults(function=function)
         return added
 
     for name, function in (("build", build), ("deploy", deploy)):
-        command(name, function).add_argument("--arch", default=env("ARCH", ""), help="x86_64 or arm64")
+        added = command(name, function)
+        added.add_argument("--arch", default=env("ARCH", ""), help="x86_64 or arm64")
     commands.choices["build"].add_argument(
-        "--debug", action="store_true", help="quick to build, for `validate` only"
+        "--debug", action="store_true", help="faster to build, for `validate` only"
     )
     command("validate", validate)
     layer = command("geoip-layer", geoip_layer)
@@ -311,7 +323,7 @@ def main() -> None:
     past = command("backfill", backfill)
     past.add_argument("--from", dest="start", default=env("FROM", ""))
     past.add_argument("--to", dest="end", default=env("TO", ""))
-    past.add_argument("--stack", default=env("STACK_NAME", ""), help="the deployed stack; else the local one")
+    past.add_argument("--stack", default=env("STACK_NAME", ""), help="default: the local stack")
     past.add_argument("--port", default=env("FUNCTIONS_PORT", "9000"), help="of the local stack")
     command("audit", audit)
     command("sbom", sbom)

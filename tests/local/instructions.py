@@ -1,7 +1,7 @@
-"""`make instructions`: counts the mapping's instructions and holds them to shared/benches/baseline.json.
+"""`make instructions`: counts the mapping's instructions and compares them with the baseline.
 
-Instructions, unlike seconds, come out the same on a busy machine; each count is the difference between
-two runs of `shared/benches/count.rs`, so that the program's start drops out.
+Unlike time, an instruction count does not depend on the load of the machine. Each count is the
+difference between two runs of `shared/benches/count.rs`, which cancels the start of the program.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from tools import ROOT, StackError, say
 
 BASELINE = ROOT / "shared/benches/baseline.json"
 
-# How much more than the baseline fails the check.
+# Growth over the baseline that fails the check.
 GROWTH = 0.10
 
-BUILD = ["cargo", "bench", "-p", "shared", "--bench", "count", "--no-run", "--locked", "--message-format=json"]
+BUILD = [
+    *("cargo", "bench", "-p", "shared", "--bench", "count", "--no-run", "--locked"),
+    "--message-format=json",
+]
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is counted: the cost of an event in `runs[1]` rounds less that in `runs[0]`."""
+    """One count: instructions of `runs[1]` rounds minus those of `runs[0]`, per event."""
 
     what: str
     events: int = 100
@@ -53,8 +56,8 @@ CASES = [
 
 
 def build() -> Path:
-    """The counting program, built."""
-    done = subprocess.run(BUILD, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    """Builds the counting program and returns its path."""
+    done = subprocess.run(BUILD, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise StackError("the counting program could not be built")
     built = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
@@ -63,7 +66,7 @@ def build() -> Path:
 
 
 def run(program: Path, case: Case, rounds: int) -> int:
-    """All instructions of one run of the program."""
+    """Returns the instructions of one run of the program."""
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", str(program)]
     command += [str(case.events), str(case.size), str(rounds)]
     if case.original:
@@ -71,7 +74,7 @@ def run(program: Path, case: Case, rounds: int) -> int:
     if case.geoip:
         files = tools.engine_home("opensearch") / "modules/ingest-geoip"
         command += [str(files / name) for name in ("GeoLite2-City.mmdb", "GeoLite2-ASN.mmdb")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     collected = re.search(r"Collected : (\d+)", done.stderr)
     if done.returncode != 0 or not collected:
         raise StackError(f"counting failed: {done.stderr[-2_000:]}")
@@ -79,7 +82,7 @@ def run(program: Path, case: Case, rounds: int) -> int:
 
 
 def count() -> list[dict]:
-    """A record for each case: what was counted, instructions per event, and the most that is the goal."""
+    """Returns a record for each case: its name, instructions per event, and the goal if any."""
     tools.from_debian(("valgrind",), "valgrind")
     program = build()
     records = []
@@ -88,12 +91,13 @@ def count() -> list[dict]:
         events = (case.runs[1] - case.runs[0]) * case.events
         per_event = round((second - first) / events)
         say(f"{case.what:50} {per_event:>9,} instructions per event")
-        records.append({"kind": "mapping", "what": case.what, "per_event": per_event, "limit": case.limit})
+        record = {"kind": "mapping", "what": case.what, "per_event": per_event}
+        records.append(record | {"limit": case.limit})
     return records
 
 
 def check(records: list[dict], baseline: dict[str, int]) -> list[str]:
-    """What has grown by too much, or is not in the baseline."""
+    """Returns a problem for each case that grew too much or is not in the baseline."""
     problems = []
     for record in records:
         what, now = record["what"], record["per_event"]
@@ -101,7 +105,8 @@ def check(records: list[dict], baseline: dict[str, int]) -> list[str]:
         if before is None:
             problems.append(f"{what}: not in {BASELINE.relative_to(ROOT)}")
         elif now > before * (1 + GROWTH):
-            problems.append(f"{what}: {now:,} instructions per event, {now / before - 1:.0%} above {before:,}")
+            growth = f"{now / before - 1:.0%} above {before:,}"
+            problems.append(f"{what}: {now:,} instructions per event, {growth}")
     return problems
 
 
@@ -112,7 +117,8 @@ def main() -> None:
         BASELINE.write_text(json.dumps(counts, indent=2) + "\n")
         say(f"written: {BASELINE.relative_to(ROOT)}")
     elif problems := check(records, json.loads(BASELINE.read_text())):
-        raise StackError("\n".join([*problems, "Make it less, or say why in the commit and `make instructions UPDATE=1`."]))
+        advice = "reduce it, or run `make instructions UPDATE=1` and say why in the commit"
+        raise StackError("\n".join([*problems, advice]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Stands in for the event source mapping between the retry queue and the redrive function.
+"""A stand-in for the event source mapping between the retry queue and the redrive function.
 
-As a process of the stack it calls the function whenever the queue holds messages; `make redrive`
-uses it once, and moves the dead letters back first.
+As a process of the stack it invokes the function whenever the queue has messages. `make redrive`
+first moves the dead letters back to the retry queue, then drains it once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from aws import REGION, Aws
-from services import http
+from search import http
 from tools import StackError, say
 
 # As in template.yaml.
@@ -21,13 +21,12 @@ BATCH_SIZE = 10
 MAX_RECEIVE_COUNT = 1000
 VISIBILITY_TIMEOUT = 360
 
-# AWS waits for the visibility timeout before it tries a message again. On a developer's machine the
-# engine is back sooner than that.
+# Much less than the visibility timeout, which AWS waits for: a local engine is back sooner.
 RETRY_SECONDS = 10
 
 
 class Redrive:
-    """Moves messages from the retry queue to the function, and off the queue once written."""
+    """Passes messages of the retry queue to the function, and deletes those that it wrote."""
 
     def __init__(self, moto_url: str, functions_url: str) -> None:
         self.sqs = Aws("sqs", moto_url)
@@ -39,26 +38,26 @@ class Redrive:
         return self.sqs("GetQueueUrl", QueueName=name)["QueueUrl"]
 
     def waiting(self, queue: str) -> int:
-        """Messages in the queue, with those that somebody has received and not deleted."""
+        """Returns the number of messages in the queue, including those in flight."""
         counts = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        answer = self.sqs("GetQueueAttributes", QueueUrl=queue, AttributeNames=[*counts])
-        return sum(int(answer["Attributes"][name]) for name in counts)
+        response = self.sqs("GetQueueAttributes", QueueUrl=queue, AttributeNames=[*counts])
+        return sum(int(response["Attributes"][name]) for name in counts)
 
     def receive(self, queue: str) -> list[dict[str, Any]]:
-        answer = self.sqs(
+        response = self.sqs(
             "ReceiveMessage",
             QueueUrl=queue,
             MaxNumberOfMessages=BATCH_SIZE,
             AttributeNames=["All"],
         )
-        return answer.get("Messages", [])
+        return response.get("Messages", [])
 
     def delete(self, queue: str, messages: list[dict[str, Any]]) -> None:
         for message in messages:
             self.sqs("DeleteMessage", QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
 
     def once(self) -> tuple[int, int]:
-        """Hands one batch to the function; how many messages it wrote, and how many it did not."""
+        """Passes one batch to the function; returns how many messages were written and were not."""
         messages = self.receive(self.retry)
         if not messages:
             return 0, 0
@@ -76,23 +75,23 @@ class Redrive:
         return len(written), len(messages) - len(written)
 
     def _invoke(self, messages: list[dict[str, Any]]) -> set[str]:
-        """Ids of the messages that are not written: all of them if the function fails."""
+        """Returns the ids of the messages that were not written: all if the function fails."""
         every = {message["MessageId"] for message in messages}
         payload = json.dumps({"Records": [_record(message) for message in messages]}).encode()
         try:
-            status, answer = http("POST", self._function, payload, timeout=900)
-            failures = json.loads(answer)["batchItemFailures"] if status == 200 else None
+            status, response = http("POST", self._function, payload, timeout=900)
+            failures = json.loads(response)["batchItemFailures"] if status == 200 else None
             failed = {failure["itemIdentifier"] for failure in failures or []}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            say(f"redrive did not answer as it should: {error!r}")
+            say(f"unexpected response of redrive: {error!r}")
             return every
         if failures is None or not failed <= every:
-            say(f"redrive failed: {status} {answer.decode(errors='replace')}")
+            say(f"redrive failed: {status} {response.decode(errors='replace')}")
             return every
         return failed
 
     def bring_back_dead_letters(self) -> int:
-        """Moves the dead letters to the retry queue, as `aws sqs start-message-move-task` does."""
+        """Moves the dead letters to the retry queue, like `aws sqs start-message-move-task`."""
         moved = 0
         while messages := self.receive(self.dead):
             for message in messages:
@@ -103,7 +102,7 @@ class Redrive:
 
 
 def _record(message: dict[str, Any]) -> dict[str, Any]:
-    """A received message in the form in which Lambda gets it."""
+    """Returns a received message in the form that Lambda passes to a function."""
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
@@ -118,7 +117,7 @@ def _record(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def redrive_all(moto_url: str, functions_url: str) -> None:
-    """`make redrive`: dead letters back to the retry queue, then all that is due is written."""
+    """Moves dead letters to the retry queue, then writes every message that is due."""
     redrive = Redrive(moto_url, functions_url)
     moved = redrive.bring_back_dead_letters()
     written = failed = 0

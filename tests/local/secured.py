@@ -1,7 +1,7 @@
-"""`make e2e-secured`: OpenSearch with its security plugin and Elasticsearch with security, both with
-TLS, and the end-to-end tests of the documented roles against them.
+"""`make e2e-secured`: runs the end-to-end tests of the documented roles on engines with security.
 
-OpenSearch is the version whose security plugin is published beside the minimal distribution.
+Both engines use TLS: OpenSearch with its security plugin, and Elasticsearch. OpenSearch is a
+version whose security plugin is on Maven Central.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import tools
 from services import Group, Service, exit_code, free_ports
 from stack import (
     RUN,
-    as_ordinary_user,
     build,
+    engine_process,
     moto_service,
     plain_environment,
     stopped_on_failure,
@@ -31,29 +31,18 @@ from stack import (
 from tools import ROOT, StackError, say
 
 OPENSEARCH = "3.4.0"
-# Made anew each time; the engines listen on this machine only. Long and mixed enough for both.
+# New for each run; the engines listen on this machine only. It satisfies the rules of both.
 PASSWORD = f"Aa1-{secrets.token_hex(12)}"
 
 
-def copy_artifact(artifact: str, folder: Path) -> Path:
-    """Downloads a zip by Maven; its path."""
-    copy = ["dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"]
-    tools.run_step(f"{artifact}: download", ["mvn", "-q", "-B", *copy], cwd=folder)
-    _, name, version, _ = artifact.split(":")
-    return folder / f"{name}-{version}.zip"
-
-
 def opensearch_home() -> Path:
-    """The distribution with the security plugin in it, not configured yet."""
+    """Returns the distribution with the security plugin, not configured yet."""
 
     def fill(folder: Path) -> None:
-        distribution = "org.opensearch.distribution.integ-test-zip:opensearch"
-        archive = copy_artifact(f"{distribution}:{OPENSEARCH}:zip", folder)
-        tools.run_step("opensearch: unpack", ["unzip", "-q", str(archive), "-d", str(folder)])
-        plugin = f"org.opensearch.plugin:opensearch-security:{OPENSEARCH}.0:zip"
-        plugin_archive = copy_artifact(plugin, folder)
-        home = folder / f"opensearch-{OPENSEARCH}"
-        # The plugin wants a module that this version's minimal distribution lacks.
+        home = tools.unpack_engine("opensearch", OPENSEARCH, folder)
+        artifact = f"org.opensearch.plugin:opensearch-security:{OPENSEARCH}.0"
+        plugin = tools.copy_artifact(artifact, folder)
+        # The plugin needs a module that the minimal distribution of this version lacks.
         module = home / "modules/rule-framework"
         newer = tools.engine_home("opensearch") / "modules/rule-framework"
         shutil.copytree(newer, module)
@@ -62,9 +51,8 @@ def opensearch_home() -> Path:
         descriptor.write_text(text)
         install = [str(home / "bin/opensearch-plugin"), "install", "--batch"]
         env = plain_environment() | {"OPENSEARCH_JAVA_HOME": str(tools.java_home())}
-        tools.run_step("opensearch: security", [*install, f"file://{plugin_archive}"], env=env)
-        archive.unlink()
-        plugin_archive.unlink()
+        tools.run_step("opensearch: security", [*install, f"file://{plugin}"], env=env)
+        plugin.unlink()
 
     what = f"opensearch {OPENSEARCH} with its security plugin (200 MB)"
     folder = tools.install(f"opensearch-secured-{OPENSEARCH}", what, fill)
@@ -72,7 +60,7 @@ def opensearch_home() -> Path:
 
 
 def fresh_copy(home: Path, folder: Path) -> Path:
-    """A copy to configure and to run once."""
+    """Returns a copy of the engine to configure and run once."""
     copy = folder / home.name
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(home, copy, symlinks=True)
@@ -80,17 +68,19 @@ def fresh_copy(home: Path, folder: Path) -> Path:
 
 
 def make_certificates(folder: Path) -> Path:
-    """An authority and a certificate for this machine, signed by it; the authority's."""
+    """Creates a root certificate and a server certificate signed by it; returns the former."""
     folder.mkdir(parents=True)
 
     def openssl(*arguments: str) -> None:
-        done = subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(
+            ["openssl", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             raise StackError(f"openssl {arguments[0]} failed:\n{done.stderr}")
 
     key = ("-newkey", "rsa:2048", "-nodes")
-    authority = ("-subj", "/CN=tests", "-addext", "basicConstraints=critical,CA:TRUE")
-    openssl("req", "-x509", *key, "-days", "7", *authority, "-keyout", "ca.key", "-out", "ca.pem")
+    root = ("-subj", "/CN=tests", "-addext", "basicConstraints=critical,CA:TRUE")
+    openssl("req", "-x509", *key, "-days", "7", *root, "-keyout", "ca.key", "-out", "ca.pem")
     openssl("req", *key, "-subj", "/CN=localhost", "-keyout", "node.key", "-out", "node.csr")
     extensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
     (folder / "extensions").write_text(extensions)
@@ -99,44 +89,26 @@ def make_certificates(folder: Path) -> Path:
     return folder / "ca.pem"
 
 
-def is_ready(url: str, authority: Path) -> bool:
-    """Whether the engine knows its superuser."""
-    context = ssl.create_default_context(cafile=str(authority))
+def is_ready(url: str, root_certificate: Path) -> bool:
+    """Returns whether the engine accepts its superuser."""
+    context = ssl.create_default_context(cafile=str(root_certificate))
     handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
     token = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
     request = urllib.request.Request(f"{url}/_cluster/health")
     request.add_header("Authorization", f"Basic {token}")
     try:
-        with urllib.request.build_opener(*handlers).open(request, timeout=5) as answer:
-            return answer.status == 200
+        with urllib.request.build_opener(*handlers).open(request, timeout=5) as response:
+            return response.status == 200
     except (OSError, ValueError):
         return False
 
 
-def engine_service(name: str, home: Path, port: int, authority: Path, prefix: str) -> Service:
-    (transport_port,) = free_ports(1)
-    options = {
-        "discovery.type": "single-node",
-        "http.host": "127.0.0.1",
-        "http.port": port,
-        "transport.host": "127.0.0.1",
-        "transport.port": transport_port,
-        "cluster.routing.allocation.disk.threshold_enabled": "false",
-    }
-    settings = [f"-E{key}={value}" for key, value in options.items()]
-    env = plain_environment() | {
-        f"{prefix}_JAVA_HOME": str(tools.java_home()),
-        f"{prefix}_JAVA_OPTS": "-Xms384m -Xmx384m",
-    }
-    return Service(
-        name=name,
-        argv=[*as_ordinary_user(home, home), str(home / "bin" / name), *settings],
-        port=port,
-        port_variable="",
-        ready=lambda: is_ready(f"https://127.0.0.1:{port}", authority),
-        env=env,
-        timeout_seconds=400,
-    )
+def engine_service(name: str, home: Path, port: int, root_certificate: Path) -> Service:
+    def ready() -> bool:
+        return is_ready(f"https://127.0.0.1:{port}", root_certificate)
+
+    java = "-Xms384m -Xmx384m"
+    return engine_process(name, home, home, port, java, {}, ready, timeout_seconds=400)
 
 
 def secured_opensearch(folder: Path, port: int) -> tuple[Service, Path]:
@@ -151,21 +123,21 @@ def secured_opensearch(folder: Path, port: int) -> tuple[Service, Path]:
     kept = [line for line in config.read_text().splitlines() if "network.host" not in line]
     kept.append("plugins.security.allow_default_init_securityindex: true")
     config.write_text("\n".join(kept) + "\n")
-    # The demo gives every user a role with privileges of its own, which would hide a missing one.
+    # The demo gives every user a role whose privileges would hide a missing one.
     mapping = home / "config/opensearch-security/roles_mapping.yml"
     sections = mapping.read_text().split("\n\n")
     mapping.write_text("\n\n".join(s for s in sections if not s.startswith("own_index:")))
-    authority = home / "config/root-ca.pem"
-    return engine_service("opensearch", home, port, authority, "OPENSEARCH"), authority
+    root_certificate = home / "config/root-ca.pem"
+    return engine_service("opensearch", home, port, root_certificate), root_certificate
 
 
 def secured_elasticsearch(folder: Path, port: int) -> tuple[Service, Path, Path]:
     home = fresh_copy(tools.engine_home("elasticsearch"), folder)
-    authority = make_certificates(home / "config/certs")
+    root_certificate = make_certificates(home / "config/certs")
     with open(home / "config/elasticsearch.yml", "a") as config:
         config.write("xpack.security.enabled: true\n")
         config.write("xpack.security.authc.realms.file.file1.order: 0\n")
-        # Users and roles are files here; the tests write them and wait until they are read again.
+        # Users and roles are files; the tests write them and wait until they are reloaded.
         config.write("resource.reload.interval.high: 1s\n")
         for layer in ("http", "transport"):
             ssl_settings = f"xpack.security.{layer}.ssl"
@@ -176,8 +148,8 @@ def secured_elasticsearch(folder: Path, port: int) -> tuple[Service, Path, Path]
     users = [str(home / "bin/elasticsearch-users"), "useradd", "admin", "-p", PASSWORD]
     env = plain_environment() | {"ES_JAVA_HOME": str(tools.java_home())}
     tools.run_step("elasticsearch: superuser", [*users, "-r", "superuser"], env=env)
-    service = engine_service("elasticsearch", home, port, authority, "ES")
-    return service, authority, home / "config"
+    service = engine_service("elasticsearch", home, port, root_certificate)
+    return service, root_certificate, home / "config"
 
 
 def run() -> None:
@@ -206,13 +178,23 @@ def run() -> None:
             "E2E_SECURED_ELASTICSEARCH_PASSWORD": PASSWORD,
             "E2E_SECURED_ELASTICSEARCH_CONFIG": str(config),
             "E2E_MOTO_URL": f"http://127.0.0.1:{ports[2]}",
-            # Named in the functions' environment, and not used by these tests.
+            # In the functions' environment, but not used by these tests.
             "E2E_DYNAMODB_URL": "http://127.0.0.1:1",
             "E2E_BIN_DIR": str(target_folder()),
         }
         arguments = shlex.split(os.environ.get("ARGS", "secured::"))
-        command = ["cargo", "test", "--workspace", "--test", "e2e", "--locked", *arguments, "--", "--ignored"]
-        if subprocess.run(command, cwd=ROOT, env=env).returncode != 0:
+        command = [
+            "cargo",
+            "test",
+            "--workspace",
+            "--test",
+            "e2e",
+            "--locked",
+            *arguments,
+            "--",
+            "--ignored",
+        ]
+        if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode != 0:
             raise StackError("the end-to-end tests on engines with security failed")
         say("stopping")
         group.stop()

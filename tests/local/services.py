@@ -1,8 +1,8 @@
-"""Processes of the local stack: started in a session of their own, recorded, and stopped for sure.
+"""Starts the processes of the local stack, records them, and stops them reliably.
 
-Each process is recorded in a file with its start time, so that a later `make down` stops what this
-project started and never a stranger that got the same process id. All children of a process stay in
-its session, which is how the functions under `cargo lambda watch` are found.
+Each process is recorded in a file with its start time. A later `make down` therefore stops only
+what this project started, and never another process with a reused id. Each process has a session of
+its own: its children, such as the functions under `cargo lambda watch`, are found by that.
 """
 
 from __future__ import annotations
@@ -15,16 +15,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from search import SearchError, http
 from tools import ROOT, StackError, say
-
-# What the stack talks to is on this machine: a proxy of the environment must not see it.
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 GRACE_SECONDS = 20
 
@@ -34,7 +30,7 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Turns signals into `Interrupted`, but never between a start and its record."""
+    """Raises `Interrupted` on signals, but never between a start and its record."""
 
     def __init__(self) -> None:
         self._held = False
@@ -45,7 +41,7 @@ class Interrupts:
             signal.signal(number, self._received)
 
     def ignore(self) -> None:
-        """From here on the stack is being stopped, which a second Ctrl-C must not break off."""
+        """Ignores signals from now on: a second Ctrl-C must not interrupt the stopping."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
 
@@ -70,13 +66,13 @@ INTERRUPTS = Interrupts()
 
 
 def exit_code(command: Callable[[], None], interrupted: int = 130) -> int:
-    """Runs a script's command; what the script is to exit with. What the user can put right is said."""
+    """Runs a script's command and returns its exit code; prints errors that the user can fix."""
     INTERRUPTS.install()
     try:
         command()
     except Interrupted:
         return interrupted
-    except (StackError, OSError) as error:
+    except (StackError, SearchError, OSError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     return 0
@@ -86,17 +82,17 @@ def exit_code(command: Callable[[], None], interrupted: int = 130) -> int:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the state on; None where there is no such process."""
+    """Returns the fields of /proc/<pid>/stat from the state on; None if the process is gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The name before it may hold spaces and parentheses.
+    # The name before the state may contain spaces and parentheses.
     return text.rpartition(")")[2].split()
 
 
 def started_at(pid: int) -> str | None:
-    """Boot and start time of a running process: with the id, unique on this machine."""
+    """Returns boot id and start time of a running process: unique together with its id."""
     fields = _stat(pid)
     if fields is None or fields[0] in "ZX":
         return None
@@ -122,14 +118,14 @@ def signal_all(pids: list[int], number: signal.Signals) -> None:
 
 @dataclass
 class Service:
-    """One process, and how to tell that it works."""
+    """One process, and how to check that it is ready."""
 
     name: str
     argv: list[str]
     port: int
-    # The variable that moves the port elsewhere.
+    # Variable that sets another port.
     port_variable: str
-    # Answers whether the service is ready; asked until it is.
+    # Polled until it returns true.
     ready: Callable[[], bool]
     env: dict[str, str] = field(default_factory=dict)
     cwd: Path = ROOT
@@ -154,7 +150,7 @@ class Group:
         self._record(name).write_text(text)
 
     def _live_pids(self, name: str) -> list[int]:
-        """The service's processes; none if the id is a stranger's by now."""
+        """Returns the service's processes; none if another process has its id by now."""
         try:
             record = json.loads(self._record(name).read_text())
         except (OSError, ValueError):
@@ -164,20 +160,20 @@ class Group:
         now = started_at(pid)
         if now == record["started"]:
             return [pid, *(p for p in session_members(pid) if p != pid)]
-        # The leader is gone. Its children keep the session's number from being used again.
+        # The leader is gone. While its children live, the id of the session is not reused.
         if now is None and boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip():
             return session_members(pid)
         return []
 
     def pid(self, name: str) -> int:
-        """The service's process, as it was started."""
+        """Returns the id of the process that was started."""
         return json.loads(self._record(name).read_text())["pid"]
 
     def alive(self, name: str) -> bool:
         return bool(self._live_pids(name))
 
     def names(self) -> list[str]:
-        """All that was recorded, in the order of their start."""
+        """Returns all recorded services in the order of their start."""
         files = sorted(self.folder.glob("*.process"), key=lambda file: file.stat().st_mtime_ns)
         return [file.stem for file in files]
 
@@ -207,7 +203,7 @@ class Group:
         told = time.monotonic()
         while not service.ready():
             if not self.alive(service.name):
-                raise StackError(f"{service.name} ended at its start:\n{self.tail(service.name)}")
+                raise StackError(f"{service.name} exited during start:\n{self.tail(service.name)}")
             if time.monotonic() > deadline:
                 waited = f"{service.timeout_seconds} s"
                 raise StackError(
@@ -224,18 +220,18 @@ class Group:
         except OSError:
             return ""
         end = "\n".join(text.splitlines()[-lines:])
-        return f"{end}\n(all of it: {self.log(name)})"
+        return f"{end}\n(full log: {self.log(name)})"
 
     def is_being_stopped(self) -> bool:
-        """Whether another process is at it: what ends then has not failed."""
+        """Returns whether another process is stopping it: then an exit is not a failure."""
         return (self.folder / "stopping").exists()
 
     def stop(self) -> list[str]:
-        """Stops everything recorded here; the names of what was still running."""
+        """Stops everything recorded here; returns the names of what was still running."""
         stopped = self.running()
         if stopped:
             (self.folder / "stopping").touch()
-        # The functions first, while what they talk to is still there.
+        # Functions first, while the services they call are still up.
         for name in reversed(stopped):
             signal_all(self._live_pids(name), signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS
@@ -259,7 +255,7 @@ def _reap() -> None:
             pass
 
 
-# --- ports and HTTP --------------------------------------------------------------------------
+# --- ports -----------------------------------------------------------------------------------
 
 
 def port_is_free(port: int) -> bool:
@@ -273,7 +269,7 @@ def port_is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now; all different, as they are held together."""
+    """Returns unused ports, all different since they are held at the same time."""
     with contextlib.ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -282,9 +278,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def check_ports(wanted: list[tuple[str, int, str]]) -> None:
-    """Names every taken port of (what, port, variable) at once, before anything is started."""
+    """Raises StackError for every port of (what, port, variable) that is taken."""
     taken = [
-        f"port {port} for {what} is taken: free it, or choose another with {variable}=…"
+        f"port {port} for {what} is taken: free it, or set another with {variable}=…"
         for what, port, variable in wanted
         if not port_is_free(port)
     ]
@@ -292,25 +288,8 @@ def check_ports(wanted: list[tuple[str, int, str]]) -> None:
         raise StackError("\n".join(taken))
 
 
-def http(
-    method: str,
-    url: str,
-    body: bytes | None = None,
-    headers: dict[str, str] | None = None,
-    timeout: float = 30,
-) -> tuple[int, bytes]:
-    """Status and body, whatever the status; OSError where there is no answer."""
-    request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
-    try:
-        with DIRECT.open(request, timeout=timeout) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
-
-
-def answers(url: str, *statuses: int) -> bool:
-    """Whether `url` answers with one of `statuses` (with any, if none is given)."""
+def responds(url: str, *statuses: int) -> bool:
+    """Returns whether `url` responds with one of `statuses`, or with any if none is given."""
     try:
         status, _ = http("GET", url, timeout=2)
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""The local stack: `make run`, `make up`, `make down` and their kin (see the Makefile).
+"""The local stack: `make run`, `make up`, `make down` and so on (see the Makefile).
 
-Real OpenSearch or Elasticsearch, DynamoDB Local, moto for SQS and Secrets Manager, a stand-in Auth0
-tenant, the functions under `cargo lambda watch`, and the trigger of the redrive function. Nothing
-that a stack stores outlives it. Settings come from the environment, which `make VAR=…` fills.
+It consists of OpenSearch or Elasticsearch, DynamoDB Local, moto for SQS and Secrets Manager, a
+stand-in Auth0 tenant, the functions under `cargo lambda watch`, and a trigger for the redrive
+function. Its data is deleted with the stack. Settings come from the environment: `make up VAR=…`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ import demo
 import tools
 from aws import CREDENTIALS, Aws
 from redrive import MAX_RECEIVE_COUNT, VISIBILITY_TIMEOUT, redrive_all
-from search import secret_of, sign_in
+from search import Engine, auth_header, http, search_secret
 from services import (
     INTERRUPTS,
     Group,
     Service,
-    answers,
     check_ports,
     exit_code,
     free_ports,
-    http,
+    responds,
 )
 from tools import ROOT, TOOLS, StackError, say
 
@@ -46,13 +45,15 @@ AUTH0_SECRET = "auth0-log-streams/auth0"
 SEARCH_SECRET = "auth0-log-streams/search"
 DEFAULT_TOKEN = "local-webhook-token"
 
-# Enough for one page of a poll and for a table that fits on a screen.
+# Enough for one page of a poll, and few enough for a table that fits on a screen.
 TENANT_EVENTS = 12
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What `make up VAR=…` can change about the stack. Other settings of the functions reach them as
-    they are, since a service inherits the environment."""
+    """The settings that `make up VAR=…` can change.
+
+    Other variables reach the functions unchanged, since services inherit the environment."""
 
     engine: str
     engine_port: int
@@ -60,13 +61,13 @@ class Settings:
     moto_port: int
     tenant_port: int
     functions_port: int
-    # Where the functions write; the stack's own engine if not given.
+    # Where the functions write; by default the stack's own engine.
     search_endpoint: str
     auth0_url: str
     webhook_token: str
     auth0_client_id: str
     auth0_client_secret: str
-    # Content of the search secret; empty where the engine asks for no sign-in.
+    # Content of the search secret; empty if the engine needs no credentials.
     search_secret: dict[str, str]
     geoip_city_file: str
     geoip_asn_file: str
@@ -97,12 +98,12 @@ class Settings:
         return f"logs-auth0.logs-{self.namespace}"
 
     @property
-    def search_headers(self) -> dict[str, str]:
-        """Signs in to the engine that the functions write to, for the demo's own search."""
-        return sign_in(self.search_secret)
+    def search_engine(self) -> Engine:
+        """The engine that the functions write to, for the demo's own searches."""
+        return Engine(self.search_endpoint, auth_header(self.search_secret))
 
     def save(self, folder: Path) -> None:
-        """Keeps what `make poll` and `make redrive` need to find this stack."""
+        """Saves what `make poll` and `make redrive` need to find this stack."""
         folder.mkdir(parents=True, exist_ok=True)
         ports = {"FUNCTIONS_PORT": str(self.functions_port), "MOTO_PORT": str(self.moto_port)}
         (folder / "ports.json").write_text(json.dumps(ports))
@@ -122,12 +123,12 @@ class Settings:
         def port(name: str, default: int) -> int:
             value = text(name, str(default))
             if not value.isdigit() or not 0 < int(value) < 65536:
-                raise StackError(f"{name} is {value!r}, but has to be a port number")
+                raise StackError(f"{name} is {value!r}, but must be a port number")
             return int(value)
 
         engine = text("ENGINE", "opensearch")
         if engine not in ENGINES:
-            raise StackError(f"ENGINE is {engine!r}, but has to be opensearch or elasticsearch")
+            raise StackError(f"ENGINE is {engine!r}, but must be opensearch or elasticsearch")
         engine_port = port("ENGINE_PORT", 9200)
         tenant_port = port("TENANT_PORT", 9300)
         return cls(
@@ -142,7 +143,7 @@ class Settings:
             webhook_token=text("WEBHOOK_TOKEN", DEFAULT_TOKEN),
             auth0_client_id=text("AUTH0_CLIENT_ID", "local-client"),
             auth0_client_secret=text("AUTH0_CLIENT_SECRET", "local-client-secret"),
-            search_secret=secret_of(env),
+            search_secret=search_secret(env),
             geoip_city_file=text("GEOIP_CITY_FILE"),
             geoip_asn_file=text("GEOIP_ASN_FILE"),
             namespace=text("DATA_STREAM_NAMESPACE", "default"),
@@ -153,26 +154,26 @@ class Settings:
 
 
 def plain_environment() -> dict[str, str]:
-    """The environment without what would lead a service away from this machine."""
+    """Returns the environment without variables that would make a service leave this machine."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    # A proxy of the environment is for Auth0 and the like, not for the stack's own parts.
+    # A proxy of the environment is for Auth0, not for the parts of the stack.
     direct = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"]))
     return kept | CREDENTIALS | {"NO_PROXY": direct, "no_proxy": direct}
 
 
 def as_ordinary_user(home: Path, data: Path) -> list[str]:
-    """What to put before an engine's command: the engines refuse to run as root."""
+    """Returns the prefix of an engine's command: engines refuse to run as root."""
     if os.geteuid() != 0:
         return []
-    # Inside such a namespace root is user 1000, and nothing else changes.
+    # In this namespace root appears as user 1000; nothing else changes.
     unshare = ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
     if shutil.which("unshare") and _works([*unshare, "true"]):
         return unshare
     setpriv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     if not shutil.which("setpriv") or not _works([*setpriv, "test", "-x", str(home)]):
         raise StackError(
-            f"the engine refuses to run as root, user namespaces are not to be had here, and "
-            f"an ordinary user cannot enter {home}: run make as an ordinary user"
+            "the engine refuses to run as root, user namespaces are unavailable, and an "
+            f"ordinary user cannot enter {home}: run make as an ordinary user"
         )
     for folder in (home, data):
         subprocess.run(["chown", "-R", "65534:65534", str(folder)], check=True)
@@ -180,10 +181,10 @@ def as_ordinary_user(home: Path, data: Path) -> list[str]:
 
 
 def _works(argv: list[str]) -> bool:
-    return subprocess.run(argv, capture_output=True).returncode == 0
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
-# The quick compiler alone: the engine is up with half the work, and nobody measures it.
+# Only the quick compiler: the engine starts with half the work, and its speed does not matter.
 SMALL_JAVA = "-Xms256m -Xmx256m -XX:TieredStopAtLevel=1"
 
 
@@ -192,38 +193,49 @@ def engine_service(engine: str, port: int, folder: Path, java: str = SMALL_JAVA)
     data = folder / f"{engine}-data"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
+    options = {"path.data": data / "data", "path.logs": data / "logs"}
+    if engine == "elasticsearch":
+        options["xpack.security.enabled"] = "false"
+    # Elasticsearch's minimal distribution serves nothing at `/`.
+    url = f"http://127.0.0.1:{port}/_cluster/health"
+    return engine_process(engine, home, data, port, java, options, lambda: responds(url, 200))
+
+
+def engine_process(
+    engine: str,
+    home: Path,
+    data: Path,
+    port: int,
+    java: str,
+    options: Mapping[str, object],
+    ready: Callable[[], bool],
+    timeout_seconds: int = 240,
+) -> Service:
+    """Returns the service of an engine, with security or without."""
     (transport_port,) = free_ports(1)
-    options = {
+    common = {
         "discovery.type": "single-node",
         "http.host": "127.0.0.1",
         "http.port": port,
         "transport.host": "127.0.0.1",
         "transport.port": transport_port,
-        "path.data": data / "data",
-        "path.logs": data / "logs",
-        # A full disk is the developer's to see to; an engine that turns read-only only confuses.
+        # On a full disk an engine would turn read-only, which confuses.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
     }
     prefix = "OPENSEARCH" if engine == "opensearch" else "ES"
-    if engine == "elasticsearch":
-        options["xpack.security.enabled"] = "false"
-    env = plain_environment() | {
-        f"{prefix}_JAVA_HOME": str(tools.java_home()),
-        f"{prefix}_JAVA_OPTS": java,
-    }
     return Service(
         name=engine,
         argv=[
             *as_ordinary_user(home, data),
             str(home / "bin" / engine),
-            *(f"-E{name}={value}" for name, value in options.items()),
+            *(f"-E{name}={value}" for name, value in {**common, **options}.items()),
         ],
         port=port,
         port_variable="ENGINE_PORT",
-        # Elasticsearch's minimal distribution has nothing at `/`.
-        ready=lambda: answers(f"http://127.0.0.1:{port}/_cluster/health", 200),
-        env=env,
-        timeout_seconds=240,
+        ready=ready,
+        env=plain_environment()
+        | {f"{prefix}_JAVA_HOME": str(tools.java_home()), f"{prefix}_JAVA_OPTS": java},
+        timeout_seconds=timeout_seconds,
     )
 
 
@@ -243,7 +255,7 @@ def dynamodb_service(port: int) -> Service:
         ],
         port=port,
         port_variable="DYNAMODB_PORT",
-        ready=lambda: answers(f"http://127.0.0.1:{port}/", 400),
+        ready=lambda: responds(f"http://127.0.0.1:{port}/", 400),
         env=plain_environment(),
         timeout_seconds=120,
     )
@@ -255,7 +267,7 @@ def moto_service(port: int) -> Service:
         argv=[str(tools.moto_server()), "-H", "127.0.0.1", "-p", str(port)],
         port=port,
         port_variable="MOTO_PORT",
-        ready=lambda: answers(f"http://127.0.0.1:{port}/moto-api/", 200),
+        ready=lambda: responds(f"http://127.0.0.1:{port}/moto-api/", 200),
         env=plain_environment(),
         timeout_seconds=120,
     )
@@ -274,7 +286,7 @@ def tenant_service(settings: Settings, binaries: Path) -> Service:
         ],
         port=port,
         port_variable="TENANT_PORT",
-        ready=lambda: answers(f"http://127.0.0.1:{port}/api/v2/logs"),
+        ready=lambda: responds(f"http://127.0.0.1:{port}/api/v2/logs"),
         env=plain_environment(),
     )
 
@@ -287,7 +299,7 @@ def functions_service(settings: Settings, env: dict[str, str]) -> Service:
         argv=["cargo", "lambda", "watch", "-A", "127.0.0.1", "-P", str(port), "--color", "never"],
         port=port,
         port_variable="FUNCTIONS_PORT",
-        ready=lambda: answers(f"{settings.functions_url}/"),
+        ready=lambda: responds(f"{settings.functions_url}/"),
         env=env | {"PATH": path},
         timeout_seconds=60,
     )
@@ -300,7 +312,7 @@ def redrive_service(settings: Settings) -> Service:
             *(sys.executable, str(LOCAL / "redrive.py")),
             *(settings.moto_url, settings.functions_url),
         ],
-        # It listens on none.
+        # It does not listen.
         port=0,
         port_variable="",
         ready=lambda: True,
@@ -312,23 +324,24 @@ def redrive_service(settings: Settings) -> Service:
 
 
 def target_folder() -> Path:
-    """Where cargo puts binaries; CARGO_TARGET_DIR and cargo's own settings may move it."""
+    """Returns the folder of cargo's binaries, which CARGO_TARGET_DIR or a config file may move."""
     ask = ["cargo", "metadata", "--format-version=1", "--no-deps", "--offline"]
-    done = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise StackError(f"cargo metadata failed:\n{done.stderr}")
     return Path(json.loads(done.stdout)["target_directory"]) / "debug"
 
 
 def build(what: str, *arguments: str) -> None:
-    """Runs `cargo build`, which shows its own progress."""
+    """Runs `cargo build` with its own progress output."""
     say(f"building {what}")
-    if subprocess.run(["cargo", "build", *arguments], cwd=ROOT).returncode != 0:
+    command = ["cargo", "build", *arguments]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
         raise StackError(f"building {what} failed")
 
 
 def create_queues(moto_url: str) -> tuple[str, str]:
-    """The retry queue and its dead-letter queue, as `template.yaml` has them."""
+    """Creates the retry queue and its dead-letter queue as in `template.yaml`."""
     sqs = Aws("sqs", moto_url)
     dead = sqs("CreateQueue", QueueName="dead-letter")["QueueUrl"]
     attributes = sqs("GetQueueAttributes", QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]
@@ -365,7 +378,7 @@ def create_table(dynamodb_url: str) -> None:
 
 
 def geoip_files(settings: Settings) -> dict[str, str]:
-    """The user's files, else the GeoLite2 files that OpenSearch's distribution brings."""
+    """Returns the user's files, or the GeoLite2 files in OpenSearch's distribution."""
     shipped = tools.engine_home("opensearch") / "modules/ingest-geoip"
     return {
         "GEOIP_CITY_FILE": settings.geoip_city_file or str(shipped / "GeoLite2-City.mmdb"),
@@ -374,7 +387,7 @@ def geoip_files(settings: Settings) -> dict[str, str]:
 
 
 def functions_environment(settings: Settings, retry: str, dead: str) -> dict[str, str]:
-    """The settings that `template.yaml` gives the functions in AWS."""
+    """Returns the environment that `template.yaml` gives the functions in AWS."""
     env = plain_environment() | geoip_files(settings)
     env |= {
         "SEARCH_ENDPOINT": settings.search_endpoint,
@@ -388,45 +401,45 @@ def functions_environment(settings: Settings, retry: str, dead: str) -> dict[str
         "AWS_ENDPOINT_URL_SECRETS_MANAGER": settings.moto_url,
         "AWS_ENDPOINT_URL_DYNAMODB": settings.dynamodb_url,
     }
-    # What the function may read is in Secrets Manager alone, as in AWS.
-    for secret in ("WEBHOOK_TOKEN", "AUTH0_CLIENT_ID", "AUTH0_CLIENT_SECRET"):
-        env.pop(secret, None)
-    for secret in ("SEARCH_USERNAME", "SEARCH_PASSWORD", "SEARCH_API_KEY"):
-        env.pop(secret, None)
+    # As in AWS, functions find secrets in Secrets Manager only.
+    for name in ("WEBHOOK_TOKEN", "AUTH0_CLIENT_ID", "AUTH0_CLIENT_SECRET"):
+        env.pop(name, None)
+    for name in ("SEARCH_USERNAME", "SEARCH_PASSWORD", "SEARCH_API_KEY"):
+        env.pop(name, None)
     if settings.search_secret:
         env["SEARCH_SECRET_ID"] = SEARCH_SECRET
     return env
 
 
 def install_template(settings: Settings, binaries: Path) -> None:
-    """Installs the index template into the stack's own engine, wherever the functions write."""
+    """Installs the index template into the stack's own engine, even if another is written to."""
     env = plain_environment() | {"SEARCH_ENDPOINT": settings.engine_url}
     for name in ("SEARCH_SECRET_ID", "SEARCH_SIGV4_SERVICE", "SEARCH_CA_CERTIFICATE"):
         env.pop(name, None)
     argv = [str(binaries / "setup"), "install"]
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != 0:
         raise StackError(f"the index template was not installed:\n{done.stdout}{done.stderr}")
 
 
 def warm_up_engine(settings: Settings) -> None:
-    """Creates the data stream: it can take an engine with a small heap longer than a webhook waits.
+    """Creates the data stream, which can take a small engine longer than the webhook's timeout.
 
-    By a document that goes again, as Elasticsearch's minimal distribution has no call for it."""
+    Writes a document and deletes it: Elasticsearch's minimal distribution has no API for that."""
     json_lines = {"Content-Type": "application/x-ndjson"}
     body = b'{"create":{}}\n{"@timestamp":"2020-01-01T00:00:00Z"}\n'
     url = f"{settings.engine_url}/{settings.data_stream}/_bulk"
-    status, answer = http("POST", url, body, json_lines, timeout=60)
+    status, response = http("POST", url, body, json_lines, timeout=60)
     try:
-        created = json.loads(answer)["items"][0]["create"]
+        created = json.loads(response)["items"][0]["create"]
         document = f"{settings.engine_url}/{created['_index']}/_doc/{created['_id']}"
     except (ValueError, LookupError) as error:
-        raise StackError(f"the data stream was not created: {status} {answer!r}") from error
+        raise StackError(f"the data stream was not created: {status} {response!r}") from error
     http("DELETE", document)
 
 
 def warm_up(settings: Settings, group: Group) -> None:
-    """The first call of a function starts its process. The poller is left out: it would poll."""
+    """Calls each function once to start its process; not the poller, which would poll."""
     invoke = f"{settings.functions_url}/2015-03-31/functions/redrive/invocations"
     calls = [
         ("webhook", "GET", settings.webhook_url, None),
@@ -434,22 +447,23 @@ def warm_up(settings: Settings, group: Group) -> None:
     ]
     for name, method, url, body in calls:
         try:
-            status, answer = http(method, url, body, timeout=90)
+            status, response = http(method, url, body, timeout=90)
         except OSError as error:
-            raise StackError(f"{name} does not answer: {error}\n{group.tail('functions')}") from error
+            reason = f"{name} does not respond: {error}"
+            raise StackError(f"{reason}\n{group.tail('functions')}") from error
         if status >= 500:
-            raise StackError(f"{name} fails: {status} {answer!r}\n{group.tail('functions')}")
+            raise StackError(f"{name} fails: {status} {response!r}\n{group.tail('functions')}")
 
 
 # --- commands --------------------------------------------------------------------------------
 
 
 def bring_up(settings: Settings, group: Group) -> None:
-    """Starts everything and returns when an event can be posted."""
+    """Starts everything; returns once the webhook accepts events."""
     started = time.monotonic()
-    # A stack that an earlier `make up` left, or a killed `make run`, makes room for this one.
+    # Left over from `make up` or a killed `make run`.
     if group.stop():
-        say("stopped the stack that was up")
+        say("stopped the running stack")
     check_ports(
         [
             (settings.engine, settings.engine_port, "ENGINE_PORT"),
@@ -459,7 +473,7 @@ def bring_up(settings: Settings, group: Group) -> None:
             ("the functions", settings.functions_port, "FUNCTIONS_PORT"),
         ]
     )
-    # The GeoLite2 files are in OpenSearch's distribution, whichever engine runs.
+    # OpenSearch's distribution also has the GeoLite2 files.
     tools.set_up(sorted({"opensearch", settings.engine}))
     settings.save(group.folder)
 
@@ -472,7 +486,7 @@ def bring_up(settings: Settings, group: Group) -> None:
     ]
     for part in parts:
         group.start(part)
-    # Compiling is the longest step: the engine starts meanwhile.
+    # Compiling takes longest; the engine starts in the meantime.
     build("the functions", "--bins")
     build("the stand-in Auth0 tenant", "--workspace", "--bin", "tenant")
     parts.append(tenant_service(settings, binaries))
@@ -497,25 +511,27 @@ def bring_up(settings: Settings, group: Group) -> None:
 
 
 def describe(settings: Settings) -> str:
-    """The addresses to play with. Secrets that the user gave are not repeated."""
+    """Returns addresses and commands to try. Secrets set by the user are not shown."""
     search = f"{settings.search_endpoint}/{settings.data_stream}/_search?pretty"
-    token = settings.webhook_token if settings.webhook_token == DEFAULT_TOKEN else "<WEBHOOK_TOKEN>"
+    webhook = settings.webhook_url
+    token = settings.webhook_token
+    token = token if token == DEFAULT_TOKEN else "<WEBHOOK_TOKEN>"
     return f"""
-webhook    {settings.webhook_url}
+webhook    {webhook}
 documents  {search}
 tenant     {settings.auth0_url}
 DynamoDB   {settings.dynamodb_url}
 SQS        {settings.moto_url}
 
-post  curl -H 'Authorization: {token}' --data-binary @events/auth0/batch.jsonl {settings.webhook_url}
+post  curl -H 'Authorization: {token}' --data-binary @events/auth0/batch.jsonl {webhook}
 find  curl '{search}'
-poll  make poll        park and write again  make redrive        logs  make logs
+poll  make poll        redrive  make redrive        logs  make logs
 """
 
 
 @contextlib.contextmanager
 def stopped_on_failure(group: Group) -> Iterator[None]:
-    """Nothing stays behind when the block fails or is interrupted."""
+    """Stops the services if the block fails or is interrupted."""
     try:
         yield
     except BaseException:
@@ -540,17 +556,17 @@ def down(_: Settings, group: Group) -> None:
 
 
 def run(settings: Settings, group: Group) -> None:
-    """The demo: stack, sample batches, one poll, a table; then stays until Ctrl-C."""
+    """Runs the demo: stack, sample batches, one poll, a table; then waits for Ctrl-C."""
     tools.check_prerequisites()
     with tools.exclusive("stack", wait=False), stopped_on_failure(group):
         bring_up(settings, group)
         demo.show(settings)
         demo.draw(settings)
-        say(f"{describe(settings)}\nCtrl-C stops all of it.")
+        say(f"{describe(settings)}\nCtrl-C stops everything.")
         while names := group.names():
             ended = [name for name in names if not group.alive(name)]
             if ended and not group.is_being_stopped():
-                raise StackError(f"{ended[0]} ended:\n{group.tail(ended[0])}")
+                raise StackError(f"{ended[0]} exited:\n{group.tail(ended[0])}")
             time.sleep(1)
         say("stopped by `make down`")
 
@@ -566,7 +582,7 @@ def redrive(settings: Settings, group: Group) -> None:
 def logs(_: Settings, group: Group) -> None:
     for name in ("functions", "redrive-trigger"):
         if group.log(name).exists():
-            say(f"==> {name} (to follow: tail -f {group.log(name).relative_to(ROOT)})")
+            say(f"==> {name} (follow with: tail -f {group.log(name).relative_to(ROOT)})")
             say(group.log(name).read_text(errors="replace"))
 
 
@@ -576,7 +592,7 @@ def set_up(settings: Settings, group: Group) -> None:
 
 
 def e2e(_: Settings, group: Group) -> None:
-    """Runs the end-to-end tests against services of their own, on free ports."""
+    """Runs the end-to-end tests against their own services, on free ports."""
     tools.check_prerequisites()
     tools.set_up(list(ENGINES))
     group = Group(RUN / "e2e")
@@ -602,13 +618,13 @@ def e2e(_: Settings, group: Group) -> None:
             "E2E_MOTO_URL": moto,
             "E2E_BIN_DIR": str(target_folder()),
             "E2E_TOOLS_DIR": str(TOOLS),
-            # These tests mostly wait: for time limits, and for engines.
+            # These tests mostly wait for timeouts and engines.
             "RUST_TEST_THREADS": "4",
         }
-        # More of cargo's or the test harness's arguments, as in `make e2e ARGS='redrive'`.
+        # Further arguments of cargo or the test harness, as in `make e2e ARGS=redrive`.
         arguments = shlex.split(os.environ.get("ARGS", ""))
         test = ["cargo", "test", "--workspace", "--test", "e2e", "--locked", *arguments]
-        if subprocess.run(test, cwd=ROOT, env=env).returncode != 0:
+        if subprocess.run(test, cwd=ROOT, env=env, check=False).returncode != 0:
             raise StackError("the end-to-end tests failed")
     group.stop()
 
@@ -635,11 +651,11 @@ def main() -> int:
     def command() -> None:
         env = dict(os.environ)
         if name in ("poll", "redrive"):
-            # They meet a running stack, whose ports are known.
+            # The ports of the running stack.
             env = Settings.saved(group.folder) | env
         COMMANDS[name](Settings.read(env), group)
 
-    # Ctrl-C is how `make run` ends well, and how anything else does not.
+    # Ctrl-C is the normal end of `make run` only.
     return exit_code(command, interrupted=0 if name == "run" else 130)
 
 

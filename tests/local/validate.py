@@ -1,14 +1,13 @@
-"""Checks template.yaml as far as that is possible without an AWS account.
+"""Checks template.yaml without an AWS account: `make validate`.
 
-In this order: the SAM linter; the SAM transform and cfn-lint on its result; rules of our own (IAM names
-its resources, numbers that have to agree, a runbook for each alarm); a deployment of the transformed
-template into moto's CloudFormation with the built zips; and each deployed function started with the
-environment it was given, to see that its own configuration reader takes it.
+1. The SAM linter.
+2. The SAM transform, and cfn-lint on its result.
+3. Our own rules: IAM statements name their resources, numbers agree, every alarm has a runbook.
+4. A deployment of the transformed template into moto's CloudFormation, with the built zips. Each
+   function is started with the environment it was given, and must accept it.
 
-moto leaves out Secrets Manager, Scheduler, API Gateway v2 and alarm resources, and would need Docker for
-the custom resource: those are seen by the first three checks only.
-
-Needs .tools/venv (make setup-validate) and the zips in target/lambda (make build).
+moto does not support Secrets Manager, Scheduler, API Gateway v2 and alarm resources, and would need
+Docker for the custom resource: only the first three checks cover those.
 """
 
 import argparse
@@ -38,10 +37,10 @@ REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 BUCKET = "artifacts"
 
-# Read by the C library (mallopt(3)) instead of shared/src/start/config.rs.
+# Read by the C library (mallopt(3)), not by shared/src/start/config.rs.
 GLIBC = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"}
 
-# Actions of which AWS says that they take no resource.
+# Actions that AWS documents as taking no resource.
 WITHOUT_RESOURCE = {"ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"}
 
 os.environ.update(
@@ -73,11 +72,11 @@ def run_linter(command, what):
     check(done.returncode == 0, f"{what}:\n{done.stdout}{done.stderr}")
 
 
-# ---- The transform
+# --- the transform ---------------------------------------------------------------------------
 
 
 def transformed(parameters):
-    """The template as CloudFormation sees it, with the zips at their place in the bucket."""
+    """Returns the template as CloudFormation gets it, with the zips in the bucket."""
     logging.getLogger("samtranslator").setLevel(logging.ERROR)
     from samcli.yamlhelper import yaml_parse
     from samtranslator.parser.parser import Parser
@@ -91,11 +90,11 @@ def transformed(parameters):
     return Translator({}, Parser()).translate(source, values | parameters)
 
 
-# ---- Rules of our own
+# --- our own rules ---------------------------------------------------------------------------
 
 
 def every_branch(value):
-    """Each value that an expression may have, whatever its conditions say."""
+    """Returns every value that an expression may have, whatever its conditions are."""
     if isinstance(value, list):
         return [branch for item in value for branch in every_branch(item)]
     if isinstance(value, dict) and set(value) == {"Fn::If"}:
@@ -106,17 +105,17 @@ def every_branch(value):
 
 
 def text_of(resource):
-    """A resource as written, as far as a wildcard could stand in it."""
+    """Returns the text of a resource in which a wildcard could be."""
     if isinstance(resource, dict) and "Fn::Sub" in resource:
         return resource["Fn::Sub"]
     return resource if isinstance(resource, str) else ""
 
 
 def iam_problems(template):
-    """Statements that allow more than they name."""
+    """Returns a problem for each statement that allows more than named resources."""
     found = []
 
-    def look_at(where, document):
+    def check_policy(where, document):
         for statement in every_branch(document["Statement"]):
             if statement["Effect"] != "Allow" or "Principal" in statement:
                 continue
@@ -129,20 +128,20 @@ def iam_problems(template):
                 if text == "*":
                     if not WITHOUT_RESOURCE.issuperset(actions):
                         found.append(f"{where} allows {actions} on every resource")
-                # What may stay open is the last part: the paths of a domain, the ids of interfaces.
+                # Only the last part may be open: paths of a domain, ids of interfaces.
                 elif "*" in text.removesuffix("/*"):
                     found.append(f"{where} allows {actions} on {text}")
 
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
         if resource["Type"] == "AWS::IAM::ManagedPolicy":
-            look_at(name, properties["PolicyDocument"])
+            check_policy(name, properties["PolicyDocument"])
         if resource["Type"] == "AWS::IAM::Role":
             for policy in properties.get("Policies", []):
-                look_at(name, policy["PolicyDocument"])
+                check_policy(name, policy["PolicyDocument"])
             for policy in every_branch(properties.get("ManagedPolicyArns", [])):
                 if "Ref" not in policy:
-                    found.append(f"{name} takes the policy {policy}, which is not of this template")
+                    found.append(f"{name} has the policy {policy}, which is not in this template")
     return found
 
 
@@ -160,18 +159,20 @@ def own_rules(template):
     )
 
     release = resources["IndexTemplate"]["Properties"]["Release"]
-    version = re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M).group(1)
+    version = re.search(
+        r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE
+    ).group(1)
     check(release == version, f"Release is {release} in the template, {version} in Cargo.toml")
 
     grouped = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     grouped = [name for group in grouped for name in group["Parameters"]]
-    check(sorted(grouped) == sorted(template["Parameters"]), "the form's groups miss a parameter")
+    check(sorted(grouped) == sorted(template["Parameters"]), "a parameter is in no group")
 
     reader = (ROOT / "shared/src/start/config.rs").read_text()
     for name in FUNCTIONS:
         for variable in resources[name]["Properties"]["Environment"]["Variables"]:
             known = f'"{variable}"' in reader or variable in GLIBC
-            check(known, f"{name} gets {variable}, which nothing reads")
+            check(known, f"{name} gets {variable}, which no code reads")
 
     runbook = (ROOT / "docs/operations.md").read_text()
     metrics = (ROOT / "shared/src/metrics.rs").read_text()
@@ -180,15 +181,18 @@ def own_rules(template):
             continue
         check(f"### {name}\n" in runbook, f"docs/operations.md has no section for the alarm {name}")
         properties = resource["Properties"]
-        used = [query["MetricStat"]["Metric"] for query in properties.get("Metrics", [])
-                if "MetricStat" in query] or [properties]
+        queries = properties.get("Metrics", [])
+        used = [query["MetricStat"]["Metric"] for query in queries if "MetricStat" in query]
+        used = used or [properties]
         for metric in used:
             if metric["Namespace"] == "Auth0LogStreams":
                 known = f'("{metric["MetricName"]}", ' in metrics
-                check(known, f"{name} watches {metric['MetricName']}, which nothing emits")
+                check(known, f"{name} watches {metric['MetricName']}, which no code emits")
 
     for name in ("CheckpointTable", "RetryQueue", "DeadLetterQueue"):
-        check(resources[name].get("DeletionPolicy") == "Retain", f"{name} goes with the stack")
+        check(
+            resources[name].get("DeletionPolicy") == "Retain", f"{name} is deleted with the stack"
+        )
     table = resources["CheckpointTable"]["Properties"]
     check(
         table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True},
@@ -196,40 +200,40 @@ def own_rules(template):
     )
 
     access_log = resources["Stage"]["Properties"]["AccessLogSettings"]["Format"]
-    check(json.loads(re.sub(r"\s*\n\s*", "", access_log)), "the access log is no JSON")
+    check(json.loads(re.sub(r"\s*\n\s*", "", access_log)), "the access log is not JSON")
     for leak in ("query", "header", "authorizer"):
-        check(leak not in access_log.lower(), f"the access log holds {leak}")
+        check(leak not in access_log.lower(), f"the access log contains {leak}")
 
 
-def the_iam_rule_finds_wildcards():
-    """The rule has to be able to fail."""
+def check_the_iam_rule():
+    """Checks that the rule finds wildcards."""
+    domains = "arn:aws:es:*:${AWS::AccountId}:domain/*"
     for statement in (
         {"Action": "sqs:*", "Resource": "arn:aws:sqs:eu-west-1:123456789012:q"},
         {"Action": "sqs:SendMessage", "Resource": "*"},
         {"Action": "sqs:SendMessage", "Resource": {"Fn::If": ["C", {"Ref": "Q"}, "*"]}},
-        {"Action": "es:ESHttpPut", "Resource": {"Fn::Sub": "arn:aws:es:*:${AWS::AccountId}:domain/*"}},
+        {"Action": "es:ESHttpPut", "Resource": {"Fn::Sub": domains}},
     ):
-        role = {
-            "Type": "AWS::IAM::Role",
-            "Properties": {"Policies": [{"PolicyDocument": {"Statement": [{"Effect": "Allow"} | statement]}}]},
-        }
-        check(iam_problems({"Resources": {"R": role}}), f"the IAM rule lets {statement} pass")
+        document = {"Statement": [{"Effect": "Allow"} | statement]}
+        policies = [{"PolicyDocument": document}]
+        role = {"Type": "AWS::IAM::Role", "Properties": {"Policies": policies}}
+        check(iam_problems({"Resources": {"R": role}}), f"the IAM rule accepts {statement}")
 
 
-# ---- The deployment
+# --- the deployment --------------------------------------------------------------------------
 
 
 class RuntimeApi(BaseHTTPRequestHandler):
-    """As much of Lambda's runtime API as tells whether a function has come up: it asks for work.
+    """The part of Lambda's runtime API that shows whether a function starts: polling for work.
 
-    There is one piece of work, for setup only, which reads its settings when it is called: a custom
-    resource's request, with this server in the place of CloudFormation.
+    Setup reads its settings only when invoked. It gets a custom resource's request, with this
+    server in the place of CloudFormation.
     """
 
     def do_GET(self):
         self.server.asked.set()
         if not self.server.work:
-            # Never answered: there is nothing to do.
+            # Never responds, as without events.
             threading.Event().wait()
         body = self.server.work.pop()
         self.send_response(200)
@@ -259,7 +263,7 @@ class RuntimeApi(BaseHTTPRequestHandler):
 
 
 def refusal(binary, bootstrap, environment, endpoint):
-    """Starts a function like Lambda does. What it says about its settings; None where it takes them."""
+    """Starts a function like Lambda; returns its complaint about its settings, or None."""
     api = ThreadingHTTPServer(("127.0.0.1", 0), RuntimeApi)
     api.daemon_threads = True
     api.asked, api.answered = threading.Event(), threading.Event()
@@ -300,12 +304,12 @@ def refusal(binary, bootstrap, environment, endpoint):
     try:
         for _ in range(300):
             if ready.wait(0.1):
-                # Setup cannot reach any engine here: what counts is that it gets that far.
+                # Setup fails here in any case: there is no engine.
                 reason = getattr(api, "reason", "")
                 return reason if "cannot be used:" in reason else None
             if process.poll() is not None:
                 return process.stdout.read()
-        return "it neither asked for work nor gave up in 30 s"
+        return "it neither polled for work nor exited within 30 s"
     finally:
         process.kill()
         process.wait()
@@ -328,7 +332,7 @@ VARIANTS = {
 
 
 def deploy(variant, changes, zips, bootstraps, endpoint):
-    """One stack in moto; checks what came of it."""
+    """Deploys one stack into moto and checks it."""
     import boto3
 
     def client(service):
@@ -359,7 +363,7 @@ def deploy(variant, changes, zips, bootstraps, endpoint):
     made = {
         r["LogicalResourceId"]: r["PhysicalResourceId"]
         for r in formation.describe_stack_resources(StackName=stack)["StackResources"]
-        # What moto does not know has none.
+        # Resources that moto does not support have none.
         if "LogicalResourceId" in r and "PhysicalResourceId" in r
     }
     expected = {"RedriveFunction", "SetupFunction", "RetryQueue", "DeadLetterQueue", "RedriveRole"}
@@ -369,7 +373,7 @@ def deploy(variant, changes, zips, bootstraps, endpoint):
     (expected if parameters["Inputs"] != "poller" else absent).update(webhook)
     (expected if parameters["Inputs"] != "webhook" else absent).update(poller)
     check(expected <= made.keys(), f"{variant}: missing {sorted(expected - made.keys())}")
-    check(not absent & made.keys(), f"{variant}: not wanted {sorted(absent & made.keys())}")
+    check(not absent & made.keys(), f"{variant}: unexpected {sorted(absent & made.keys())}")
 
     for name, binary in FUNCTIONS.items():
         if name not in made:
@@ -378,29 +382,32 @@ def deploy(variant, changes, zips, bootstraps, endpoint):
         settings = function["Configuration"]
         role = client("iam").get_role(RoleName=made[f"{binary.capitalize()}Role"])["Role"]
         check(settings["Role"] == role["Arn"], f"{variant}: {name} has the role {settings['Role']}")
-        check(settings["CodeSize"] == zips[binary].stat().st_size, f"{variant}: {name} has other code")
+        size = zips[binary].stat().st_size
+        check(settings["CodeSize"] == size, f"{variant}: {name} has other code")
         environment = settings["Environment"]["Variables"]
         said = refusal(binary, bootstraps[binary], environment, endpoint)
-        check(said is None, f"{variant}: {name} does not take its environment:\n{said}")
+        check(said is None, f"{variant}: {name} does not accept its environment:\n{said}")
         said = refusal(binary, bootstraps[binary], environment | {"SEARCH_ENDPOINT": ""}, endpoint)
         check(
             said is not None and "SEARCH_ENDPOINT is not set" in said,
-            f"{variant}: {name} does not miss SEARCH_ENDPOINT, so this check proves nothing: {said}",
+            f"{variant}: {name} accepts a missing SEARCH_ENDPOINT, so this check is void: {said}",
         )
 
     sqs = client("sqs")
-    attributes = sqs.get_queue_attributes(QueueUrl=made["RetryQueue"], AttributeNames=["All"])["Attributes"]
-    redrive = json.loads(attributes["RedrivePolicy"])
-    check(redrive["deadLetterTargetArn"].endswith(made["DeadLetterQueue"].rsplit("/", 1)[1]),
-          f"{variant}: the retry queue's dead letters go to {redrive['deadLetterTargetArn']}")
+    attributes = sqs.get_queue_attributes(QueueUrl=made["RetryQueue"], AttributeNames=["All"])
+    attributes = attributes["Attributes"]
+    target = json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"]
+    dead_letters = made["DeadLetterQueue"].rsplit("/", 1)[1]
+    check(target.endswith(dead_letters), f"{variant}: the dead letters go to {target}")
     sources = client("lambda").list_event_source_mappings(FunctionName=made["RedriveFunction"])
-    sources = sources["EventSourceMappings"]
-    check([s["EventSourceArn"] for s in sources] == [attributes["QueueArn"]],
-          f"{variant}: redrive does not read the retry queue")
+    sources = [source["EventSourceArn"] for source in sources["EventSourceMappings"]]
+    message = f"{variant}: redrive does not read the retry queue"
+    check(sources == [attributes["QueueArn"]], message)
     if "CheckpointTable" in made:
         dynamodb = client("dynamodb")
         table = dynamodb.describe_table(TableName=made["CheckpointTable"])["Table"]
-        check(table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}], f"{variant}: table key")
+        key = [{"AttributeName": "id", "KeyType": "HASH"}]
+        check(table["KeySchema"] == key, f"{variant}: table key")
 
 
 def free_port():
@@ -447,29 +454,34 @@ def deployments(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--zips", type=Path, default=ROOT / "target/lambda", help="where <function>/bootstrap.zip is")
-    parser.add_argument("--no-deployment", action="store_true", help="leave out what needs the zips")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    zips = ROOT / "target/lambda"
+    parser.add_argument("--zips", type=Path, default=zips, help="has <function>/bootstrap.zip")
+    parser.add_argument("--no-deployment", action="store_true", help="skip what needs the zips")
     arguments = parser.parse_args()
 
     step("template: sam validate --lint")
-    run_linter([tool("sam"), "validate", "--lint", "--template", str(TEMPLATE), "--region", REGION], "sam validate")
+    sam = [tool("sam"), "validate", "--lint", "--template", str(TEMPLATE), "--region", REGION]
+    run_linter(sam, "sam validate")
     step("template: transform, cfn-lint on the result")
     template = transformed({"SearchEndpoint": "https://search.example.com"})
     with tempfile.NamedTemporaryFile("w", suffix=".json") as result:
         json.dump(template, result, indent=1)
         result.flush()
-        run_linter([tool("cfn-lint"), "--regions", REGION, "--template", result.name], "cfn-lint")
-    step("template: IAM, agreements, runbooks")
-    the_iam_rule_finds_wildcards()
+        cfn_lint = [tool("cfn-lint"), "--regions", REGION, "--template", result.name]
+        run_linter(cfn_lint, "cfn-lint")
+    step("template: IAM, matching numbers, runbooks")
+    check_the_iam_rule()
     own_rules(template)
     if not arguments.no_deployment:
-        step("deployment into moto, functions started with the environment they got")
+        step("deployment into moto; functions started with their environment")
         deployments(arguments.zips)
 
     if problems:
         sys.exit(f"{len(problems)} problem(s)")
-    print("template.yaml is good")
+    print("template.yaml is valid")
 
 
 if __name__ == "__main__":

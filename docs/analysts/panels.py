@@ -1,9 +1,8 @@
-"""The dashboards: one source of panels, as saved objects for Kibana and for OpenSearch
-Dashboards.
+"""The panels of the dashboards, and their saved objects for Kibana and OpenSearch Dashboards.
 
-A panel is a Vega-Lite spec with a search in it, which both programs run with the dashboard's time
-range and filters. Written to docs/dashboards by `python3 tests/local/panels.py`; a test checks
-that they are up to date.
+A panel is a Vega-Lite spec with a search in it. Both programs run the search with the time range
+and the filters of the dashboard. Run this file to write the saved objects into `dashboards`; a test
+checks that they are up to date.
 """
 
 from __future__ import annotations
@@ -14,20 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools import ROOT
-
-FOLDER = ROOT / "docs/dashboards"
+FOLDER = Path(__file__).resolve().parent / "dashboards"
 INDEX = "logs-auth0.logs-*"
 Json = dict[str, Any]
 
-# Where the program puts what the reader of a dashboard has chosen.
+# Placeholders for the time range, query and filters chosen in the dashboard.
 CONTEXT: Json = {
     "must": ["%dashboard_context-must_clause%", {"range": {"@timestamp": {"%timefilter%": True}}}],
     "filter": ["%dashboard_context-filter_clause%"],
     "must_not": ["%dashboard_context-must_not_clause%"],
 }
-COLOURS = {"success": "#4c9f70", "failure": "#c8553d", "unknown": "#8a94a6"}
-# Counts have no halves.
+COLORS = {"success": "#4c9f70", "failure": "#c8553d", "unknown": "#8a94a6"}
+# No ticks between whole numbers.
 COUNTS: Json = {"labelExpr": "datum.value % 1 ? '' : format(datum.value, ',')"}
 DATA = "auth0.logs.data."
 FAILED_LOGIN: Json = {"term": {f"{DATA}classification": "Login - Failure"}}
@@ -39,17 +36,17 @@ class Panel:
     id: str
     title: str
     search: Json
-    # Where the rows are in the answer.
+    # Path of the rows in the response.
     rows: str
     # Marks, encodings and transforms of the Vega-Lite spec.
     drawing: Json
-    # In 48 columns, as both programs have.
+    # Both programs have a grid of 48 columns.
     width: int = 24
     height: int = 11
 
     @property
     def spec(self) -> Json:
-        """The spec as both programs take it, with the search as its data."""
+        """The spec that both programs take, with the search as its data."""
         return {
             "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
             "title": self.title,
@@ -80,10 +77,10 @@ def search(aggregation: Json, *filters: Json) -> Json:
 
 
 def top(
-    id: str, title: str, field: str, *filters: Json, colour: str = "#4b7bab", **layout: int
+    id: str, title: str, field: str, *filters: Json, color: str = "#4b7bab", **layout: int
 ) -> Panel:
-    """The ten most frequent values of a field."""
-    drawing = bars("key", "doc_count", "Events", colour)
+    """Returns a panel of the ten most frequent values of a field."""
+    drawing = bars("key", "doc_count", "Events", color)
     aggregation = {"terms": {"field": field, "size": 10}}
     return Panel(
         id, title, search(aggregation, *filters), "aggregations.rows.buckets", drawing, **layout
@@ -91,7 +88,7 @@ def top(
 
 
 def distinct(id: str, title: str, field: str, counted: str, what: str, *filters: Json) -> Panel:
-    """The ten values of a field that come with the most values of another one."""
+    """Returns a panel of the ten values of a field with the most distinct values of another."""
     aggregation = {
         "terms": {"field": field, "size": 10, "order": {"counted": "desc"}},
         "aggs": {"counted": {"cardinality": {"field": counted}}},
@@ -101,15 +98,15 @@ def distinct(id: str, title: str, field: str, counted: str, what: str, *filters:
 
 
 def over_time(id: str, title: str, field: str, *filters: Json, **layout: int) -> Panel:
-    """Events over time, stacked by the values of a field."""
+    """Returns a panel of events over time, stacked by the values of a field."""
     aggregation = {
-        # Both programs make about so many of the time range.
+        # Both programs divide the time range into about this many buckets.
         "date_histogram": {"field": "@timestamp", "interval": {"%autointerval%": 48}},
         "aggs": {"kinds": {"terms": {"field": field, "size": 8}}},
     }
-    colour: Json = {"field": "kind.key", "type": "nominal", "title": None}
+    color: Json = {"field": "kind.key", "type": "nominal", "title": None}
     if field == "event.outcome":
-        colour["scale"] = {"domain": list(COLOURS), "range": list(COLOURS.values())}
+        color["scale"] = {"domain": list(COLORS), "range": list(COLORS.values())}
     drawing = {
         "transform": [{"flatten": ["kinds.buckets"], "as": ["kind"]}],
         "mark": {"type": "bar", "width": 7, "tooltip": True},
@@ -121,7 +118,7 @@ def over_time(id: str, title: str, field: str, *filters: Json, **layout: int) ->
                 "title": "Events",
                 "axis": COUNTS,
             },
-            "color": colour,
+            "color": color,
         },
     }
     body = search(aggregation, *filters)
@@ -129,7 +126,7 @@ def over_time(id: str, title: str, field: str, *filters: Json, **layout: int) ->
 
 
 def named(id: str, title: str, choices: dict[str, Json], *filters: Json) -> Panel:
-    """How many events each named query finds; parts of details do not aggregate otherwise."""
+    """Returns a panel of hits per named query: parts of details cannot be aggregated by value."""
     drawing = {
         "transform": [
             {"fold": [f"{name}.doc_count" for name in choices], "as": ["name", "events"]},
@@ -142,7 +139,7 @@ def named(id: str, title: str, choices: dict[str, Json], *filters: Json) -> Pane
     return Panel(id, title, body, "aggregations.rows.buckets", drawing)
 
 
-def bars(label: str, length: str, what: str, colour: str, sort: Any = "-x") -> Json:
+def bars(label: str, length: str, what: str, color: str, sort: Any = "-x") -> Json:
     encoding = {
         "y": {
             "field": label,
@@ -157,7 +154,7 @@ def bars(label: str, length: str, what: str, colour: str, sort: Any = "-x") -> J
         "mark": {"type": "text", "align": "left", "dx": 4},
         "encoding": {"text": {"field": length}},
     }
-    bar = {"mark": {"type": "bar", "color": colour, "tooltip": True}}
+    bar = {"mark": {"type": "bar", "color": color, "tooltip": True}}
     return {"encoding": encoding, "layer": [bar, number]}
 
 
@@ -176,21 +173,21 @@ DASHBOARDS = (
     Dashboard(
         "overview",
         "Auth0: overview",
-        "What comes in from the tenant, and what becomes of it.",
+        "Incoming events and their outcomes.",
         (
             over_time("events", "Events by outcome", "event.outcome", width=48),
-            top("types", "What happens", f"{DATA}type"),
+            top("types", "Event types", f"{DATA}type"),
             top("classes", "Classification", f"{DATA}classification"),
             top("applications", "Applications", f"{DATA}client_name"),
             top("countries", "Countries", "source.geo.country_name"),
-            top("inputs", "How events arrive", "input.type"),
+            top("inputs", "Inputs", "input.type"),
             named(
                 "doubtful",
-                "Not as expected",
+                "Anomalies",
                 {
                     "Adjusted by the mapper": {"term": {"tags": "mapping_adjusted"}},
-                    "No event at all": {"term": {"event.kind": "pipeline_error"}},
-                    "Of an unknown type": {"prefix": {"event.action": "unknown-"}},
+                    "Not an event": {"term": {"event.kind": "pipeline_error"}},
+                    "Unknown type": {"prefix": {"event.action": "unknown-"}},
                 },
             ),
         ),
@@ -198,11 +195,19 @@ DASHBOARDS = (
     Dashboard(
         "authentication",
         "Auth0: authentication",
-        "Who signs in, how, and what keeps them from it.",
+        "Sign-ins by method, and why they fail.",
         (
             over_time("logins", "Sign-ins by outcome", "event.outcome", LOGIN, width=48),
-            top("reasons", "Why sign-ins fail", f"{DATA}type", FAILED_LOGIN, colour="#c8553d"),
-            top("failing", "Whose sign-ins fail", "user.name", FAILED_LOGIN, colour="#c8553d"),
+            top(
+                "reasons",
+                "Reasons for failed sign-ins",
+                f"{DATA}type",
+                FAILED_LOGIN,
+                color="#c8553d",
+            ),
+            top(
+                "failing", "Users with failed sign-ins", "user.name", FAILED_LOGIN, color="#c8553d"
+            ),
             top("connections", "Connections", f"{DATA}connection", LOGIN),
             top("browsers", "Browsers and clients", "user_agent.name", LOGIN),
             top("factors", "Second factor", "event.action", {"prefix": {f"{DATA}type_id": "gd_"}}),
@@ -212,12 +217,12 @@ DASHBOARDS = (
     Dashboard(
         "threat",
         "Auth0: threat",
-        "Attacks, and what somebody changed.",
+        "Attacks, and changes to the tenant.",
         (
             over_time("blocks", "Attack protection", f"{DATA}type_id", of_type(*BLOCKS), width=48),
             distinct(
                 "spraying",
-                "Addresses by users that fail from there",
+                "Addresses by users with failed sign-ins",
                 "source.ip",
                 "user.name",
                 "Users",
@@ -225,7 +230,7 @@ DASHBOARDS = (
             ),
             named(
                 "risk",
-                "Confidence in sign-ins",
+                "Risk assessment of sign-ins",
                 {value: confidence(value) for value in ("low", "medium", "high")},
                 of_type("s"),
             ),
@@ -234,7 +239,7 @@ DASHBOARDS = (
                 "Users by push notifications",
                 "user.id",
                 of_type("gd_send_pn", "gd_auth_rejected"),
-                colour="#c8553d",
+                color="#c8553d",
             ),
             distinct(
                 "families",
@@ -248,7 +253,7 @@ DASHBOARDS = (
                 "TLS fingerprints of failures",
                 "auth0.logs.ja4",
                 {"term": {"event.outcome": "failure"}},
-                colour="#c8553d",
+                color="#c8553d",
             ),
             top("changes", "Changes to the tenant", f"{DATA}description.keyword", of_type("sapi")),
         ),
@@ -258,8 +263,8 @@ DASHBOARDS = (
 
 # --- saved objects ---------------------------------------------------------------------------
 
-# Program → the versions of the objects' form, and how a dashboard calls its panels. Both programs bring
-# older forms up to date themselves.
+# Program → versions of the saved objects, and the names by which a dashboard refers to its panels.
+# Both programs migrate objects of older versions.
 PROGRAMS: dict[str, Json] = {
     "kibana": {"visualization": "7.14.0", "dashboard": "7.14.0", "reference": "{n}:panel_{n}"},
     "opensearch-dashboards": {
@@ -275,7 +280,7 @@ DATA_VIEW = "auth0-log-streams"
 
 
 def saved_objects(program: str) -> list[Json]:
-    """All objects to import, each after what it refers to."""
+    """Returns all objects to import, each after the objects it refers to."""
     view = {"title": INDEX, "timeFieldName": "@timestamp"}
     objects: list[Json] = [
         {"type": "index-pattern", "id": DATA_VIEW, "attributes": view, "references": []}
@@ -358,4 +363,4 @@ def path(program: str) -> Path:
 if __name__ == "__main__":
     for each in PROGRAMS:
         path(each).write_text(ndjson(each))
-        print(path(each).relative_to(ROOT))
+        print(path(each))

@@ -1,27 +1,34 @@
-"""The dashboards as one local page, drawn from an engine's data: pictures without Kibana.
+"""Draws the dashboards as one local page, without Kibana: `make overview`.
 
-The page holds everything that it needs, data and scripts, and opens in any browser.
+The page is self-contained, data and scripts included, and opens in any browser.
+
+    overview.py <folder with Vega's scripts> <page to write>
 """
 
 from __future__ import annotations
 
 import html
 import json
+import os
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from panels import DASHBOARDS, Dashboard, Panel
-from search import Engine
-from tools import TOOLS
+from search import Engine, SearchError
+
+# In the order in which a page has to load them.
+SCRIPTS = ("vega", "vega-lite", "vega-embed")
 
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>Auth0 log streams</title>
 <style>
-  body {{ font: 15px/1.4 system-ui, sans-serif; margin: 24px auto; max-width: 1260px; color: #24292f }}
+  body {{ font: 15px/1.4 system-ui, sans-serif; color: #24292f }}
+  body {{ margin: 24px auto; max-width: 1260px }}
   h1 {{ font-size: 22px; margin: 32px 0 0 }} p {{ margin: 4px 0 12px; color: #57606a }}
   .panels {{ display: grid; grid-template-columns: repeat(48, 1fr); gap: 12px }}
   .panel {{ height: 270px; border: 1px solid #d0d7de; border-radius: 6px; padding: 8px }}
@@ -33,8 +40,9 @@ PAGE = """<!doctype html>
 {sections}
 <script>
   const panels = {panels};
+  const options = {{ renderer: "svg", actions: false, tooltip: true }};
   Promise.all(Object.entries(panels).map(([id, spec]) =>
-    vegaEmbed(`[id="${{id}}"]`, spec, {{ renderer: "svg", actions: false, tooltip: true }}).catch(error => {{
+    vegaEmbed(`[id="${{id}}"]`, spec, options).catch(error => {{
       const panel = document.getElementById(id);
       panel.className = "failed";
       panel.textContent = error.message;
@@ -45,19 +53,18 @@ PAGE = """<!doctype html>
 </html>
 """
 
-
-# The steps in which both programs count time, in seconds.
+# The intervals that both programs choose from, in seconds.
 STEPS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10800, 43200, 86400)
 
 
 def filled(search: dict[str, Any], product: str, start: datetime, end: datetime) -> dict[str, Any]:
-    """A panel's search as Kibana or OpenSearch Dashboards sends it, with no filters chosen."""
+    """Returns a panel's search as Kibana or OpenSearch Dashboards sends it with no filter set."""
     span = {
         "gte": start.isoformat() + "Z",
         "lte": end.isoformat() + "Z",
         "format": "strict_date_optional_time",
     }
-    # Kibana knows that Elasticsearch takes `interval` no longer.
+    # Elasticsearch no longer accepts `interval`, and Kibana replaces it.
     interval = "interval" if product == "opensearch" else "fixed_interval"
 
     def step(count: int) -> str:
@@ -79,21 +86,19 @@ def filled(search: dict[str, Any], product: str, start: datetime, end: datetime)
     return fill(search)
 
 
-def drawn(panel: Panel, answer: dict[str, Any]) -> dict[str, Any]:
-    """The panel's spec with the answer to its search in place of the search."""
+def drawn(panel: Panel, response: dict[str, Any]) -> dict[str, Any]:
+    """Returns the panel's spec with the response in place of the search."""
     spec = panel.spec
-    spec["data"] = {"values": answer, "format": {"type": "json", **spec["data"]["format"]}}
+    spec["data"] = {"values": response, "format": {"type": "json", **spec["data"]["format"]}}
     return spec
 
 
-def write(engine: Engine, stream: str, scripts: list[Path]) -> Path:
-    """The page of the last 24 hours, as a file. Raises SearchError."""
+def write(engine: Engine, stream: str, scripts: Path, file: Path) -> None:
+    """Writes the page of the last 24 hours. Raises SearchError."""
     end = datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0)
     engine.request("POST", f"{stream}/_refresh")
-    file = TOOLS / "run/overview.html"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page(engine, stream, end - timedelta(hours=24), end, scripts))
-    return file
 
 
 def page(
@@ -101,29 +106,30 @@ def page(
     stream: str,
     start: datetime,
     end: datetime,
-    scripts: list[Path],
+    scripts: Path,
     dashboards: Sequence[Dashboard] = DASHBOARDS,
 ) -> str:
-    """Dashboards over the documents of `stream` between two dates in UTC; `scripts` are Vega's.
+    """Returns the dashboards over the documents of `stream` between two times in UTC.
 
-    Raises SearchError."""
+    `scripts` is the folder with Vega's scripts. Raises SearchError."""
     specs, sections = {}, []
     product = engine.product()
     for dashboard in dashboards:
         boxes = []
         for panel in dashboard.panels:
             id = f"{dashboard.id}-{panel.id}"
-            answer = engine.search(stream, filled(panel.search, product, start, end))
-            specs[id] = drawn(panel, answer)
-            boxes.append(
-                f'<div class="panel" style="grid-column: span {panel.width}"><div id="{id}"></div></div>'
-            )
+            response = engine.search(stream, filled(panel.search, product, start, end))
+            specs[id] = drawn(panel, response)
+            style = f"grid-column: span {panel.width}"
+            boxes.append(f'<div class="panel" style="{style}"><div id="{id}"></div></div>')
         sections.append(
             f"<h1>{html.escape(dashboard.title)}</h1><p>{html.escape(dashboard.description)}</p>"
             f'<div class="panels">{"".join(boxes)}</div>'
         )
     return PAGE.format(
-        scripts="\n".join(f"<script>{script.read_text()}</script>" for script in scripts),
+        scripts="\n".join(
+            f"<script>{(scripts / f'{name}.min.js').read_text()}</script>" for name in SCRIPTS
+        ),
         about=f"{html.escape(stream)}, {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
         sections="\n".join(sections),
         panels=in_script(specs),
@@ -131,5 +137,20 @@ def page(
 
 
 def in_script(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, whatever the events hold."""
+    """Returns JSON that cannot close its script element, whatever the events contain."""
     return json.dumps(value).replace("<", "\\u003c")
+
+
+def main() -> None:
+    scripts, file = map(Path, sys.argv[1:])
+    engine = Engine.from_environment()
+    stream = f"logs-auth0.logs-{os.environ.get('DATA_STREAM_NAMESPACE') or 'default'}"
+    write(engine, stream, scripts, file)
+    print(file)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SearchError as failure:
+        sys.exit(str(failure))

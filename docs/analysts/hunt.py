@@ -1,11 +1,11 @@
-"""Runs the detections of docs/detections/rules against an engine and prints what they find.
+"""Runs the detections of `detections/rules` against an engine and prints their hits.
 
-Sigma's Lucene backends convert a rule to a query, but no correlation; ES|QL does, but does not
-read Auth0's details (docs/detections/README.md). Here a correlation is an aggregation over the
-converted query of its rule: the same on Elasticsearch and OpenSearch, without scripts or plugins.
+Sigma's Lucene backends convert rules but not correlations. Its ES|QL backend converts both, but
+ES|QL cannot read Auth0's details (detections/README.md). Here a correlation is an aggregation over
+the converted query of its rule. That works on Elasticsearch and OpenSearch alike, without scripts
+or plugins.
 
     make hunt SEARCH_ENDPOINT=https://… SINCE=24h
-
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search import Engine, SearchError
 from sigma.backends.elasticsearch import LuceneBackend
 from sigma.backends.opensearch import OpensearchLuceneBackend
 from sigma.collection import SigmaCollection
@@ -27,15 +26,16 @@ from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationType
 from sigma.exceptions import SigmaError
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
-from tools import ROOT
 
-DETECTIONS = ROOT / "docs/detections"
+from search import Engine, SearchError
+
+DETECTIONS = Path(__file__).resolve().parent / "detections"
 RULES = DETECTIONS / "rules"
 BACKENDS = {"opensearch": OpensearchLuceneBackend, "elasticsearch": LuceneBackend}
 PAGE = 1000
 
 
-class CannotHunt(Exception):
+class RuleError(Exception):
     """A rule that cannot be run here; the text names the rule and the reason."""
 
 
@@ -47,7 +47,7 @@ def pipeline(product: str) -> ProcessingPipeline:
 
 @dataclass(frozen=True)
 class Correlation:
-    """What runs here: events or distinct values, counted by group and window of time."""
+    """Counts events or distinct values by group and time window."""
 
     group_by: tuple[str, ...]
     seconds: int
@@ -63,16 +63,16 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Detection:
-    """One rule, or one correlation over a rule, ready to run."""
+    """A rule, or a correlation over a rule, ready to run."""
 
     title: str
     level: str
-    # In Lucene's syntax, for `query_string`.
+    # In Lucene syntax, for `query_string`.
     query: str
     correlation: Correlation | None = None
 
     def body(self, *filters: dict[str, Any]) -> dict[str, Any]:
-        """The body of the search: for events, or for groups of them with their counts."""
+        """Returns the body of the search for events, or for groups of events with their counts."""
         lucene = {"query_string": {"query": self.query, "analyze_wildcard": True}}
         query = {"bool": {"filter": [lucene, *filters]}}
         if self.correlation is None:
@@ -80,14 +80,14 @@ class Detection:
         window = {"field": "@timestamp", "fixed_interval": f"{self.correlation.seconds}s"}
         sources: list[dict[str, Any]] = [{"window": {"date_histogram": window}}]
         sources += [{name: {"terms": {"field": name}}} for name in self.correlation.group_by]
-        # Pages of all groups: a terms aggregation would give the most frequent ones only.
+        # Pages through all groups: a terms aggregation returns only the most frequent ones.
         groups: dict[str, Any] = {"composite": {"size": PAGE, "sources": sources}}
         if self.correlation.field:
             groups["aggs"] = {"distinct": {"cardinality": {"field": self.correlation.field}}}
         return {"size": 0, "query": query, "aggs": {"groups": groups}}
 
     def run(self, engine: Engine, index: str, *filters: dict[str, Any]) -> list[dict[str, str]]:
-        """The events that the rule hits, a page at most, or the groups that are found."""
+        """Returns the hits of the rule, at most one page, or the groups that reach the count."""
         body = self.body(*filters)
         if self.correlation is None:
             hits = engine.search(index, body)["hits"]["hits"]
@@ -103,16 +103,16 @@ class Detection:
 
 
 def read(path: Path, product: str) -> list[Detection]:
-    """The detections of a file: its correlations, or its rules where it has none.
+    """Returns the detections of a file: its correlations, or its rules if it has none.
 
-    Raises CannotHunt, which names the file."""
+    Raises RuleError."""
     try:
         rules = SigmaCollection.from_yaml(path.read_text())
         queries = {}
         for rule in rules.rules:
             if isinstance(rule, SigmaRule):
                 backend = BACKENDS[product](pipeline(product))
-                # Of a rule that a correlation refers to, this gives nothing but keeps the query.
+                # Returns nothing for a rule that a correlation refers to, but keeps its query.
                 backend.convert_rule(rule)
                 alternatives = (f"({query})" for query in rule.get_conversion_result())
                 queries[rule.name or str(rule.id)] = " OR ".join(alternatives)
@@ -123,23 +123,23 @@ def read(path: Path, product: str) -> list[Detection]:
             Detection(rule.title, str(rule.level), queries[rule.name or str(rule.id)])
             for rule in rules.rules
         ]
-    except (SigmaError, CannotHunt) as error:
-        raise CannotHunt(f"{path.name}: {error}") from error
+    except (SigmaError, RuleError) as error:
+        raise RuleError(f"{path.name}: {error}") from error
 
 
 def _correlated(rule: SigmaCorrelationRule, queries: dict[str, str], product: str) -> Detection:
     if rule.type not in (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT):
-        raise CannotHunt(
-            f"{rule.type.name.lower()} is not run here, but event_count and value_count"
+        raise RuleError(
+            f"{rule.type.name.lower()} is not supported; event_count and value_count are"
         )
     field = rule.condition.fieldref
     raw = [*rule.group_by, *([field] if field else [])]
     pipeline(product).apply(rule)
     field = rule.condition.fieldref
     mapped = [*rule.group_by, *([field] if field else [])]
-    # pySigma's own check for unknown fields looks at rules only.
+    # pySigma checks the fields of rules, but not those of correlations.
     if unknown := [name for name in raw if name in mapped]:
-        raise CannotHunt(f"The following fields are not mapped: {', '.join(unknown)}")
+        raise RuleError(f"The following fields are not mapped: {', '.join(unknown)}")
     referred = (queries[reference.reference] for reference in rule.rules)
     return Detection(
         rule.title,
@@ -159,14 +159,12 @@ def _correlated(rule: SigmaCorrelationRule, queries: dict[str, str], product: st
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the detections against an engine.")
-    parser.add_argument(
-        "--url", default=os.environ.get("SEARCH_ENDPOINT") or "http://127.0.0.1:9200"
-    )
+    parser.add_argument("--url", default="", help="instead of SEARCH_ENDPOINT")
     parser.add_argument("--index", default="logs-auth0.logs-*")
     parser.add_argument(
         "--since", default=os.environ.get("SINCE") or "24h", help="such as 24h or 7d"
     )
-    parser.add_argument("--show", choices=BACKENDS, help="print the searches, and ask no engine")
+    parser.add_argument("--show", choices=BACKENDS, help="only print the searches")
     parser.add_argument("rules", nargs="*", type=Path, default=sorted(RULES.glob("*.yml")))
     arguments = parser.parse_args()
     recent = {"range": {"@timestamp": {"gte": f"now-{arguments.since}"}}}
@@ -184,7 +182,7 @@ def main() -> int:
                 print(f"{detection.level:8}  {len(found):6}  {detection.title}")
                 for one in found[:5]:
                     print(f"{'':18}{json.dumps(one)}")
-    except (CannotHunt, SearchError) as error:
+    except (RuleError, SearchError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

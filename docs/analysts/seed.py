@@ -1,9 +1,7 @@
-"""A day in the life of an invented tenant: ordinary traffic, and what an analyst should find in
-it.
+"""A day of an invented tenant: ordinary traffic, and attacks for an analyst to find.
 
-The same for the same end, so that tests know every answer. The people, addresses' owners,
-applications and ids are made up; the addresses are ones that public databases place, so that a map
-shows something.
+The events depend on the end of the day only, so tests can count every expected result. People,
+applications and ids are made up. The addresses are in public GeoIP databases, so maps show them.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ APPS = {
     "Shop mobile": "m2mT5vK8qWn1RzX4",
     "Warehouse sync": "cB7yHd2LsPf9GjEa",
 }
-# Address → where `location_info` says that it is.
+# Address → its place in `location_info`.
 PLACES = {
     "81.2.69.143": ("London", "EU", "GB", "GBR", "United Kingdom", 51.51, -0.09, "Europe/London"),
     "89.160.20.112": ("Linköping", "EU", "SE", "SWE", "Sweden", 58.42, 15.62, "Europe/Stockholm"),
@@ -38,14 +36,15 @@ HOMES = ("81.2.69.143", "89.160.20.112", "216.160.83.56")
 ATTACKER = "175.16.199.37"
 AGENTS = (
     "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:93.0) Gecko/20100101 Firefox/93.0",
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1",
 )
 SESSION = "sess-carla-1"
 
 
 @dataclass
 class Day:
-    """Collects events by their hour and minute since the start of the day."""
+    """Collects events by hour and minute since the start of the day."""
 
     start: datetime
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -57,13 +56,14 @@ class Day:
         data |= {"tenant_name": "shop-example", "hostname": "shop-example.eu.auth0.com"}
         if place := PLACES.get(data.get("ip", "")):
             names = ("city_name", "continent_code", "country_code", "country_code3", "country_name")
-            data["location_info"] = dict(zip((*names, "latitude", "longitude", "time_zone"), place))
+            names = (*names, "latitude", "longitude", "time_zone")
+            data["location_info"] = dict(zip(names, place, strict=True))
         data["log_id"] = f"900{when:%Y%m%d%H%M%S}{number:038d}"
         self.events.append({"log_id": data["log_id"], "data": data})
 
 
 def person(number: int) -> dict[str, Any]:
-    """What the events of one person have in common."""
+    """Returns the members that all events of one person share."""
     name = PEOPLE[number % len(PEOPLE)]
     return {
         "user_name": f"{name}@example.com",
@@ -79,7 +79,7 @@ def app(name: str) -> dict[str, str]:
 
 
 def api(method: str, path: str, status: int, **request: Any) -> dict[str, Any]:
-    """The details of a call of the Management API."""
+    """Returns the details of a Management API call."""
     return {
         "request": {"method": method, "path": path, **request},
         "response": {"statusCode": status},
@@ -97,7 +97,7 @@ def risk(confidence: str) -> dict[str, Any]:
 
 
 def day(end: datetime) -> list[dict[str, Any]]:
-    """The events of the 24 hours before `end`, in the form of a log stream, oldest first."""
+    """Returns the events of the 24 hours before `end` as log stream events, oldest first."""
     made = Day(end - timedelta(hours=24))
     for hour in range(24):
         _ordinary(made, hour)
@@ -107,7 +107,7 @@ def day(end: datetime) -> list[dict[str, Any]]:
 
 
 def _ordinary(made: Day, hour: int) -> None:
-    """More by day than by night."""
+    """More traffic by day than by night."""
     for visit in range(2 + (6 if 7 <= hour < 20 else 0)):
         who, minute = person(hour + visit), 1 + visit * 7
         which = app("Shop mobile" if visit % 3 == 0 else "Shop web")
@@ -282,6 +282,6 @@ def _changes(made: Day) -> None:
             18, 10 + number, type_, details={"session_id": SESSION}, **person(2), **app("Shop web")
         )
     made.add(19, 5, "du", user_id="auth0|old", user_name="old@example.com", ip="89.160.20.112")
-    # What this project's table of types does not know yet, and what is not as Auth0 describes it.
+    # A type missing from our table, and details that are not as Auth0 documents them.
     made.add(20, 5, "brand_new_type", description="Something new")
     made.add(20, 6, "fn", description="E-mail not sent", details="the mail server did not answer")

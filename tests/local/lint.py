@@ -1,0 +1,51 @@
+"""`make lint`: every check that compiles or reads the code, but runs none of it.
+
+Stops at the first failure, and says how to fix it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import tools
+from services import exit_code
+from tools import ROOT, StackError, say
+
+WORKSPACE = ("--workspace", "--locked")
+DENY_WARNINGS = ("--locked", "--", "-D", "warnings")
+
+
+def lint() -> None:
+    with tools.exclusive("setup", wait=True):
+        ruff, typos, machete = map(str, (tools.ruff(), tools.typos(), tools.cargo_machete()))
+    imports = str(ROOT / "tests/local/imports.py")
+    fuzz = ("-p", "auth0-ecs-fuzz", "--features", "target")
+    doc = ("cargo", "doc", "--no-deps", "--document-private-items")
+    # What is checked, the command, how to fix what it finds.
+    steps = (
+        ("Rust format", ("cargo", "fmt", "--check"), "cargo fmt"),
+        ("Python format", (ruff, "format", "--check"), f"{ruff} format"),
+        ("Python lints", (ruff, "check", "--quiet"), f"{ruff} check --fix"),
+        ("spelling", (typos, "--format", "brief"), f"{typos} --write-changes, or typos.toml"),
+        ("imports", (sys.executable, imports), "see tests/local/imports.py"),
+        ("unused dependencies", (machete,), "remove them from Cargo.toml"),
+        (
+            "Rust lints",
+            ("cargo", "clippy", "--workspace", "--all-targets", *DENY_WARNINGS),
+            "cargo clippy --workspace --all-targets --fix",
+        ),
+        ("Rust lints, fuzz target", ("cargo", "clippy", *fuzz, *DENY_WARNINGS), "see above"),
+        ("Rust docs", (*doc, *WORKSPACE), "see above"),
+    )
+    env = os.environ | {"RUSTDOCFLAGS": "-D warnings"}
+    for what, command, fix in steps:
+        say(f"lint: {what}")
+        try:
+            tools.run_step(what, list(command), cwd=ROOT, env=env)
+        except StackError as error:
+            raise StackError(f"{error}\nto fix: {fix}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lint))
