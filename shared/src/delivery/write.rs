@@ -223,7 +223,7 @@ fn attempt_deadline(deadline: Deadline) -> Deadline {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use auth0_ecs::Kind;
+    use auth0_ecs::DocumentKind;
     use aws_config::{BehaviorVersion, SdkConfig};
     use axum::Router;
     use axum::http::StatusCode;
@@ -269,7 +269,7 @@ mod tests {
         for id in ids {
             batch.push(id.as_bytes(), |out| {
                 out.extend_from_slice(b"{}");
-                Document { id: (*id).to_owned(), date: None, kind: Kind::Event }
+                Document { id: (*id).to_owned(), date: None, kind: DocumentKind::Event }
             });
         }
         let written = writer.write(batch, Deadline::after(Duration::from_secs(10))).await;
