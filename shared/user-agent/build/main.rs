@@ -50,6 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let code = render_rules(&kinds)? + &tables.render()?;
     let out = env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?;
     fs::write(Path::new(&out).join("rules.rs"), code)?;
+    fs::write(Path::new(&out).join("patterns.rs"), render_patterns(&kinds)?)?;
     Ok(())
 }
 
@@ -185,7 +186,12 @@ fn render_rules(kinds: &[Vec<Rule>; 3]) -> Result<String, Box<dyn Error>> {
     let classes = classes.all();
     let list: Vec<String> = classes.iter().map(|class| format!("Class({class:?})")).collect();
     writeln!(code, "];\nstatic CLASSES: [Class; {}] = [{}];", list.len(), list.join(", "))?;
-    writeln!(code, "#[cfg(test)]\npub(super) static PATTERNS: [(&str, bool); {start}] = [")?;
+    Ok(code)
+}
+
+/// The rules' expressions, for comparison with other engines: tests and examples include them.
+fn render_patterns(kinds: &[Vec<Rule>; 3]) -> Result<String, Box<dyn Error>> {
+    let mut code = String::from("static PATTERNS: &[(&str, bool)] = &[\n");
     for Rule { pattern, ignore_case, .. } in kinds.iter().flatten() {
         writeln!(code, "({pattern:?}, {ignore_case}),")?;
     }

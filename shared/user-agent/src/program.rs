@@ -62,8 +62,8 @@ impl<'a> Agent<'a> {
 
 /// A match: where its groups begin and end.
 pub(super) struct Groups<'a> {
-    agent: &'a Agent<'a>,
-    places: [Option<usize>; 2 * GROUPS],
+    pub(super) agent: &'a Agent<'a>,
+    pub(super) places: [Option<usize>; 2 * GROUPS],
 }
 
 #[cfg(test)]

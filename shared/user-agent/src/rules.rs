@@ -93,7 +93,7 @@ struct Entry {
 }
 
 /// The rules that may match an agent, in order; all others cannot.
-pub(super) struct Candidates(Vec<usize>);
+pub(super) struct Candidates(pub(super) Vec<usize>);
 
 impl Candidates {
     pub(super) fn of(agent: &Agent<'_>) -> Self {
@@ -153,4 +153,10 @@ impl Grams {
 fn list<T>(all: &'static [T], starts: &'static [u16], index: usize) -> &'static [T] {
     let bounds = starts.get(index).zip(starts.get(index + 1));
     bounds.and_then(|(start, end)| all.get(usize::from(*start)..usize::from(*end))).unwrap_or(&[])
+}
+
+/// What a rule says of a match by another engine.
+#[allow(dead_code, reason = "for examples/compare.rs, which includes this module")]
+pub(super) fn found(index: usize, groups: &Groups<'_>) -> Option<Found> {
+    RULES.get(index)?.found(groups)
 }

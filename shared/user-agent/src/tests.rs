@@ -8,8 +8,10 @@ use proptest::prelude::*;
 use regex::bytes::RegexBuilder;
 use serde::Deserialize;
 
-use super::rules::{PATTERNS, find_by};
+use super::rules::find_by;
 use super::*;
+
+include!(concat!(env!("OUT_DIR"), "/patterns.rs"));
 
 #[derive(Deserialize)]
 struct Cases {
