@@ -24,7 +24,7 @@ use crate::input::types::{self, LogType};
 use crate::json::change::{Change, Changes};
 use crate::json::repair::repair;
 use crate::json::text::{decode, member, write_plain, write_str, write_text};
-use user_agent::UserAgents;
+use user_agent::UserAgentParser;
 
 /// Makes documents of events; built once per process.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Mapper {
     pub(super) has_city_file: bool,
     /// The members of `source` that were written for the records looked up last.
     pub(super) places: Mutex<LruCache<RecordKey, Arc<Vec<u8>>>>,
-    user_agents: UserAgents,
+    user_agents: UserAgentParser,
     preserve_original_event: bool,
     /// `"agent":{…},"data_stream":{…},"ecs":{…}`: the same in each document.
     constant: String,
@@ -116,7 +116,7 @@ impl Mapper {
             has_city_file: geoip.has_city(),
             geoip,
             places: Mutex::new(LruCache::new(PLACES)),
-            user_agents: UserAgents::new(),
+            user_agents: UserAgentParser::new(),
             preserve_original_event: *preserve_original_event,
             constant,
             tags: tags.join(","),
