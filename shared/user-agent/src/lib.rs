@@ -145,8 +145,8 @@ fn parse(matcher: &mut Matcher, text: &str) -> UserAgent {
     }
 }
 
-/// The verdict of `woothee`. It is asked only where the rules leave something open: its first answer
-/// takes as long as all other parsing of a cold start.
+/// The verdict of `woothee`. It is asked only where the rules leave something open, because it compiles
+/// regular expressions of its own for its first answer.
 struct SecondOpinion {
     browser: Option<Found>,
     crawler: bool,
