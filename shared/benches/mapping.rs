@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use support::batch::{AGENTS, batch};
-use user_agent::UserAgents;
+use user_agent::UserAgentParser;
 
 fn batches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("map");
@@ -33,11 +33,11 @@ fn batches(criterion: &mut Criterion) {
 
 fn user_agents(criterion: &mut Criterion) {
     let agent = AGENTS[0].replace("{}", "6");
-    let known = UserAgents::new();
+    let known = UserAgentParser::new();
     criterion.bench_function("user agent/seen before", |bencher| {
         bencher.iter(|| known.parse(black_box(&agent)));
     });
-    let warm = UserAgents::new();
+    let warm = UserAgentParser::new();
     let mut version = 0_u64;
     criterion.bench_function("user agent/new", |bencher| {
         bencher.iter(|| {

@@ -1,4 +1,4 @@
-//! Which literals a string must contain for an expression to match it.
+//! Finds the literals that a string must contain for an expression to match it.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -7,24 +7,23 @@ use regex_syntax::hir::{Class, ClassBytes, Hir, HirKind, Look, Repetition};
 
 use crate::grams::{DIGIT, END, START, fold};
 
-/// Alternatives, folded: one of them must be there.
+/// Alternatives, folded to lower case: a match contains one of them.
 pub(crate) type Literals = BTreeSet<Vec<u8>>;
 
-/// Beyond this many alternatives an expression is taken apart rather than spelt out.
-const MOST_ALTERNATIVES: usize = 400;
-/// A class with more members than this counts as "anything".
-const MOST_MEMBERS: usize = 8;
-/// Repetitions are spelt out up to this many times.
-const MOST_REPETITIONS: u32 = 6;
+/// Beyond this number of alternatives an expression is taken apart instead of spelled out.
+const MAX_ALTERNATIVES: usize = 400;
+/// A class with more members counts as "anything".
+const MAX_MEMBERS: usize = 8;
+/// Repetitions are spelled out up to this number.
+const MAX_REPETITIONS: u32 = 6;
 
-/// All sets of literals that an expression requires; a set is of use only if each of its members
-/// has a gram.
+/// Returns all sets of literals that an expression requires. Every member has at least one gram.
 pub(crate) fn required(hir: &Hir) -> Vec<Literals> {
     Shape::of(hir).into_required()
 }
 
-/// What each match of an expression looks like: it is one of `prefix` (if `exact`), or it begins
-/// with one of `prefix`, ends with one of `suffix` and contains one of each set in `required`.
+/// What all matches of an expression have in common: each is one of `prefix` (if `exact`), or it
+/// begins with one of `prefix`, ends with one of `suffix` and contains one of each set in `required`.
 struct Shape {
     exact: bool,
     prefix: Literals,
@@ -49,7 +48,7 @@ impl Shape {
                     members.retain(|member| !member.iter().all(u8::is_ascii_digit));
                     members.insert(vec![DIGIT]);
                 }
-                if members.len() <= MOST_MEMBERS { Self::exact(members) } else { Self::anything() }
+                if members.len() <= MAX_MEMBERS { Self::exact(members) } else { Self::anything() }
             }
             HirKind::Repetition(repetition) => Self::of_repetition(repetition),
             HirKind::Capture(capture) => Self::of(&capture.sub),
@@ -65,14 +64,14 @@ impl Shape {
             (0..n).map(|_| Self::of(&repetition.sub)).fold(Self::exact([vec![]].into()), Self::then)
         };
         match repetition.max {
-            Some(max) if max <= MOST_REPETITIONS => {
+            Some(max) if max <= MAX_REPETITIONS => {
                 Self::either((repetition.min..=max).map(times).collect())
             }
             _ if repetition.min == 0 => Self::anything(),
             _ => {
                 let mut end = Self::anything();
                 end.suffix = Self::of(&repetition.sub).suffix;
-                times(repetition.min.min(MOST_REPETITIONS)).then(end)
+                times(repetition.min.min(MAX_REPETITIONS)).then(end)
             }
         }
     }
@@ -96,11 +95,11 @@ impl Shape {
         let mut required = mem::take(&mut self.required);
         required.append(&mut next.required);
         match &joined {
-            Some(joined) if !self.exact && !next.exact => add(&mut required, joined),
+            Some(joined) if !self.exact && !next.exact => push_useful(&mut required, joined),
             Some(_) => {}
             None => {
-                add(&mut required, &self.suffix);
-                add(&mut required, &next.prefix);
+                push_useful(&mut required, &self.suffix);
+                push_useful(&mut required, &next.prefix);
             }
         }
         let prefix = if self.exact { joined.clone().unwrap_or(self.prefix) } else { self.prefix };
@@ -111,7 +110,7 @@ impl Shape {
     fn either(shapes: Vec<Self>) -> Self {
         let union = |side: fn(&Self) -> &Literals| {
             let union: Literals = shapes.iter().flat_map(side).cloned().collect();
-            if union.len() <= MOST_ALTERNATIVES { Some(union) } else { None }
+            if union.len() <= MAX_ALTERNATIVES { Some(union) } else { None }
         };
         let (prefix, suffix) = (union(|shape| &shape.prefix), union(|shape| &shape.suffix));
         if shapes.iter().all(|shape| shape.exact)
@@ -119,7 +118,7 @@ impl Shape {
         {
             return Self::exact(literals);
         }
-        // One set for all branches, made of the best that each has; none if one branch has none.
+        // One set for all branches, made of the best set of each; none if a branch has none.
         let best = shapes.into_iter().map(|shape| {
             let shortest = |set: &Literals| set.iter().map(Vec::len).min();
             shape.into_required().into_iter().max_by_key(shortest)
@@ -134,28 +133,29 @@ impl Shape {
     }
 
     fn into_required(mut self) -> Vec<Literals> {
-        add(&mut self.required, &self.prefix);
-        add(&mut self.required, &self.suffix);
+        push_useful(&mut self.required, &self.prefix);
+        push_useful(&mut self.required, &self.suffix);
         self.required
     }
 }
 
-/// A class as one of bytes; what is not so from the start, such as `a|b`, is ASCII all the same.
-pub(crate) fn byte_class(class: &Class) -> Option<ClassBytes> {
+/// Returns a class as one of bytes. The parser makes a Unicode class of `a|b`, which is ASCII still.
+fn byte_class(class: &Class) -> Option<ClassBytes> {
     match class {
         Class::Bytes(class) => Some(class.clone()),
         Class::Unicode(class) => class.to_byte_class(),
     }
 }
 
-/// Each of the first followed by each of the second.
+/// Returns each of the first followed by each of the second, or `None` if these are too many.
 fn joined(first: &Literals, second: &Literals) -> Option<Literals> {
-    (first.len() * second.len() <= MOST_ALTERNATIVES).then(|| {
+    (first.len() * second.len() <= MAX_ALTERNATIVES).then(|| {
         first.iter().flat_map(|a| second.iter().map(move |b| [&a[..], b].concat())).collect()
     })
 }
 
-fn add(required: &mut Vec<Literals>, set: &Literals) {
+/// Adds a set if each of its members has a gram.
+fn push_useful(required: &mut Vec<Literals>, set: &Literals) {
     if set.iter().all(|literal| literal.len() >= 3) && !required.contains(set) {
         required.push(set.clone());
     }

@@ -1,31 +1,29 @@
-//! The form that Auth0's logs API gives agents in: `Chrome Mobile iOS 131.0.6778 / iOS 18.1.0`.
+//! The condensed form of agents in Auth0's logs API: `Chrome Mobile iOS 131.0.6778 / iOS 18.1.0`.
 //!
-//! It is what the npm package `useragent` makes of an agent by older rules of uap-core: the families
-//! of browser and system, each with a version of three parts, in which zeros stand for what is
-//! unknown.
+//! The npm package `useragent` makes it from an agent by older rules of uap-core: the families of
+//! browser and operating system, each with a version of three parts. Unknown parts are zero.
 
 use super::{OTHER, Os, SecondOpinion, UserAgent};
 
-/// Nothing if the agent is not in this form.
+/// Returns `None` if the agent is not in this form.
 pub(super) fn parse(agent: &str) -> Option<UserAgent> {
-    let (browser, system) = agent.split_once(" / ")?;
-    let ((name, version), (os, os_version)) = (split(browser)?, split(system)?);
+    let (browser, os) = agent.split_once(" / ")?;
+    let ((name, version), (os, os_version)) = (split(browser)?, split(os)?);
     let os = (os != OTHER).then(|| {
         Os::new(os.to_owned(), known(os_version).map(|version| without_zeros(version).to_owned()))
     });
     Some(UserAgent {
         name: name.to_owned(),
-        // `125.0` is the whole version of many browsers, which say no more than `125.0` or
-        // `125.0.0.0` of themselves.
+        // `125.0` is the whole version of many browsers, whose agents say `125.0` or `125.0.0.0`.
         version: known(version).map(|version| version.strip_suffix(".0").unwrap_or(version).into()),
         device: OTHER.to_owned(),
-        // Crawlers name no system.
+        // Crawlers name no operating system.
         crawler: os.is_none() && SecondOpinion::of(agent).crawler,
         os,
     })
 }
 
-/// Family and version, such as `iOS` and `18.1.0`.
+/// Splits family and version, such as `iOS` and `18.1.0`.
 fn split(half: &str) -> Option<(&str, &str)> {
     let (family, version) = half.rsplit_once(' ')?;
     let mut parts = version.split('.');

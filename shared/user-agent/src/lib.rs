@@ -1,42 +1,67 @@
-//! User-agent string → browser, operating system and device, as Elasticsearch's `user_agent`
-//! processor gives them: by the rules of uap-core.
+//! Parses user-agent strings into browser, operating system and device, by the rules of
+//! [uap-core](https://github.com/ua-parser/uap-core), as Elasticsearch's `user_agent` processor does.
 //!
-//! An Auth0 tenant sees few different agents, so a small cache stands in front of the rules.
-//! `woothee` adds what the rules lack: names for some agents they call `Other`, and the mark of
-//! crawlers.
+//! ```
+//! use user_agent::UserAgentParser;
+//!
+//! let parser = UserAgentParser::new();
+//! let agent = parser.parse(
+//!     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5_1 like Mac OS X) AppleWebKit/605.1.15 \
+//!      (KHTML, like Gecko) CriOS/126.0.6478.54 Mobile/15E148 Safari/604.1",
+//! );
+//! assert_eq!(agent.name, "Chrome Mobile iOS");
+//! assert_eq!(agent.version.as_deref(), Some("126.0.6478.54"));
+//! assert_eq!(agent.os.as_ref().unwrap().full.as_deref(), Some("iOS 17.5.1"));
+//! assert_eq!(agent.device, "iPhone");
+//!
+//! // What is unknown has uap-core's name for it.
+//! assert_eq!(parser.parse("no such agent").name, "Other");
+//! ```
+//!
+//! An agent takes four steps:
+//!
+//! 1. A cache (`lru`) answers for agents seen before: a tenant sees few different ones.
+//! 2. Auth0's logs API sends agents in a condensed form, which is only taken apart (`condensed`).
+//! 3. A prefilter over grams leaves a few of the 1,200 rules (`grams`, `rules`). They are tried in
+//!    order, each one compiled the first time (`matcher`).
+//! 4. `woothee` adds what the rules lack: names for some agents that they call `Other`, and which
+//!    agents are crawlers.
+//!
+//! The rules stay in the published package `ua-parser`. The build script reads them there.
 
 mod condensed;
 mod grams;
-mod program;
+mod haystack;
+mod matcher;
 mod rules;
-mod step;
 #[cfg(test)]
 mod tests;
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use haystack::Haystack;
 use lru::LruCache;
-use program::{Agent, Matcher};
-use rules::{BROWSERS, Candidates, DEVICES, Found, SYSTEMS};
+use matcher::Matcher;
+use rules::{BROWSER_RULES, Candidates, DEVICE_RULES, Found, OS_RULES};
 use woothee::parser::Parser;
 use woothee::woothee::VALUE_UNKNOWN;
 
-/// What is unknown.
+/// uap-core's name for everything unknown.
 const OTHER: &str = "Other";
 
-/// What a user-agent string tells.
+/// A parsed user-agent string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserAgent {
-    /// `user_agent.name`: the browser's or client's family, `Other` where unknown.
+    /// `user_agent.name`: the family of the browser or client, `Other` if unknown.
     pub name: String,
     /// `user_agent.version`: the version's parts up to the first missing one.
     pub version: Option<String>,
-    /// `user_agent.os`, absent where unknown.
+    /// `user_agent.os`, `None` if unknown.
     pub os: Option<Os>,
-    /// `user_agent.device.name`, `Other` where unknown.
+    /// `user_agent.device.name`, `Other` if unknown.
     pub device: String,
-    /// Whether it is a crawler's, which earns the event a tag.
+    /// `true` for a crawler, whose events get a tag.
     pub crawler: bool,
 }
 
@@ -47,7 +72,7 @@ pub struct Os {
     pub name: String,
     /// `user_agent.os.version`.
     pub version: Option<String>,
-    /// `user_agent.os.full`: name and version, only with a version.
+    /// `user_agent.os.full`: name and version, `None` without a version.
     pub full: Option<String>,
 }
 
@@ -58,52 +83,53 @@ impl Os {
     }
 }
 
-/// The parser, with the agents that it saw last.
+/// A parser that remembers the agents it saw last and the rules it tried.
+///
+/// The rules tried grow to 4 MB with 500 agents of all kinds, and to 10 MB with every agent of
+/// uap-core's tests.
 #[derive(Debug)]
-pub struct UserAgents(Mutex<State>);
+pub struct UserAgentParser(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
     matcher: Matcher,
-    cache: LruCache<Box<str>, Arc<UserAgent>>,
+    cache: LruCache<String, Arc<UserAgent>>,
 }
 
-/// Agents that are remembered: a tenant sees few different ones.
-const AGENTS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+/// Number of agents remembered.
+const CACHED_AGENTS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
-impl UserAgents {
-    /// Costs nothing: the rules were compiled with this crate.
+impl UserAgentParser {
+    /// Costs next to nothing: rules are compiled when they are first tried.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "there is to be one, made at start")]
     pub fn new() -> Self {
-        Self(Mutex::new(State { matcher: Matcher::default(), cache: LruCache::new(AGENTS) }))
+        let cache = LruCache::new(CACHED_AGENTS);
+        Self(Mutex::new(State { matcher: Matcher::default(), cache }))
     }
 
-    /// Parses any string; what neither the rules nor `woothee` know is `Other`.
+    /// Parses any string. What neither the rules nor `woothee` know is `Other`.
     ///
-    /// Takes time in proportion to the agent's length at worst, of which 1 KiB is looked at.
+    /// Reads the first 1,024 bytes, and takes time in proportion to the length read at most.
     #[must_use]
     pub fn parse(&self, agent: &str) -> Arc<UserAgent> {
-        let agent = Agent::cut(agent);
+        let agent = Haystack::truncate(agent);
         let State { matcher, cache } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = cache.get(agent) {
-            return Arc::clone(known);
-        }
-        let parsed = Arc::new(condensed::parse(agent).unwrap_or_else(|| parse(matcher, agent)));
-        cache.put(agent.into(), Arc::clone(&parsed));
-        parsed
+        Arc::clone(cache.get_or_insert_ref(agent, || {
+            Arc::new(condensed::parse(agent).unwrap_or_else(|| parse(matcher, agent)))
+        }))
     }
 }
 
 fn parse(matcher: &mut Matcher, text: &str) -> UserAgent {
-    let agent = Agent::new(text);
-    let candidates = Candidates::of(&agent);
-    let mut find = |kind| rules::find(kind, &candidates, &agent, matcher);
-    let (browser, os, device) = (find(&BROWSERS), find(&SYSTEMS), find(&DEVICES));
+    let haystack = Haystack::new(text);
+    let candidates = Candidates::of(&haystack);
+    let mut find = |list| rules::find(list, &candidates, &haystack, matcher);
+    let (browser, os, device) = (find(&BROWSER_RULES), find(&OS_RULES), find(&DEVICE_RULES));
 
     let known = |found: &Found| found.name != OTHER;
     let browser = browser.filter(known);
-    // `Spider` is any machine to the rules, libraries for HTTP too.
+    // To the rules `Spider` is any machine, HTTP libraries included.
     let opinion = (browser.is_none() || device.as_ref().is_some_and(|it| it.name == "Spider"))
         .then(|| SecondOpinion::of(text));
     let crawler = opinion.as_ref().is_some_and(|opinion| opinion.crawler);
@@ -119,8 +145,8 @@ fn parse(matcher: &mut Matcher, text: &str) -> UserAgent {
     }
 }
 
-/// What `woothee` says. It is asked only where the rules leave something to say: its first answer
-/// takes as long as a cold start's whole parsing otherwise.
+/// The verdict of `woothee`. It is asked only where the rules leave something open, because it compiles
+/// regular expressions of its own for its first answer.
 struct SecondOpinion {
     browser: Option<Found>,
     crawler: bool,

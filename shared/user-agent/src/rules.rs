@@ -1,45 +1,42 @@
-//! uap-core's rules: which of them matches an agent first, and what it says.
+//! uap-core's rules: which one matches an agent first, and what it says.
 //!
-//! There are about 1,200 rules in three ordered lists, all of them regular expressions, and
-//! compiling them takes longer than a function's whole start. So the build script
-//! (`build/main.rs`) compiles them to static programs, and works out which literals each requires:
-//! a pass over the agent leaves the few rules whose literals may be in it, and these are tried.
+//! The rules are about 1,200 regular expressions in three ordered lists. Compiling and trying all of
+//! them would take longer than a function's whole start. The build script (`build/main.rs`) works
+//! out which literals each rule requires, so one pass over the agent leaves only a few candidates.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::grams::{END, SLOTS, START, fold, slot, without_digits};
-use super::program::{Agent, Class, Groups, Matcher};
-use super::step::Step::{
-    self, Boundary, Byte, Class as In, End, Jump, Match, Or, Run, Save, Start,
-};
+use super::grams::{END, SLOTS, START, fold, mask_digits, slot};
+use super::haystack::Haystack;
+use super::matcher::{Groups, Matcher};
 
+// BROWSER_RULES, OS_RULES and DEVICE_RULES (ranges of RULES), RULES, and the prefilter's tables.
 include!(concat!(env!("OUT_DIR"), "/rules.rs"));
 
 /// One of uap-core's rules.
-struct Rule {
-    program: &'static [Step],
-    /// The class of bytes that a match begins with.
-    first: Option<u16>,
-    /// Replacement for the name; the first group where there is none.
+pub(super) struct Rule {
+    pub(super) pattern: &'static str,
+    pub(super) ignore_case: bool,
+    /// Replacement for the name; `None` stands for group 1.
     name: Option<&'static str>,
-    /// Replacements for the parts of the version; groups two to five where there are none.
+    /// Replacements for the version's parts; `None` stands for groups 2 to 5.
     version: [Option<&'static str>; 4],
 }
 
-/// What the first rule that matches says.
+/// What the first matching rule says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) name: String,
-    /// The parts up to the first that is missing, joined by dots.
+    /// The parts up to the first missing one, joined by dots.
     pub(super) version: Option<String>,
 }
 
 impl Rule {
-    /// Nothing if the rule leaves no name.
-    fn found(&self, groups: &Groups<'_>) -> Option<Found> {
+    /// Returns `None` if the name is empty.
+    pub(super) fn found(&self, groups: &Groups<'_>) -> Option<Found> {
         let part = |replacement: Option<&str>, group| match replacement {
-            Some(replacement) => groups.fill(replacement).map(Cow::Owned),
+            Some(replacement) => groups.expand(replacement).map(Cow::Owned),
             None => groups.get(group),
         };
         let mut version = None::<String>;
@@ -57,63 +54,50 @@ impl Rule {
     }
 }
 
-/// What the first rule of a kind that matches says.
+/// Returns what the first matching rule of a list says. Later rules are not tried even if it yields
+/// no name.
 pub(super) fn find(
-    kind: &Range<usize>,
+    list: &Range<usize>,
     candidates: &Candidates,
-    agent: &Agent<'_>,
+    haystack: &Haystack<'_>,
     matcher: &mut Matcher,
 ) -> Option<Found> {
-    candidates.0.iter().filter(|index| kind.contains(index)).find_map(|index| {
-        let rule = RULES.get(*index)?;
-        let first = rule.first.and_then(|class| CLASSES.get(usize::from(class)));
-        let groups = matcher.find(rule.program, &CLASSES, first, agent)?;
+    candidates.0.iter().filter(|index| list.contains(index)).find_map(|index| {
+        #[expect(clippy::expect_used, reason = "an invariant")]
+        let rule = RULES.get(*index).expect("the tables name rules by index");
+        let groups = matcher.captures(*index, rule, haystack)?;
         Some(rule.found(&groups))
     })?
 }
 
-/// The same by another engine and with no filter, for comparison.
-#[cfg(test)]
-pub(super) fn find_by(
-    expressions: &[regex::bytes::Regex],
-    kind: &Range<usize>,
-    agent: &Agent<'_>,
-) -> Option<Found> {
-    let (index, captures) = kind.clone().find_map(|index| {
-        let captures = expressions[index].captures(agent.image())?;
-        Some((index, captures))
-    })?;
-    RULES[index].found(&Groups::of(agent, &captures))
-}
-
-/// A rule that may match where a gram occurs, and further grams of the same literal.
+/// A rule that may match where a gram occurs, and more grams of the same literal.
 struct Entry {
     rule: u16,
     grams: [u16; 3],
 }
 
-/// The rules that may match an agent, in order; all others cannot.
+/// The rules that may match an agent, in order. No other rule can match it.
 pub(super) struct Candidates(Vec<usize>);
 
 impl Candidates {
-    pub(super) fn of(agent: &Agent<'_>) -> Self {
-        let mut folded = Vec::with_capacity(agent.image().len() + 2);
+    pub(super) fn of(haystack: &Haystack<'_>) -> Self {
+        let mut folded = Vec::with_capacity(haystack.bytes().len() + 2);
         folded.push(START);
-        folded.extend(agent.image().iter().map(|byte| fold(*byte)));
+        folded.extend(haystack.bytes().iter().map(|byte| fold(*byte)));
         folded.push(END);
 
-        let mut grams = Grams([0; SLOTS / 64]);
+        let mut grams = GramSet([0; SLOTS / 64]);
         let mut hits = Vec::with_capacity(32);
         for gram in folded.array_windows() {
-            for slot in [Some(*gram), without_digits(*gram)].into_iter().flatten().map(slot) {
-                let entries = list(ENTRIES, &SLOT_STARTS, slot.into());
+            for slot in [Some(*gram), mask_digits(*gram)].into_iter().flatten().map(slot) {
+                let entries = sublist(ENTRIES, &SLOT_STARTS, slot.into());
                 if grams.insert(slot) && !entries.is_empty() {
                     hits.push(entries);
                 }
             }
         }
 
-        let hits = hits.into_iter().flatten().filter(|entry| grams.contain(&entry.grams));
+        let hits = hits.into_iter().flatten().filter(|entry| grams.contains_all(&entry.grams));
         let mut rules: Vec<usize> = hits
             .map(|entry| entry.rule)
             .chain(UNFILTERED.iter().copied())
@@ -122,35 +106,38 @@ impl Candidates {
         rules.sort_unstable();
         rules.dedup();
         rules.retain(|rule| {
-            let further = list(FURTHER, &FURTHER_STARTS, *rule);
-            further.is_empty() || further.iter().any(|literal| grams.contain(literal))
+            let further = sublist(FURTHER, &FURTHER_STARTS, *rule);
+            further.is_empty() || further.iter().any(|literal| grams.contains_all(literal))
         });
         Self(rules)
     }
 }
 
-/// The grams of an agent.
-struct Grams([u64; SLOTS / 64]);
+/// The grams of an agent: one bit per slot.
+struct GramSet([u64; SLOTS / 64]);
 
-impl Grams {
-    /// Whether it was not there yet.
+impl GramSet {
+    /// Returns `true` if the slot was not in the set yet.
     fn insert(&mut self, slot: u16) -> bool {
-        let Some(word) = self.0.get_mut(usize::from(slot / 64)) else { return false };
+        #[expect(clippy::expect_used, reason = "an invariant")]
+        let word = self.0.get_mut(usize::from(slot / 64)).expect("slots are below SLOTS");
         let bit = 1 << (slot % 64);
         let new = *word & bit == 0;
         *word |= bit;
         new
     }
 
-    fn contain(&self, slots: &[u16; 3]) -> bool {
+    fn contains_all(&self, slots: &[u16; 3]) -> bool {
         slots.iter().all(|slot| {
             self.0.get(usize::from(slot / 64)).is_some_and(|word| word >> (slot % 64) & 1 == 1)
         })
     }
 }
 
-/// One of several lists that stand one after the other.
-fn list<T>(all: &'static [T], starts: &'static [u16], index: usize) -> &'static [T] {
+/// Returns one of several lists that are stored one after the other.
+#[expect(clippy::expect_used, reason = "an invariant")]
+fn sublist<T>(all: &'static [T], starts: &'static [u16], index: usize) -> &'static [T] {
     let bounds = starts.get(index).zip(starts.get(index + 1));
-    bounds.and_then(|(start, end)| all.get(usize::from(*start)..usize::from(*end))).unwrap_or(&[])
+    let (start, end) = bounds.expect("the build script writes one start per list, and the end");
+    all.get(usize::from(*start)..usize::from(*end)).expect("starts ascend to the length")
 }

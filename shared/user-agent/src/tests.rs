@@ -1,14 +1,17 @@
-//! The rules are held to uap-core's own test cases, which lie beside them in the package.
+//! Holds the rules to uap-core's own test cases, which come with them in the package `ua-parser`.
 
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use regex::bytes::RegexBuilder;
+use regex_automata::meta;
 use serde::Deserialize;
 
-use super::rules::{PATTERNS, find_by};
+use super::haystack::MAX_LEN;
+use super::matcher::{Groups, compile};
+use super::rules::RULES;
 use super::*;
 
 #[derive(Deserialize)]
@@ -16,7 +19,7 @@ struct Cases {
     test_cases: Vec<Case>,
 }
 
-/// Browsers and systems have versions; devices have a brand and a model, which are not looked at.
+/// Browsers and operating systems have versions. A device's brand and model are not read.
 #[derive(Deserialize)]
 struct Case {
     user_agent_string: String,
@@ -42,16 +45,16 @@ impl Case {
     }
 }
 
-/// How many cases there were, all of which agreed.
-fn agreement(kind: &Range<usize>, files: &[&str]) -> usize {
+/// Asserts that all cases agree, and returns their number.
+fn assert_agreement(list: &Range<usize>, files: &[&str]) -> usize {
     let mut matcher = Matcher::default();
     let cases: Vec<Case> = files.iter().flat_map(|file| cases(file)).collect();
     for case in &cases {
-        let agent = Agent::new(&case.user_agent_string);
-        let found = rules::find(kind, &Candidates::of(&agent), &agent, &mut matcher);
+        let haystack = Haystack::new(&case.user_agent_string);
+        let found = rules::find(list, &Candidates::of(&haystack), &haystack, &mut matcher);
         let mut found = found.filter(|found| found.name != OTHER);
-        if *kind == DEVICES {
-            // Devices have none, and what their rules capture means something else.
+        if *list == DEVICE_RULES {
+            // Devices have no version; the groups of their rules mean something else.
             found = found.map(|found| Found { version: None, ..found });
         }
         assert_eq!(found, case.expected(), "{}", case.user_agent_string);
@@ -60,7 +63,7 @@ fn agreement(kind: &Range<usize>, files: &[&str]) -> usize {
 }
 
 #[test]
-fn every_browser_of_uap_cores_tests_is_found() {
+fn browser_rules_agree_with_uap_cores_cases() {
     let files = [
         "tests/test_ua.yaml",
         "test_resources/firefox_user_agent_strings.yaml",
@@ -68,22 +71,50 @@ fn every_browser_of_uap_cores_tests_is_found() {
         "test_resources/pgts_browser_list.yaml",
         "test_resources/podcasting_user_agent_strings.yaml",
     ];
-    assert!(agreement(&BROWSERS, &files) > 10_000);
+    assert!(assert_agreement(&BROWSER_RULES, &files) > 10_000);
 }
 
 #[test]
-fn every_system_of_uap_cores_tests_is_found() {
+fn os_rules_agree_with_uap_cores_cases() {
     let files = ["tests/test_os.yaml", "test_resources/additional_os_tests.yaml"];
-    assert!(agreement(&SYSTEMS, &files) > 400);
+    assert!(assert_agreement(&OS_RULES, &files) > 400);
 }
 
 #[test]
-fn every_device_of_uap_cores_tests_is_found() {
-    assert!(agreement(&DEVICES, &["tests/test_device.yaml"]) > 10_000);
+fn device_rules_agree_with_uap_cores_cases() {
+    assert!(assert_agreement(&DEVICE_RULES, &["tests/test_device.yaml"]) > 10_000);
+}
+
+/// All rules as the crate `regex` compiles them, with its other engines.
+static REFERENCE: LazyLock<Vec<meta::Regex>> = LazyLock::new(|| {
+    let compile = |rule: &rules::Rule| {
+        meta::Regex::builder().syntax(rule.syntax()).build(rule.pattern).unwrap()
+    };
+    RULES.iter().map(compile).collect()
+});
+
+/// Returns what the first matching rule of a list says, found by trying all of them.
+fn find_unfiltered(list: &Range<usize>, haystack: &Haystack<'_>) -> Option<Found> {
+    let (rule, captures) = list.clone().find_map(|index| {
+        let regex = &REFERENCE[index];
+        let mut captures = regex.create_captures();
+        regex.captures(haystack.bytes(), &mut captures);
+        captures.is_match().then(|| (&RULES[index], captures))
+    })?;
+    rule.found(&Groups { haystack, captures })
+}
+
+fn assert_same_as_unfiltered(text: &str, matcher: &mut Matcher) {
+    let haystack = Haystack::new(text);
+    let candidates = Candidates::of(&haystack);
+    for list in [BROWSER_RULES, OS_RULES, DEVICE_RULES] {
+        let found = rules::find(&list, &candidates, &haystack, matcher);
+        assert_eq!(found, find_unfiltered(&list, &haystack), "{text}");
+    }
 }
 
 /// Agents of all kinds, and the same with a gap that is longer than some rules allow.
-fn some_agents() -> Vec<String> {
+fn sample_agents() -> Vec<String> {
     let files = ["tests/test_ua.yaml", "tests/test_os.yaml", "tests/test_device.yaml"];
     let agents = files.iter().flat_map(|file| cases(file)).step_by(97);
     let mut agents: Vec<String> = agents.map(|case| case.user_agent_string).collect();
@@ -95,36 +126,21 @@ fn some_agents() -> Vec<String> {
 }
 
 #[test]
-fn filter_and_matcher_find_what_the_bare_expressions_find() {
-    let compile = |(pattern, ignore_case): &(&str, bool)| {
-        RegexBuilder::new(pattern).unicode(false).case_insensitive(*ignore_case).build().unwrap()
-    };
-    let expressions: Vec<_> = PATTERNS.iter().map(compile).collect();
+fn prefilter_loses_no_match() {
     let mut matcher = Matcher::default();
-    let agents = some_agents();
+    let agents = sample_agents();
     assert!(agents.len() > 200);
     for text in &agents {
-        let agent = Agent::new(text);
-        let candidates = Candidates::of(&agent);
-        for kind in [BROWSERS, SYSTEMS, DEVICES] {
-            let ours = rules::find(&kind, &candidates, &agent, &mut matcher);
-            let theirs = find_by(&expressions, &kind, &agent);
-            let name = |found: Option<Found>| found.map(|found| found.name);
-            if kind == DEVICES {
-                assert_eq!(name(ours), name(theirs), "{text}");
-            } else {
-                assert_eq!(ours, theirs, "{text}");
-            }
-        }
+        assert_same_as_unfiltered(text, &mut matcher);
     }
 }
 
 fn parsed(agent: &str) -> UserAgent {
-    UserAgent::clone(&UserAgents::new().parse(agent))
+    UserAgent::clone(&UserAgentParser::new().parse(agent))
 }
 
-/// Name and version, system and its version, device, joined for reading.
-fn told(agent: &str) -> String {
+/// Name and version, operating system, device, joined for reading.
+fn summary(agent: &str) -> String {
     let UserAgent { name, version, os, device, crawler } = parsed(agent);
     let os = os.map_or_else(|| "-".to_owned(), |os| os.full.unwrap_or(os.name));
     let crawler = if crawler { " | crawler" } else { "" };
@@ -132,7 +148,7 @@ fn told(agent: &str) -> String {
 }
 
 #[test]
-fn the_samples_agent_gives_the_samples_fields() {
+fn firefox_agent_becomes_ecs_sample_fields() {
     let agent = "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:93.0) Gecko/20100101 Firefox/93.0";
     let os = Os { name: "Ubuntu".to_owned(), version: None, full: None };
     let expected = UserAgent {
@@ -146,7 +162,7 @@ fn the_samples_agent_gives_the_samples_fields() {
 }
 
 #[test]
-fn common_agents_are_told_apart() {
+fn common_agents_are_parsed() {
     let cases = [
         (
             "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
@@ -166,12 +182,12 @@ fn common_agents_are_told_apart() {
         ("", "Other - | - | Other"),
     ];
     for (agent, expected) in cases {
-        assert_eq!(told(agent), expected, "{agent}");
+        assert_eq!(summary(agent), expected, "{agent}");
     }
 }
 
 #[test]
-fn condensed_agents_of_pulled_events_are_understood() {
+fn condensed_agents_of_logs_api_are_parsed() {
     let cases = [
         (
             "Chrome Mobile iOS 131.0.6778 / iOS 18.1.0",
@@ -187,38 +203,38 @@ fn condensed_agents_of_pulled_events_are_understood() {
         ("Googlebot 2.1.0 / Other 0.0.0", "Googlebot 2.1 | - | Other | crawler"),
     ];
     for (agent, expected) in cases {
-        assert_eq!(told(agent), expected, "{agent}");
+        assert_eq!(summary(agent), expected, "{agent}");
     }
 }
 
 #[test]
-fn an_agent_that_only_looks_condensed_is_parsed_by_the_rules() {
-    assert_eq!(told("curl/8.4.0 / 1"), "curl 8.4.0 | - | Other");
-    assert_eq!(told("okhttp/4.12.0 / Android 14"), told("okhttp/4.12.0 Android 14"));
+fn seemingly_condensed_agents_are_parsed_by_the_rules() {
+    assert_eq!(summary("curl/8.4.0 / 1"), "curl 8.4.0 | - | Other");
+    assert_eq!(summary("okhttp/4.12.0 / Android 14"), summary("okhttp/4.12.0 Android 14"));
 }
 
 #[test]
-fn a_crawler_is_marked_and_a_library_is_not() {
+fn crawlers_are_marked_and_libraries_are_not() {
     let crawler = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
-    assert_eq!(told(crawler), "Googlebot 2.1 | - | Spider | crawler");
-    assert_eq!(told("Java/1.8.0_201"), "Java 8.0.201 | - | Spider");
+    assert_eq!(summary(crawler), "Googlebot 2.1 | - | Spider | crawler");
+    assert_eq!(summary("Java/1.8.0_201"), "Java 8.0.201 | - | Spider");
 }
 
 #[test]
-fn woothee_names_what_the_rules_call_other() {
+fn woothee_names_agents_that_the_rules_call_other() {
     let agent = "livedoor FeedFetcher/0.01 (http://reader.livedoor.com/; 1 subscriber)";
-    assert_eq!(told(agent), "livedoor FeedFetcher - | - | Other | crawler");
+    assert_eq!(summary(agent), "livedoor FeedFetcher - | - | Other | crawler");
 }
 
 #[test]
-fn characters_beyond_ascii_come_through_whole() {
+fn non_ascii_characters_are_kept_whole() {
     let agent = "Mozilla/5.0 (Linux; Android 10; Größe 手机 Build/QP1A) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/99.0.4844.73 Mobile Safari/537.36";
     assert_eq!(parsed(agent).device, "Größe 手机");
 }
 
 #[test]
-fn an_agent_seen_before_is_not_parsed_again() {
-    let agents = UserAgents::new();
+fn cached_agents_are_not_parsed_again() {
+    let agents = UserAgentParser::new();
     let first = agents.parse("curl/8.4.0");
     for index in 0..200 {
         assert_eq!(agents.parse(&format!("curl/8.{index}")).name, "curl");
@@ -227,16 +243,28 @@ fn an_agent_seen_before_is_not_parsed_again() {
 }
 
 #[test]
-fn an_agent_is_cut_at_a_character() {
-    let agents = UserAgents::new();
+fn long_agents_are_cut_between_characters() {
+    let agents = UserAgentParser::new();
     let endless = "é".repeat(1_000_000);
-    assert_eq!(Agent::cut(&endless).len(), 1024);
-    assert_eq!(Agent::cut(&format!("a{endless}")).len(), 1023);
+    assert_eq!(Haystack::truncate(&endless).len(), 1024);
+    assert_eq!(Haystack::truncate(&format!("a{endless}")).len(), 1023);
     assert!(Arc::ptr_eq(&agents.parse(&endless), &agents.parse(&format!("{endless}a"))));
 }
 
+/// The backtracker visits each state of a rule at most once per place in the agent. For that it needs
+/// a bitmap of all of them, and refuses to search without.
 #[test]
-fn agents_made_to_backtrack_are_parsed() {
+fn matcher_accepts_the_longest_agent_for_every_rule() {
+    for rule in &RULES {
+        let longest = compile(rule).max_haystack_len();
+        assert!(longest >= MAX_LEN, "{longest} bytes: {}", rule.pattern);
+    }
+}
+
+/// The limit holds for the states of all rules tried times the places in the agent, which bounds the
+/// backtracker's steps.
+#[test]
+fn hostile_agents_take_bounded_work() {
     let repeated = [
         "Mozilla Mobile",
         "Opera/1.",
@@ -256,8 +284,17 @@ fn agents_made_to_backtrack_are_parsed() {
         "a b",
     ];
     for text in repeated {
-        let _ = parsed(&text.repeat(1024 / text.len() + 1));
-        let _ = parsed(&format!("Mozilla/5.0 ({}", text.repeat(50)));
+        let endless = text.repeat(MAX_LEN / text.len() + 1);
+        for agent in [endless, format!("Mozilla/5.0 ({}", text.repeat(50))] {
+            let mut matcher = Matcher::default();
+            let haystack = Haystack::new(&agent);
+            assert_same_as_unfiltered(&agent, &mut matcher);
+            let most_steps = matcher.states() * (haystack.bytes().len() + 1);
+            assert!(most_steps < 8_000_000, "{most_steps} steps: {agent}");
+
+            let UserAgent { name, device, .. } = parsed(&agent);
+            assert!(!name.is_empty() && !device.is_empty(), "{agent}");
+        }
     }
 }
 

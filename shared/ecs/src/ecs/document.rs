@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use user_agent::UserAgents;
+use user_agent::UserAgentParser;
 
 use super::copies::Copies;
 use super::details::Details;
@@ -34,7 +34,7 @@ pub struct Mapper {
     source_members: SourceMembers,
     copies: DocumentCopies,
     places: Places,
-    user_agents: UserAgents,
+    user_agents: UserAgentParser,
     preserve_original_event: bool,
     /// `agent`, `data_stream` and `ecs`, the same in every document.
     constant: String,
@@ -116,7 +116,7 @@ impl Mapper {
             source_members,
             members,
             places: Places::new(geoip),
-            user_agents: UserAgents::new(),
+            user_agents: UserAgentParser::new(),
             preserve_original_event: settings.preserve_original_event,
             constant: Object::render(|doc| write_constant(doc, settings)),
             tags: List::render(tags.chain(settings.tags.iter().map(String::as_str))),
