@@ -190,7 +190,7 @@ async fn concurrent_posts_and_poll_leave_one_document_per_event(kind: EngineKind
     if polled.is_err() {
         poll(&poller).await.unwrap();
     }
-    assert!(world.tenant.counters().pages > 0, "the poller read the events too");
+    assert!(world.tenant.counters().pages > 0, "the poller read no event");
     world.queues.drain(&world.redrive()).await;
     world.stream.assert_holds_exactly(&log_ids(&events)).await;
 }

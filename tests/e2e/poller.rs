@@ -161,7 +161,7 @@ async fn concurrent_pollers_leave_one_document_per_event(kind: EngineKind) {
         sent.extend(log_ids(&batch));
         let (one, other) = tokio::join!(poll(&pollers), poll(&pollers));
         assert!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
-        assert_eq!(pollers.starts(), 2, "one process each");
+        assert_eq!(pollers.starts(), 2, "both pollers have to run at once");
         let checkpoint = world.table.checkpoint().await;
         assert!(checkpoint > last, "the checkpoint did not advance");
         last = checkpoint;
@@ -441,7 +441,7 @@ async fn expired_checkpoint_falls_back_to_the_retention_of_a_plan() {
 async fn page_without_log_ids_is_stored_and_fails_without_looping() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
-    let events = world.tenant.add_next(&mut events(), 5);
+    world.tenant.add_next(&mut events(), 5);
     world.tenant.fail_pages([Fault::NoIds; 50]);
     let Err(InvokeError::Reported(error)) = poll(&poller).await else {
         panic!("{}", poller.logs());

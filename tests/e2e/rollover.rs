@@ -33,7 +33,7 @@ async fn rollover_between_two_deliveries_leaves_one_document(kind: EngineKind) {
     world.stream.rollover().await;
     world.tenant.add(&sent);
     poll(&world.poller()).await.unwrap();
-    assert!(world.tenant.counters().pages > 0, "the poller read the events too");
+    assert!(world.tenant.counters().pages > 0, "the poller read no event");
     world.stream.assert_holds_exactly(&log_ids(&sent)).await;
 }
 
@@ -48,7 +48,7 @@ async fn batch_parked_and_stored_before_rollover_leaves_one_document(kind: Engin
     world.proxy.fail(Fault::CutAfterWrite).await;
     deliver_within(&webhook, json_lines(&batch).as_bytes(), SHORT).await;
     assert!(world.queues.parked().await > 0);
-    assert_eq!(world.stream.count().await, 35, "it was stored before the rollover");
+    assert_eq!(world.stream.count().await, 35, "not stored before the rollover");
     world.proxy.heal().await;
     world.stream.rollover().await;
     world.queues.drain(&world.redrive()).await;

@@ -63,7 +63,7 @@ pub fn write_samples(folder: &Path) -> (PathBuf, PathBuf) {
     (city, asn)
 }
 
-/// An AS record. Not JSON, which has no 32-bit integers: MaxMind's files store the number as one.
+/// An AS record. It is not a JSON value, because the number is a 32-bit integer in MaxMind's files.
 #[derive(Serialize)]
 pub struct Network {
     /// The number of the autonomous system.

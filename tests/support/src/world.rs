@@ -88,7 +88,7 @@ impl World {
         Function::new(stack::binary(binary), concurrency, variables)
     }
 
-    /// The id of one of this world's secrets, `webhook` or `auth0`.
+    /// The id of a secret of this world: `webhook`, `auth0`, or one that the caller creates.
     #[must_use]
     pub fn secret_id(&self, name: &str) -> String {
         format!("{}/{name}", self.table.name)
