@@ -1,8 +1,8 @@
 //! The promises of `docs/architecture.md`, proved on both engines with the functions as built
 //! binaries. `make test` starts the stack that these tests need.
 //!
-//! Each test has a data stream, queues, a table, secrets and a tenant of its own, so that all can run
-//! side by side on one stack.
+//! Each test has its own data stream, queues, table, secrets and tenant, so all tests can run side by
+//! side on one stack.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,20 +13,21 @@
     reason = "helpers of tests: a panic is how a test fails, and it says where"
 )]
 
-/// Runs each of these functions as two tests, one for each engine.
+/// Makes two tests of each of these functions, one per engine.
 macro_rules! on_both_engines {
-    ($($test:ident),+ $(,)?) => {
-        mod opensearch {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test(support::stack::EngineKind::OpenSearch).await;
-            })+
-        }
+    ($($tests:tt)+) => {
+        on_engine!(opensearch, OpenSearch, $($tests)+);
+        on_engine!(elasticsearch, Elasticsearch, $($tests)+);
+    };
+}
 
-        mod elasticsearch {
+macro_rules! on_engine {
+    ($module:ident, $kind:ident, $($(#[$attribute:meta])* $test:ident),+ $(,)?) => {
+        mod $module {
             $(#[tokio::test]
+            $(#[$attribute])*
             async fn $test() {
-                super::$test(support::stack::EngineKind::Elasticsearch).await;
+                super::$test(support::stack::EngineKind::$kind).await;
             })+
         }
     };

@@ -1,31 +1,30 @@
-//! Every type and every hostile event, mapped and indexed for real: neither engine refuses one, and
+//! Every log type and every hostile event, mapped and indexed for real: neither engine refuses one, and
 //! none is lost or harms the engine.
 
 use std::collections::BTreeMap;
 
-use auth0_ecs::geoip::GeoIp;
 use auth0_ecs::input::types;
-use auth0_ecs::{Document, Input, Mapper, MapperSettings};
+use auth0_ecs::{Document, Input, Mapper};
 use chrono::Utc;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
-use support::engine::DataStream;
-use support::stack::EngineKind;
-
+use support::engine::{DataStream, push_create};
 use support::hostile::{cases, runner};
+use support::invariants::mapper_for;
+use support::stack::{self, EngineKind};
 
 on_both_engines!(
-    each_type_is_found_by_its_code_with_its_details,
-    no_hostile_event_is_refused_or_lost,
+    log_type_is_found_by_code_with_its_details,
+    hostile_event_is_neither_refused_nor_lost,
 );
 
-/// Events of each type, each with details of its own.
+/// Events per type, each with its own details.
 const EVENTS_PER_TYPE: usize = 3;
 
-async fn each_type_is_found_by_its_code_with_its_details(engine: EngineKind) {
-    let stream = Stream::new(engine, "mapping_types").await;
+async fn log_type_is_found_by_code_with_its_details(engine: EngineKind) {
+    let stream = Stream::new(engine).await;
     let mut runner = runner();
     let details = details();
     let mut events = BTreeMap::new();
@@ -58,7 +57,8 @@ async fn each_type_is_found_by_its_code_with_its_details(engine: EngineKind) {
     let by_code = json!({"size": 0, "aggs": {"codes": {
         "terms": {"field": "auth0.logs.data.type_id", "size": 1_000},
     }}});
-    let answer = stream.search(by_code).await;
+    let path = format!("{}/_search", stream.stream.name);
+    let answer = stream.stream.engine.call(Method::POST, &path, Some(by_code)).await;
     let buckets = answer["aggregations"]["codes"]["buckets"].as_array().unwrap();
     assert_eq!(buckets.len(), types::LOG_TYPES.len());
     for bucket in buckets {
@@ -67,14 +67,14 @@ async fn each_type_is_found_by_its_code_with_its_details(engine: EngineKind) {
     }
 }
 
-async fn no_hostile_event_is_refused_or_lost(engine: EngineKind) {
-    let stream = Stream::new(engine, "mapping_hostile").await;
+async fn hostile_event_is_neither_refused_nor_lost(engine: EngineKind) {
+    let stream = Stream::new(engine).await;
     let cases = cases(1_500);
     let mapped: Vec<Mapped> = cases.iter().map(|case| stream.map(&case.name, &case.raw)).collect();
     stream.index(&mapped).await;
 
     let found = stream.found(&["event.id", "event.kind", "auth0.logs.data.type_id"]).await;
-    assert_eq!(found.len(), cases.len(), "each event once, and nothing else");
+    assert_eq!(found.len(), cases.len(), "each event once and nothing else");
     for (case, mapped) in cases.iter().zip(&mapped) {
         let source = &found.get(&mapped.document.id).unwrap_or_else(|| {
             panic!("{} is not found under {:?}", case.name, mapped.document.id);
@@ -84,19 +84,20 @@ async fn no_hostile_event_is_refused_or_lost(engine: EngineKind) {
             assert_eq!(source["auth0"]["logs"]["data"]["type_id"], *code, "{}", case.name);
         }
     }
-    // What kills a node does so again when the shard is recovered.
+    // What kills a node would kill it again during the recovery of the shard.
     let stream = &stream.stream;
-    stream.call(Method::POST, &format!("{}/_flush", stream.name), None).await;
-    let health = stream.call(Method::GET, &format!("_cluster/health/{}", stream.name), None).await;
+    stream.engine.call(Method::POST, &format!("{}/_flush", stream.name), None).await;
+    let path = format!("_cluster/health/{}", stream.name);
+    let health = stream.engine.call(Method::GET, &path, None).await;
     assert!(health["status"] == "green" || health["status"] == "yellow", "{health}");
 }
 
-/// Details that every engine takes as they are.
+/// Details that both engines accept and return unchanged.
 fn details() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
-        // Few digits: the engine writes numbers anew where only a part of a document is asked for.
+        // Few digits: the engine rewrites numbers when only a part of a document is requested.
         any::<i32>().prop_map(|n| Value::from(f64::from(n) / 64.0)),
         "[^\u{0}]{1,40}".prop_map(Value::from),
     ];
@@ -111,36 +112,25 @@ fn details() -> impl Strategy<Value = Value> {
         .prop_map(|members| Value::Object(members.into_iter().collect()))
 }
 
-/// An event's document, as it goes into the bulk body.
+/// An event and its document.
 struct Mapped {
-    /// What a failure is reported by.
+    /// Names the event in a failure.
     name: String,
     document: Document,
     bytes: Vec<u8>,
 }
 
-/// A data stream under the product's own template, and a mapper for it.
+/// A data stream with the product's index template, and a mapper for it.
 struct Stream {
     stream: DataStream,
     mapper: Mapper,
-    client: Client,
 }
 
 impl Stream {
-    async fn new(engine: EngineKind, name: &str) -> Self {
-        // A stack that is up may have the documents of an earlier run.
-        let namespace = &format!("{name}_{}", Utc::now().timestamp_millis());
-        let stream = DataStream::new(engine, namespace);
-        stream.install_template().await;
-        let settings = MapperSettings {
-            namespace,
-            tags: &[],
-            preserve_original_event: false,
-            agent_name: "webhook",
-            ephemeral_id: "e2e",
-        };
-        let geoip = GeoIp::open(None, None).expect("no file is opened");
-        Self { stream, mapper: Mapper::new(&settings, geoip), client: Client::new() }
+    async fn new(engine: EngineKind) -> Self {
+        let namespace = stack::unique("mapping");
+        let stream = DataStream::create(engine, &namespace).await;
+        Self { stream, mapper: mapper_for(&namespace) }
     }
 
     fn map(&self, name: &str, raw: &[u8]) -> Mapped {
@@ -152,21 +142,16 @@ impl Stream {
     /// Indexes all of them.
     ///
     /// # Panics
-    /// Where one is refused; names each with the engine's reason.
+    /// If some are refused, with each one's name and the engine's reason.
     async fn index(&self, mapped: &[Mapped]) {
         let mut refused = Vec::new();
         let mut body = Vec::new();
         let mut sent = Vec::new();
         for (index, item) in mapped.iter().enumerate() {
-            let action = json!({"create": {"_id": item.document.id}});
-            body.extend_from_slice(format!("{action}\n").as_bytes());
-            body.extend_from_slice(&item.bytes);
-            body.push(b'\n');
+            push_create(&mut body, &item.document.id, &item.bytes);
             sent.push(item.name.as_str());
             if body.len() > 2_000_000 || index + 1 == mapped.len() {
-                let answer = self.bulk(std::mem::take(&mut body)).await;
-                let items = answer["items"].as_array();
-                let items = items.unwrap_or_else(|| panic!("{answer} for {sent:#?}"));
+                let items = self.stream.bulk(std::mem::take(&mut body)).await;
                 assert_eq!(items.len(), sent.len());
                 for (name, item) in sent.drain(..).zip(items) {
                     if item["create"]["status"] != 201 {
@@ -184,36 +169,16 @@ impl Stream {
         );
     }
 
-    async fn bulk(&self, body: Vec<u8>) -> Value {
-        let url = format!("{}/{}/_bulk", self.stream.engine, self.stream.name);
-        let request = self.client.post(url).header("content-type", "application/x-ndjson");
-        let answer = request.body(body).send().await.expect("the engine answers");
-        answer.json().await.expect("the engine answers in JSON")
-    }
-
-    async fn search(&self, search: Value) -> Value {
-        let path = format!("{}/_search", self.stream.name);
-        self.stream.call(Method::POST, &path, Some(search)).await
-    }
-
     /// These fields of each document, by its `_id`.
     ///
     /// # Panics
-    /// Where an `_id` is there twice.
+    /// If two documents have the same `_id`.
     async fn found(&self, fields: &[&str]) -> BTreeMap<String, Value> {
-        self.stream.call(Method::POST, &format!("{}/_refresh", self.stream.name), None).await;
         let mut found = BTreeMap::new();
-        let mut search = json!({"size": 5_000, "_source": fields, "sort": ["event.id"]});
-        loop {
-            let answer = self.search(search.clone()).await;
-            let hits = answer["hits"]["hits"].as_array();
-            let hits = hits.unwrap_or_else(|| panic!("a search failed: {answer}"));
-            let Some(last) = hits.last() else { return found };
-            search["search_after"] = last["sort"].clone();
-            for hit in hits {
-                let id = hit["_id"].as_str().unwrap().to_owned();
-                assert!(found.insert(id, hit["_source"].clone()).is_none(), "{hit} is there twice");
-            }
+        for hit in self.stream.documents_with(fields).await {
+            let id = hit["_id"].as_str().unwrap().to_owned();
+            assert!(found.insert(id, hit["_source"].clone()).is_none(), "duplicated: {hit}");
         }
+        found
     }
 }

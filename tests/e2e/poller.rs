@@ -1,9 +1,10 @@
-//! The poller between a tenant and an engine that both fail: every log event exactly once, and a
-//! checkpoint that never passes an event that is not stored.
+//! The poller between a tenant and an engine that both fail: every log event is stored exactly once, and
+//! the checkpoint never passes an event that is not stored.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
 use support::events::{json_lines, log_ids};
 use support::proxy::{Fault as EngineFault, Proxy};
 use support::runtime::{Function, InvokeError, eventually};
@@ -13,16 +14,16 @@ use support::tenant::Fault;
 use crate::world::{SHORT, TIMEOUT, World, deliver, events, poll, poll_within};
 
 on_both_engines![
-    with_faults_on_both_sides_each_event_is_there_once_in_the_end,
-    killed_between_page_and_checkpoint_it_repeats_the_page,
-    an_engine_away_leaves_the_checkpoint_where_it_was,
-    two_pollers_at_once_leave_one_document_an_event,
-    a_backlog_drains_over_several_ticks,
+    poller_stores_each_event_once_despite_faults_on_both_sides,
+    poller_killed_before_checkpoint_repeats_the_page,
+    engine_outage_fails_the_poll_and_keeps_the_checkpoint,
+    concurrent_pollers_leave_one_document_per_event,
+    backlog_drains_over_several_ticks,
 ];
 
-/// The checkpoint's promise, to be asked after every tick.
+/// Asserts that the checkpoint has passed no event that is not stored; for use after every tick.
 async fn assert_nothing_was_passed(world: &World, sent: &[String]) {
-    // Read first: what is stored after it does not count.
+    // Read first: events stored later do not count.
     let Some(checkpoint) = world.table.checkpoint().await else { return };
     let copies = world.stream.copies().await;
     let passed: Vec<_> =
@@ -30,7 +31,7 @@ async fn assert_nothing_was_passed(world: &World, sent: &[String]) {
     assert!(passed.is_empty(), "the checkpoint {checkpoint} has passed {passed:?}");
 }
 
-/// Ticks until the checkpoint is at the last event.
+/// Ticks until the checkpoint reaches the last event.
 async fn poll_to_the_end(world: &World, poller: &Function, sent: &[String]) {
     for _ in 0..60 {
         drop(poll(poller).await);
@@ -39,10 +40,12 @@ async fn poll_to_the_end(world: &World, poller: &Function, sent: &[String]) {
             return;
         }
     }
-    panic!("sixty ticks were not enough:\n{}", poller.last_logs());
+    panic!("the checkpoint is behind after sixty ticks:\n{}", poller.last_logs());
 }
 
-async fn with_faults_on_both_sides_each_event_is_there_once_in_the_end(kind: EngineKind) {
+async fn poller_stores_each_event_once_despite_faults_on_both_sides(kind: EngineKind) {
+    /// Faults of the engine in each round, at least.
+    const ENGINE_FAULTS: u64 = 5;
     let world = World::new(kind).await;
     let poller = world.poller();
     let mut source = events();
@@ -61,9 +64,9 @@ async fn with_faults_on_both_sides_each_event_is_there_once_in_the_end(kind: Eng
     ];
     let tokens = [Fault::Status(503), Fault::RateLimited(Duration::from_secs(1)), Fault::Html];
     for round in 0..2 {
-        let batch = source.take(250);
-        world.tenant.add(&batch);
+        let batch = world.tenant.add_next(&mut source, 250);
         sent.extend(log_ids(&batch));
+        let (asked, failed) = (world.tenant.counters(), world.proxy.failed());
         world.proxy.fail(EngineFault::Mixed(round)).await;
         let mut shuffled = pages;
         fastrand::Rng::with_seed(round).shuffle(&mut shuffled);
@@ -71,10 +74,22 @@ async fn with_faults_on_both_sides_each_event_is_there_once_in_the_end(kind: Eng
         if round == 1 {
             world.tenant.fail_tokens(tokens);
         }
-        for _ in 0..6 {
-            drop(poll_within(&poller, SHORT).await);
+        let mut outcomes = Vec::new();
+        while world.tenant.has_faults_left() || world.proxy.failed() < failed + ENGINE_FAULTS {
+            assert!(outcomes.len() < 30, "faults are left after thirty ticks: {outcomes:?}");
+            // Without new events, the engine would not be asked again once all are stored.
+            sent.extend(log_ids(&world.tenant.add_next(&mut source, 20)));
+            outcomes.push(poll_within(&poller, SHORT).await);
             assert_nothing_was_passed(&world, &sent).await;
         }
+        let counters = world.tenant.counters();
+        assert_eq!(counters.page_faults - asked.page_faults, pages.len());
+        let token_faults = if round == 1 { tokens.len() } else { 0 };
+        assert_eq!(counters.token_faults - asked.token_faults, token_faults);
+        let is_cut_short = |outcome: &Result<Value, _>| {
+            outcome.as_ref().map_or(true, |answer| answer["stopped"] != "caught_up")
+        };
+        assert!(outcomes.iter().any(is_cut_short), "no run failed or ended early: {outcomes:?}");
         world.proxy.heal().await;
         world.tenant.heal();
         poll_to_the_end(&world, &poller, &sent).await;
@@ -82,7 +97,7 @@ async fn with_faults_on_both_sides_each_event_is_there_once_in_the_end(kind: Eng
     }
 }
 
-async fn killed_between_page_and_checkpoint_it_repeats_the_page(kind: EngineKind) {
+async fn poller_killed_before_checkpoint_repeats_the_page(kind: EngineKind) {
     let world = World::new(kind).await;
     let table = Proxy::start(&stack::dynamodb_url()).await;
     let changes = [("AWS_ENDPOINT_URL_DYNAMODB", table.url())];
@@ -91,7 +106,7 @@ async fn killed_between_page_and_checkpoint_it_repeats_the_page(kind: EngineKind
     let sent = log_ids(&events);
     world.tenant.add(&events);
 
-    // The write of the checkpoint hangs, and the process dies there.
+    // The write of the checkpoint hangs, and the process is killed there.
     table.fail_only(EngineFault::Hang, |head| head.contains("dynamodb_20120810.putitem")).await;
     let killed_there = async {
         eventually("the checkpoint is about to be written", || async { table.failed() > 0 }).await;
@@ -106,26 +121,27 @@ async fn killed_between_page_and_checkpoint_it_repeats_the_page(kind: EngineKind
     let before = world.tenant.counters().from.len();
     poll(&poller).await.unwrap();
     let asked = world.tenant.counters().from;
-    assert!(asked[before] < sent[0], "the page is asked for again: {}", asked[before]);
+    assert!(asked[before] < sent[0], "the page was not read again: {}", asked[before]);
     assert_eq!(world.table.checkpoint().await.as_ref(), sent.last());
     world.stream.assert_holds_exactly(&sent).await;
 }
 
-async fn an_engine_away_leaves_the_checkpoint_where_it_was(kind: EngineKind) {
+async fn engine_outage_fails_the_poll_and_keeps_the_checkpoint(kind: EngineKind) {
     let world = World::new(kind).await;
     let poller = world.poller();
     let mut source = events();
-    let first = source.take(30);
-    world.tenant.add(&first);
+    let first = world.tenant.add_next(&mut source, 30);
     poll(&poller).await.unwrap();
     let before = world.table.checkpoint().await;
     assert_eq!(before.as_ref(), log_ids(&first).last());
 
-    let second = source.take(30);
-    world.tenant.add(&second);
+    let second = world.tenant.add_next(&mut source, 30);
     world.proxy.fail(EngineFault::Refuse).await;
     let outcome = poll_within(&poller, SHORT).await;
-    assert!(matches!(outcome, Err(InvokeError::Reported(_))), "an alarm needs it: {outcome:?}");
+    assert!(
+        matches!(outcome, Err(InvokeError::Reported(_))),
+        "an alarm needs an error: {outcome:?}"
+    );
     assert_eq!(world.table.checkpoint().await, before);
     assert_eq!(world.queues.parked().await, 0, "the checkpoint is the poller's queue");
 
@@ -134,20 +150,20 @@ async fn an_engine_away_leaves_the_checkpoint_where_it_was(kind: EngineKind) {
     world.stream.assert_holds_exactly(&log_ids(&[first, second].concat())).await;
 }
 
-async fn two_pollers_at_once_leave_one_document_an_event(kind: EngineKind) {
+async fn concurrent_pollers_leave_one_document_per_event(kind: EngineKind) {
     let world = World::new(kind).await;
     let pollers = world.function("poller", 2);
     let mut source = events();
     let mut sent = Vec::new();
     let mut last = None;
     for _ in 0..3 {
-        let batch = source.take(350);
-        world.tenant.add(&batch);
+        let batch = world.tenant.add_next(&mut source, 350);
         sent.extend(log_ids(&batch));
         let (one, other) = tokio::join!(poll(&pollers), poll(&pollers));
         assert!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
+        assert_eq!(pollers.starts(), 2, "both pollers have to run at once");
         let checkpoint = world.table.checkpoint().await;
-        assert!(checkpoint > last, "it only moves on");
+        assert!(checkpoint > last, "the checkpoint did not advance");
         last = checkpoint;
         assert_nothing_was_passed(&world, &sent).await;
     }
@@ -155,88 +171,90 @@ async fn two_pollers_at_once_leave_one_document_an_event(kind: EngineKind) {
     world.stream.assert_holds_exactly(&sent).await;
 }
 
-async fn a_backlog_drains_over_several_ticks(kind: EngineKind) {
+async fn backlog_drains_over_several_ticks(kind: EngineKind) {
     let world = World::new(kind).await;
     let poller = world.poller();
     let mut source = events();
-    // A data stream's first document takes an engine seconds.
-    let first = source.take(1);
-    world.tenant.add(&first);
+    // The first document of a data stream takes an engine seconds.
+    let first = world.tenant.add_next(&mut source, 1);
     poll(&poller).await.unwrap();
     let events = [first, source.take(1_499)].concat();
     let sent = log_ids(&events);
     world.tenant.add(&events);
-    // Fifteen pages of half a second each do not fit into a tick.
+    // Fifteen pages of half a second each do not fit into one tick.
     world.tenant.fail_pages([Fault::Slow(Duration::from_millis(500)); 40]);
     let mut checkpoints = Vec::new();
     while checkpoints.last() != sent.last() {
         let tick = poll_within(&poller, Duration::from_secs(5)).await;
-        assert!(tick.is_ok(), "it ends by itself in time: {tick:?}\n{}", poller.last_logs());
+        assert!(
+            tick.is_ok(),
+            "the tick has to end in time by itself: {tick:?}\n{}",
+            poller.last_logs()
+        );
         assert_nothing_was_passed(&world, &sent).await;
         checkpoints.push(world.table.checkpoint().await.unwrap());
-        assert!(checkpoints.len() < 20, "each tick gets on: {checkpoints:?}");
+        assert!(checkpoints.len() < 20, "the backlog is not drained: {checkpoints:?}");
     }
-    assert!(checkpoints.len() > 1, "it did not fit into one tick");
+    assert!(checkpoints.len() > 1, "the backlog fit into one tick");
     assert!(checkpoints.windows(2).all(|pair| pair[0] < pair[1]), "{checkpoints:?}");
     world.stream.assert_holds_exactly(&sent).await;
-    assert_eq!(world.tenant.counters().tokens, 1, "the token is kept from page to page");
+    assert_eq!(world.tenant.counters().tokens, 1, "one token for all pages");
 }
 
-// What follows is between the poller and the tenant; one engine is enough.
+// The rest is between the poller and the tenant; one engine is enough.
 
 #[tokio::test]
-async fn a_rate_limit_that_ends_soon_is_waited_for() {
+async fn short_rate_limit_waits_until_reset() {
     let world = World::new(EngineKind::OpenSearch).await;
-    let events = events().take(120);
-    world.tenant.add(&events);
+    let events = world.tenant.add_next(&mut events(), 120);
     world.tenant.fail_pages([Fault::RateLimited(Duration::from_secs(1))]);
+    let begun = Instant::now();
     poll(&world.poller()).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(1), "it did not wait: {:?}", begun.elapsed());
     world.stream.assert_holds_exactly(&log_ids(&events)).await;
-    // The limited page, the two pages and the empty one; repeating at once would be more.
-    assert!(world.tenant.counters().requests <= 4, "{:?}", world.tenant.counters());
+    // The limited page, the two pages and the empty one. Without the wait there would be more.
+    assert_eq!(world.tenant.counters().requests, 4, "{:?}", world.tenant.counters());
 }
 
 #[tokio::test]
-async fn a_rate_limit_that_lasts_ends_the_tick_and_the_next_one_goes_on() {
+async fn long_rate_limit_ends_the_tick_and_the_next_one_continues() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
     let events = events().take(250);
     let sent = log_ids(&events);
     world.tenant.add(&events);
     let hour = Fault::RateLimited(Duration::from_secs(3_600));
-    // The first page comes, the second is limited.
+    // The first page is returned, the second one limited.
     world.tenant.fail_pages([Fault::Slow(Duration::ZERO), hour]);
-    poll(&poller).await.expect("it is no failure to be limited");
+    poll(&poller).await.expect("a rate limit is not a failure");
     assert_eq!(world.table.checkpoint().await.as_ref(), Some(&sent[99]));
-    assert_eq!(world.tenant.counters().requests, 2, "no hammering");
+    assert_eq!(world.tenant.counters().requests, 2, "the limited page was requested again");
     poll(&poller).await.unwrap();
     world.stream.assert_holds_exactly(&sent).await;
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_replaced_once() {
+async fn revoked_token_is_replaced_once() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
-    let events = events().take(120);
-    world.tenant.add(&events);
+    let events = world.tenant.add_next(&mut events(), 120);
     world.tenant.fail_pages([Fault::Unauthorized]);
     poll(&poller).await.unwrap();
     world.stream.assert_holds_exactly(&log_ids(&events)).await;
     assert_eq!(world.tenant.counters().tokens, 2);
 
-    // A tenant that never accepts one does not cost a token a page.
+    // A tenant that never accepts a token does not cost one per page.
     world.tenant.fail_pages([Fault::Unauthorized; 50]);
-    assert!(poll(&poller).await.is_err(), "somebody has to look at it");
+    assert!(poll(&poller).await.is_err(), "an operator has to act");
     assert!(world.tenant.counters().tokens <= 4, "{:?}", world.tenant.counters());
 }
 
 #[tokio::test]
-async fn a_poller_that_was_overtaken_ends_and_moves_nothing_back() {
+async fn overtaken_poller_stops_and_keeps_the_newer_checkpoint() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
     let mut source = events();
-    let events = source.take(20);
-    world.tenant.add(&events);
+    let events = world.tenant.add_next(&mut source, 20);
     let further = log_ids(&source.take(1)).remove(0);
     world.tenant.fail_pages([Fault::Slow(Duration::from_secs(1))]);
     let another = async {
@@ -244,7 +262,7 @@ async fn a_poller_that_was_overtaken_ends_and_moves_nothing_back() {
         world.table.set("127.0.0.1", &further).await;
     };
     let (outcome, ()) = tokio::join!(poll(&poller), another);
-    let answer = outcome.expect("to be overtaken is no failure");
+    let answer = outcome.expect("being overtaken is not a failure");
     assert_eq!(answer["stopped"], "another_poller", "{answer}");
     assert_eq!(answer["checkpoint"], *further);
     assert_eq!(world.table.checkpoint().await, Some(further));
@@ -252,31 +270,32 @@ async fn a_poller_that_was_overtaken_ends_and_moves_nothing_back() {
 }
 
 #[tokio::test]
-async fn tokens_are_renewed_before_they_expire() {
+async fn access_token_is_renewed_before_it_expires() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
     let mut source = events();
     let mut sent = Vec::new();
     world.tenant.token_life(TimeDelta::seconds(1));
     for _ in 0..3 {
-        let batch = source.take(20);
-        world.tenant.add(&batch);
+        let batch = world.tenant.add_next(&mut source, 20);
         sent.extend(log_ids(&batch));
         poll(&poller).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1_100)).await;
     }
+    let counters = world.tenant.counters();
+    assert!(counters.tokens >= 3, "{counters:?}");
+    assert_eq!(counters.unauthorized, 0, "an expired token was used: {counters:?}");
     world.stream.assert_holds_exactly(&sent).await;
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_auth0_forgot_is_replaced_by_the_oldest_event_and_reported() {
+async fn expired_checkpoint_is_reported_and_replaced_by_the_oldest_event() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
     let mut source = events();
-    let first = source.take(10);
-    world.tenant.add(&first);
+    let first = world.tenant.add_next(&mut source, 10);
     poll(&poller).await.unwrap();
-    // While nobody polled, the tenant got further and forgot.
+    // While nobody polled, events were logged and the oldest ones expired.
     let lost = source.take(10);
     let kept = source.take(150);
     world.tenant.add(&lost);
@@ -290,9 +309,9 @@ async fn a_checkpoint_that_auth0_forgot_is_replaced_by_the_oldest_event_and_repo
 }
 
 #[tokio::test]
-async fn the_first_run_starts_at_the_initial_interval_and_later_ones_at_the_checkpoint() {
+async fn first_run_starts_at_initial_interval_and_later_ones_at_checkpoint() {
     let world = World::new(EngineKind::OpenSearch).await;
-    let mut old = support::events::Events::new(1, chrono::Utc::now() - TimeDelta::hours(3));
+    let mut old = support::events::Events::new(1, Utc::now() - TimeDelta::hours(3));
     let too_old = old.take(5);
     let mut source = events();
     let recent = source.take(5);
@@ -302,23 +321,24 @@ async fn the_first_run_starts_at_the_initial_interval_and_later_ones_at_the_chec
     poll(&poller).await.unwrap();
     world.stream.assert_holds_exactly(&log_ids(&recent)).await;
 
-    // A checkpoint that is there wins over the interval.
-    let late = source.take(5);
-    world.tenant.add(&late);
+    // An existing checkpoint takes precedence over the interval.
+    let late = world.tenant.add_next(&mut source, 5);
     let poller = world.function_with("poller", 1, &[("INITIAL_INTERVAL", "30d")]);
     poll(&poller).await.unwrap();
     world.stream.assert_holds_exactly(&log_ids(&[recent, late].concat())).await;
 }
 
 #[tokio::test]
-async fn a_tenant_that_never_answers_ends_the_tick_in_time() {
+async fn hanging_tenant_ends_the_tick_in_time() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
-    let events = events().take(20);
-    world.tenant.add(&events);
+    let events = world.tenant.add_next(&mut events(), 20);
     world.tenant.fail_pages([Fault::Hang; 50]);
     let outcome = poll_within(&poller, SHORT).await;
-    assert!(matches!(outcome, Err(InvokeError::Reported(_))), "not by a timeout: {outcome:?}");
+    assert!(
+        matches!(outcome, Err(InvokeError::Reported(_))),
+        "it has to end before the timeout: {outcome:?}"
+    );
     assert_eq!(world.table.checkpoint().await, None);
     world.tenant.heal();
     poll(&poller).await.unwrap();
@@ -326,29 +346,32 @@ async fn a_tenant_that_never_answers_ends_the_tick_in_time() {
 }
 
 #[tokio::test]
-async fn a_broken_event_of_a_page_is_kept_and_the_checkpoint_goes_past_it() {
+async fn broken_event_in_a_page_is_kept_and_the_checkpoint_passes_it() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
     let mut source = events();
     let mut events = source.take(20);
-    events[7]["data"]["date"] = serde_json::json!({ "no": "date" });
-    events[9]["data"]["details"] = serde_json::json!("not an object");
-    events[11]["data"]["ip"] = serde_json::json!("unknown");
+    events[7]["data"]["date"] = json!({ "no": "date" });
+    events[9]["data"]["details"] = json!("not an object");
+    events[11]["data"]["ip"] = json!("unknown");
     world.tenant.add(&events);
     poll(&poller).await.unwrap();
     let sent = log_ids(&events);
-    assert_eq!(world.stream.count().await, sent.len());
+    world.stream.assert_holds_exactly(&sent).await;
+    let documents = world.stream.documents().await;
+    let kept_whole = |hit: &&Value| hit["_source"]["event"]["original"].is_string();
+    assert_eq!(documents.iter().filter(kept_whole).count(), 3, "the three broken events");
     assert_eq!(world.table.checkpoint().await.as_ref(), sent.last());
-    // The same events by the stream bring nothing new.
+    // The same events from the log stream add nothing.
     deliver(&world.webhook(), json_lines(&events).as_bytes()).await;
-    assert_eq!(world.stream.count().await, sent.len());
+    world.stream.assert_holds_exactly(&sent).await;
 }
 
 #[tokio::test]
-async fn a_backfill_reads_its_window_and_leaves_the_checkpoint_alone() {
+async fn backfill_reads_its_window_and_keeps_the_checkpoint() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.function_with("poller", 1, &[("INITIAL_INTERVAL", "90m")]);
-    let hours_ago = |hours| chrono::Utc::now() - TimeDelta::hours(hours);
+    let hours_ago = |hours| Utc::now() - TimeDelta::hours(hours);
     let wanted = support::events::Events::new(fastrand::u64(..), hours_ago(6)).take(350);
     let later = support::events::Events::new(fastrand::u64(..), hours_ago(4)).take(30);
     let live = events().take(10);
@@ -362,8 +385,7 @@ async fn a_backfill_reads_its_window_and_leaves_the_checkpoint_alone() {
     let mut from = hours_ago(7).to_rfc3339();
     let mut orders = 0;
     loop {
-        let order =
-            serde_json::json!({ "backfill": { "from": from, "to": hours_ago(5).to_rfc3339() } });
+        let order = json!({ "backfill": { "from": from, "to": hours_ago(5).to_rfc3339() } });
         let answer = poller.invoke(order, Duration::from_secs(5)).await.unwrap();
         orders += 1;
         if answer["backfill"]["done"] == true {
@@ -371,48 +393,55 @@ async fn a_backfill_reads_its_window_and_leaves_the_checkpoint_alone() {
         }
         assert_eq!(answer["stopped"], "out_of_time", "{answer}");
         answer["backfill"]["next_from"].as_str().unwrap().clone_into(&mut from);
-        assert!(orders < 10, "each order gets on: {answer}");
+        assert!(orders < 10, "the orders make no progress: {answer}");
     }
-    assert!(orders > 1, "it did not fit into one");
+    assert!(orders > 1, "the window fit into one order");
     world.stream.assert_holds_exactly(&log_ids(&[wanted, live].concat())).await;
     assert_eq!(world.table.checkpoint().await, checkpoint);
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_be_used_is_refused_and_says_why() {
+async fn unusable_backfill_order_is_rejected_with_the_reason() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
-    let order = serde_json::json!({ "backfill": { "from": "yesterday", "to": "today" } });
+    let order = json!({ "backfill": { "from": "yesterday", "to": "today" } });
     let Err(InvokeError::Reported(error)) = poller.invoke(order, TIMEOUT).await else {
         panic!("{}", poller.logs());
     };
     assert_eq!(error["errorType"], "BackfillOrderUnusable");
+    assert!(error["errorMessage"].as_str().unwrap().contains("\"today\""), "{error}");
     assert_eq!(world.tenant.counters().requests, 0);
 }
 
 #[tokio::test]
-async fn where_even_the_oldest_time_is_refused_it_starts_at_what_a_plan_keeps() {
+async fn expired_checkpoint_falls_back_to_the_retention_of_a_plan() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
     let mut source = events();
-    let first = source.take(10);
-    world.tenant.add(&first);
+    let first = world.tenant.add_next(&mut source, 10);
     poll(&poller).await.unwrap();
-    let second = source.take(10);
-    world.tenant.add(&second);
+    let second = world.tenant.add_next(&mut source, 10);
+    // The checkpoint, the beginning of time and the longest retention, 30 days, are rejected.
     world.tenant.fail_pages([Fault::ExpiredCheckpoint; 3]);
+    let before = world.tenant.counters().from.len();
     poll(&poller).await.unwrap();
+    // The next retention is ten days; the poller starts five minutes later.
+    let ten_days_ago = Utc::now() - TimeDelta::days(10);
+    let log_id = |minutes| {
+        (ten_days_ago + TimeDelta::minutes(minutes)).format("900%Y%m%d%H%M%S").to_string()
+    };
+    let from = &world.tenant.counters().from[before + 3];
+    assert!((log_id(0)..log_id(6)).contains(from), "{from}");
     let sent = log_ids(&[first, second].concat());
     world.stream.assert_holds_exactly(&sent).await;
     assert_eq!(world.table.checkpoint().await.as_ref(), sent.last());
 }
 
 #[tokio::test]
-async fn a_page_without_log_ids_is_kept_and_does_not_go_round_for_ever() {
+async fn page_without_log_ids_is_stored_and_fails_without_looping() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
-    let events = events().take(5);
-    world.tenant.add(&events);
+    world.tenant.add_next(&mut events(), 5);
     world.tenant.fail_pages([Fault::NoIds; 50]);
     let Err(InvokeError::Reported(error)) = poll(&poller).await else {
         panic!("{}", poller.logs());
@@ -422,5 +451,5 @@ async fn a_page_without_log_ids_is_kept_and_does_not_go_round_for_ever() {
     assert_eq!(world.table.checkpoint().await, None);
     assert_eq!(world.stream.count().await, 5);
     drop(poll(&poller).await);
-    assert_eq!(world.stream.count().await, 5, "the same page gives the same documents");
+    assert_eq!(world.stream.count().await, 5, "the same page yields the same documents");
 }

@@ -1,4 +1,4 @@
-//! The custom resource: what CloudFormation is told, and what is in the engine then.
+//! The custom resource: what it reports to CloudFormation and installs in the engine.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,16 +11,16 @@ use axum::response::IntoResponse;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::aws;
-use support::engine::DataStream;
+use support::engine::{DataStream, Engine};
 use support::runtime::Function;
-use support::stack::{self, EngineKind};
-use tokio::net::TcpListener;
+use support::server::{Port, Server};
+use support::stack::{self, EngineKind, unique};
 
 on_both_engines![
-    create_and_update_install_every_exported_field_with_its_type,
-    install_over_documents_succeeds_and_keeps_them,
-    delete_leaves_the_template_where_it_is,
-    a_template_of_higher_priority_is_named_as_the_reason,
+    create_and_update_install_every_exported_field,
+    install_over_existing_stream_keeps_its_documents,
+    delete_keeps_the_index_template,
+    template_of_higher_priority_is_named_as_the_reason,
 ];
 
 /// Elastic's exported fields and their types.
@@ -70,21 +70,20 @@ const EXPORTED: &[(&str, &str)] = &[
     ("input.type", "keyword"),
 ];
 
-/// Enough for all retries of a call that is refused at once.
+/// Enough for all retries of a call that fails at once.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// CloudFormation's side: a URL for the answer, and what was put there.
+/// CloudFormation's side: a URL for the response, and the responses received there.
 #[derive(Clone, Default)]
 struct CloudFormation {
     answers: Arc<Mutex<Vec<(HeaderMap, Value)>>>,
-    /// How many answers are still turned away.
+    /// How many of the next responses are rejected.
     failures: Arc<Mutex<u32>>,
 }
 
 impl CloudFormation {
-    async fn request(&self, kind: &str) -> Value {
-        let router = Router::new().fallback(Self::receive).with_state(self.clone());
-        let url = format!("{}/answer?X-Amz-Signature=secret", serve(router).await);
+    fn request(kind: &str, server: &Server) -> Value {
+        let url = format!("{}/answer?X-Amz-Signature=secret", server.url());
         let mut request = json!({
             "RequestType": kind,
             "ServiceToken": "arn:aws:lambda:eu-west-1:123456789012:function:setup",
@@ -106,7 +105,7 @@ impl CloudFormation {
 
     async fn receive(State(this): State<Self>, request: Request) -> StatusCode {
         assert_eq!(request.method(), "PUT");
-        if this.turns_away() {
+        if this.rejects() {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
         let (head, body) = request.into_parts();
@@ -116,22 +115,23 @@ impl CloudFormation {
         StatusCode::OK
     }
 
-    fn turns_away(&self) -> bool {
+    fn rejects(&self) -> bool {
         let mut failures = self.failures.lock().unwrap();
-        let turns_away = *failures > 0;
+        let rejects = *failures > 0;
         *failures = failures.saturating_sub(1);
-        turns_away
+        rejects
     }
 
-    /// Invokes a new process with these settings; gives the one answer.
-    async fn ask(&self, kind: &str, settings: &[(&str, &str)], timeout: Duration) -> Value {
-        let mut variables = aws::variables();
-        variables.extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
-        let setup = Function::new(stack::binary("setup"), 1, &variables);
-        let request = self.request(kind).await;
+    /// Invokes a new process with these settings; returns its one response.
+    async fn ask(&self, kind: &str, settings: &[(&'static str, &str)], timeout: Duration) -> Value {
+        let variables = aws::variables().with(settings.iter().copied());
+        let setup = Function::new(stack::binary("setup"), 1, variables);
+        let router = Router::new().fallback(Self::receive).with_state(self.clone());
+        let server = Server::start(router).await;
+        let request = Self::request(kind, &server);
         setup.invoke(request, timeout).await.unwrap_or_else(|e| panic!("{e}\n{}", setup.logs()));
         assert!(!setup.logs().contains("X-Amz-Signature"), "{}", setup.logs());
-        let (headers, answer) = self.answers.lock().unwrap().pop().expect("there is an answer");
+        let (headers, answer) = self.answers.lock().unwrap().pop().expect("a response");
         // The URL is signed for an empty content type.
         assert_eq!(headers["content-type"], "");
         for field in ["StackId", "RequestId", "LogicalResourceId"] {
@@ -141,15 +141,9 @@ impl CloudFormation {
     }
 }
 
-async fn serve(router: Router) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
-}
-
-/// Asks once, with an engine and these further settings, and wants a failure; gives the reason.
-async fn reason(endpoint: &str, settings: &[(&str, &str)], timeout: Duration) -> String {
+/// Creates the resource with this engine and these further settings, which has to fail; returns the
+/// reason.
+async fn reason(endpoint: &str, settings: &[(&'static str, &str)], timeout: Duration) -> String {
     let mut all = vec![("SEARCH_ENDPOINT", endpoint)];
     all.extend(settings);
     let answer = CloudFormation::default().ask("Create", &all, timeout).await;
@@ -157,8 +151,8 @@ async fn reason(endpoint: &str, settings: &[(&str, &str)], timeout: Duration) ->
     answer["Reason"].as_str().expect("a reason").to_owned()
 }
 
-/// An engine that answers each request by this function of method and path.
-async fn stand_in(answer: fn(&str, &str) -> (u16, Value)) -> (String, Requests) {
+/// An engine that responds with this function of method and path.
+async fn stand_in(answer: fn(&str, &str) -> (u16, Value)) -> (Server, Requests) {
     let requests = Requests::default();
     let seen = requests.clone();
     let handler = move |request: Request| {
@@ -171,12 +165,12 @@ async fn stand_in(answer: fn(&str, &str) -> (u16, Value)) -> (String, Requests) 
             (StatusCode::from_u16(status).unwrap(), axum::Json(json)).into_response()
         }
     };
-    (serve(Router::new().fallback(handler)).await, requests)
+    (Server::start(Router::new().fallback(handler)).await, requests)
 }
 
 type Requests = Arc<Mutex<Vec<(String, String, Bytes)>>>;
 
-/// The type of a field in `properties`.
+/// The type of a field in these mappings.
 fn type_of<'a>(mappings: &'a Value, field: &str) -> &'a Value {
     let mut mapping = mappings;
     for part in field.split('.') {
@@ -185,9 +179,9 @@ fn type_of<'a>(mappings: &'a Value, field: &str) -> &'a Value {
     &mapping["type"]
 }
 
-async fn create_and_update_install_every_exported_field_with_its_type(kind: EngineKind) {
-    let namespace = format!("e2e{:012x}", fastrand::u64(..1 << 48));
-    let stream = DataStream::new(kind, &namespace);
+async fn create_and_update_install_every_exported_field(kind: EngineKind) {
+    let namespace = unique("e2e");
+    let stream = DataStream::new(Engine::new(kind), &namespace);
     let engine = kind.url();
     let settings =
         [("SEARCH_ENDPOINT", engine.as_str()), ("DATA_STREAM_NAMESPACE", namespace.as_str())];
@@ -205,12 +199,12 @@ async fn create_and_update_install_every_exported_field_with_its_type(kind: Engi
     assert_eq!(updated["Status"], "SUCCESS", "{updated}");
     assert_eq!(updated["PhysicalResourceId"], "the-id-of-old");
 
-    let template = stream.call(Method::GET, "_index_template/logs-auth0.logs", None).await;
+    let template = stream.engine.call(Method::GET, "_index_template/logs-auth0.logs", None).await;
     let template = &template["index_templates"][0]["index_template"];
     let document = json!({ "@timestamp": "2026-01-01T00:00:00Z" });
     let path = format!("{}/_doc?op_type=create", stream.name);
-    stream.call(Method::POST, &path, Some(document)).await;
-    let indices = stream.call(Method::GET, &format!("{}/_mapping", stream.name), None).await;
+    stream.engine.call(Method::POST, &path, Some(document)).await;
+    let indices = stream.engine.call(Method::GET, &format!("{}/_mapping", stream.name), None).await;
     let index = indices.as_object().unwrap().values().next().unwrap();
     for (field, wanted) in EXPORTED {
         let wanted = match *wanted {
@@ -225,9 +219,9 @@ async fn create_and_update_install_every_exported_field_with_its_type(kind: Engi
 }
 
 /// An upgrade: each update of a deployed stack, and each second stack, installs over a live stream.
-async fn install_over_documents_succeeds_and_keeps_them(kind: EngineKind) {
-    let namespace = format!("e2e{:012x}", fastrand::u64(..1 << 48));
-    let stream = DataStream::new(kind, &namespace);
+async fn install_over_existing_stream_keeps_its_documents(kind: EngineKind) {
+    let namespace = unique("e2e");
+    let stream = DataStream::new(Engine::new(kind), &namespace);
     let engine = kind.url();
     let settings =
         [("SEARCH_ENDPOINT", engine.as_str()), ("DATA_STREAM_NAMESPACE", namespace.as_str())];
@@ -236,16 +230,19 @@ async fn install_over_documents_succeeds_and_keeps_them(kind: EngineKind) {
     let other = async |priority: u32| {
         let template =
             json!({ "index_patterns": [stream.name], "data_stream": {}, "priority": priority });
-        stream.call(Method::PUT, &format!("_index_template/{namespace}"), Some(template)).await;
+        stream
+            .engine
+            .call(Method::PUT, &format!("_index_template/{namespace}"), Some(template))
+            .await;
     };
     let create = async || {
         let path = format!("{}/_doc?op_type=create&refresh", stream.name);
         let document = json!({ "@timestamp": "2026-01-01T00:00:00Z" });
-        stream.call(Method::POST, &path, Some(document)).await;
+        stream.engine.call(Method::POST, &path, Some(document)).await;
     };
 
     assert_eq!(update().await["Status"], "SUCCESS");
-    // A stream that another template made: the next backing index gets ours.
+    // The stream was created from another template: only the next backing index gets ours.
     other(501).await;
     create().await;
     other(499).await;
@@ -254,20 +251,19 @@ async fn install_over_documents_succeeds_and_keeps_them(kind: EngineKind) {
     let hint = format!("POST {}/_rollover makes one now", stream.name);
     assert!(first["Reason"].as_str().unwrap().ends_with(&hint), "{first}");
 
-    stream.call(Method::POST, &format!("{}/_rollover", stream.name), None).await;
+    stream.rollover().await;
     create().await;
     for _ in 0..2 {
         let again = update().await;
         assert_eq!(again["Status"], "SUCCESS", "{again}");
         assert!(!again["Reason"].as_str().unwrap().contains("_rollover"), "{again}");
     }
-    let count = stream.call(Method::GET, &format!("{}/_count", stream.name), None).await;
-    assert_eq!(count["count"], 2, "{count}");
+    assert_eq!(stream.count().await, 2);
 
     other(501).await;
     let shadowed = update().await;
-    stream.call(Method::DELETE, &format!("_data_stream/{}", stream.name), None).await;
-    stream.call(Method::DELETE, &format!("_index_template/{namespace}"), None).await;
+    stream.engine.call(Method::DELETE, &format!("_data_stream/{}", stream.name), None).await;
+    stream.engine.call(Method::DELETE, &format!("_index_template/{namespace}"), None).await;
     assert_eq!(shadowed["Status"], "FAILED", "{shadowed}");
     assert!(
         shadowed["Reason"].as_str().unwrap().starts_with("another index template"),
@@ -275,54 +271,55 @@ async fn install_over_documents_succeeds_and_keeps_them(kind: EngineKind) {
     );
 }
 
-async fn delete_leaves_the_template_where_it_is(kind: EngineKind) {
+async fn delete_keeps_the_index_template(kind: EngineKind) {
     let engine = kind.url();
     let settings = [("SEARCH_ENDPOINT", engine.as_str())];
     let created = CloudFormation::default().ask("Create", &settings, TIMEOUT).await;
     assert_eq!(created["Status"], "SUCCESS", "{created}");
-    // Without any setting, too: a rollback must not hang on what failed before it.
+    // Even without any setting: a rollback must not hang on what failed before it.
     for settings in [&settings[..], &[]] {
         let deleted = CloudFormation::default().ask("Delete", settings, TIMEOUT).await;
         assert_eq!(deleted["Status"], "SUCCESS", "{deleted}");
         assert_eq!(deleted["PhysicalResourceId"], "the-id-of-old");
     }
-    let stream = DataStream::new(kind, "unused");
-    let found = stream.call(Method::GET, "_index_template/logs-auth0.logs", None).await;
+    let stream = DataStream::new(Engine::new(kind), "unused");
+    let found = stream.engine.call(Method::GET, "_index_template/logs-auth0.logs", None).await;
     assert_eq!(found["index_templates"][0]["name"], "logs-auth0.logs", "{found}");
 }
 
-async fn a_template_of_higher_priority_is_named_as_the_reason(kind: EngineKind) {
-    let namespace = format!("shadow{:012x}", fastrand::u64(..1 << 48));
-    let stream = DataStream::new(kind, &namespace);
+async fn template_of_higher_priority_is_named_as_the_reason(kind: EngineKind) {
+    let namespace = unique("shadow");
+    let stream = DataStream::new(Engine::new(kind), &namespace);
     let path = format!("_index_template/{namespace}");
     let shadow = json!({ "index_patterns": [stream.name], "data_stream": {}, "priority": 501 });
-    stream.call(Method::PUT, &path, Some(shadow)).await;
+    stream.engine.call(Method::PUT, &path, Some(shadow)).await;
     let reason = reason(&kind.url(), &[("DATA_STREAM_NAMESPACE", &namespace)], TIMEOUT).await;
-    stream.call(Method::DELETE, &path, None).await;
+    stream.engine.call(Method::DELETE, &path, None).await;
     let expected = "another index template overrides logs-auth0.logs for logs-auth0.logs-shadow";
     assert!(reason.starts_with(expected), "{reason}");
 }
 
-/// By a write before the template was there. (Elasticsearch's own template for `logs-*-*` prevents it.)
+/// Happens after a write before the template exists. Elasticsearch's own template for `logs-*-*`
+/// prevents it.
 #[tokio::test]
-async fn plain_index_in_the_data_streams_place_is_named() {
+async fn plain_index_in_place_of_the_data_stream_is_named() {
     let kind = EngineKind::OpenSearch;
-    let namespace = format!("plain{:012x}", fastrand::u64(..1 << 48));
-    let stream = DataStream::new(kind, &namespace);
-    // A template that is no data stream's makes an index of that name.
+    let namespace = unique("plain");
+    let stream = DataStream::new(Engine::new(kind), &namespace);
+    // A template without `data_stream` allows an index of that name.
     let template = json!({ "index_patterns": [stream.name], "priority": 501 });
     let path = format!("_index_template/{namespace}");
-    stream.call(Method::PUT, &path, Some(template)).await;
-    stream.call(Method::PUT, &stream.name, None).await;
-    stream.call(Method::DELETE, &path, None).await;
+    stream.engine.call(Method::PUT, &path, Some(template)).await;
+    stream.engine.call(Method::PUT, &stream.name, None).await;
+    stream.engine.call(Method::DELETE, &path, None).await;
     let reason = reason(&kind.url(), &[("DATA_STREAM_NAMESPACE", &namespace)], TIMEOUT).await;
-    stream.call(Method::DELETE, &stream.name, None).await;
+    stream.engine.call(Method::DELETE, &stream.name, None).await;
     let expected = format!("{} is an index, not a data stream", stream.name);
     assert!(reason.starts_with(&expected), "{reason}");
 }
 
 #[tokio::test]
-async fn every_failure_is_answered_with_its_reason() {
+async fn setup_failure_is_answered_with_its_reason() {
     let nobody = reason("http://127.0.0.1:1", &[], TIMEOUT).await;
     assert!(nobody.contains("no response from 127.0.0.1:1: "), "{nobody}");
     assert!(nobody.contains(": Connection refused"), "{nobody}");
@@ -336,31 +333,31 @@ async fn every_failure_is_answered_with_its_reason() {
     assert_eq!(secret, "the secret no-such-secret does not exist, or has no value yet");
 
     let (website, _) = stand_in(|_, _| (200, json!("hello"))).await;
-    let website = reason(&website, &[], TIMEOUT).await;
+    let website = reason(website.url(), &[], TIMEOUT).await;
     assert!(website.contains("neither OpenSearch nor Elasticsearch"), "{website}");
 
     let (refusing, _) = stand_in(|_, _| (401, json!({}))).await;
-    let refused = reason(&refusing, &[], TIMEOUT).await;
+    let refused = reason(refusing.url(), &[], TIMEOUT).await;
     assert!(refused.contains("did not accept the credentials"), "{refused}");
 }
 
 #[tokio::test]
-async fn an_engine_that_is_too_old_is_named_with_what_is_needed() {
+async fn outdated_engine_is_named_with_the_minimum_version() {
     fn root(version: &Value) -> (u16, Value) {
         (200, json!({ "version": version }))
     }
     let (old, requests) =
         stand_in(|_, _| root(&json!({ "number": "2.5.0", "distribution": "opensearch" }))).await;
-    let reason_given = reason(&old, &[], TIMEOUT).await;
+    let reason_given = reason(old.url(), &[], TIMEOUT).await;
     assert_eq!(reason_given, "OpenSearch 2.5 is too old: 2.7 or later is required");
     assert!(requests.lock().unwrap().iter().all(|(method, ..)| method == "GET"));
     let (old, _) = stand_in(|_, _| root(&json!({ "number": "7.17.29" }))).await;
-    let reason_given = reason(&old, &[], TIMEOUT).await;
+    let reason_given = reason(old.url(), &[], TIMEOUT).await;
     assert_eq!(reason_given, "Elasticsearch 7.17 is too old: 8.8 or later is required");
 }
 
 #[tokio::test]
-async fn a_missing_privilege_is_named() {
+async fn missing_privilege_is_named() {
     let (engine, _) = stand_in(|method, path| match (method, path) {
         ("GET", "/") => {
             (200, json!({ "version": { "number": "3.8.0", "distribution": "opensearch" } }))
@@ -369,7 +366,7 @@ async fn a_missing_privilege_is_named() {
         _ => (403, json!({ "error": { "reason": "no permissions for [it]" } })),
     })
     .await;
-    let reason = reason(&engine, &[], TIMEOUT).await;
+    let reason = reason(engine.url(), &[], TIMEOUT).await;
     assert_eq!(
         reason,
         "the engine's user may not write the index template: it lacks the privilege \
@@ -378,27 +375,23 @@ async fn a_missing_privilege_is_named() {
 }
 
 #[tokio::test]
-async fn an_engine_that_hangs_is_reported_before_the_functions_own_timeout() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", silent.local_addr().unwrap());
-    let reason = reason(&url, &[], Duration::from_secs(4)).await;
-    assert!(
-        reason.contains("took too long") || reason.contains("deadline has elapsed"),
-        "{reason}"
-    );
+async fn hanging_engine_is_reported_before_the_timeout() {
+    let silent = Port::bind(0).await.unwrap();
+    let reason = reason(silent.url(), &[], Duration::from_secs(4)).await;
+    assert!(reason.contains("took too long") || reason.contains("deadline has elapsed"), "{reason}");
 }
 
 #[tokio::test]
-async fn the_answer_is_sent_again_until_it_is_taken() {
+async fn cloudformation_response_is_sent_until_it_is_accepted() {
     let cloudformation = CloudFormation::default();
     *cloudformation.failures.lock().unwrap() = 2;
     let answer = cloudformation.ask("Delete", &[], TIMEOUT).await;
     assert_eq!(answer["Status"], "SUCCESS");
 }
 
-/// The minimal builds have neither ISM nor ILM, so a stand-in answers as these do.
+/// The minimal builds have neither ISM nor ILM, so a stand-in responds instead.
 #[tokio::test]
-async fn a_policy_is_installed_where_there_is_none_and_kept_where_there_is_one() {
+async fn missing_policy_is_installed_and_existing_one_is_kept() {
     fn done(method: &str, path: &str) -> (u16, Value) {
         let simulated = json!({ "template": { "mappings": { "_meta": { "managed_by": "auth0-log-streams" } } } });
         match (method, path.rsplit('/').next()) {
@@ -413,7 +406,7 @@ async fn a_policy_is_installed_where_there_is_none_and_kept_where_there_is_one()
         _ => done(method, path),
     })
     .await;
-    let settings = [("SEARCH_ENDPOINT", missing.as_str())];
+    let settings = [("SEARCH_ENDPOINT", missing.url())];
     let answer = CloudFormation::default().ask("Create", &settings, TIMEOUT).await;
     assert!(
         answer["Reason"].as_str().unwrap().ends_with("ILM policy logs-auth0.logs is installed")
@@ -436,7 +429,7 @@ async fn a_policy_is_installed_where_there_is_none_and_kept_where_there_is_one()
         _ => done(method, path),
     })
     .await;
-    let settings = [("SEARCH_ENDPOINT", there.as_str())];
+    let settings = [("SEARCH_ENDPOINT", there.url())];
     let answer = CloudFormation::default().ask("Create", &settings, TIMEOUT).await;
     let said = answer["Reason"].as_str().unwrap();
     assert!(said.ends_with("ISM policy logs-auth0.logs already exists and is unchanged"), "{said}");

@@ -1,25 +1,25 @@
-//! What a log stream sees: formats, tokens, answers.
+//! The webhook as a log stream sees it: formats, tokens, responses.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use support::engine::DataStream;
+use support::engine::{DataStream, Engine};
 use support::events::{json_lines, log_ids};
+use support::payload::{gateway_request, gzip, webhook_post};
 use support::proxy::Fault;
-use support::runtime::{gateway_request, gzip};
-use support::stack::EngineKind;
+use support::stack::{self, EngineKind};
 
 use crate::world::{TOKEN, World, deliver, events, poll, post, send};
 
 on_both_engines![
-    all_formats_give_the_same_documents,
-    a_batch_posted_twice_and_polled_then_is_there_once,
-    a_wrong_token_is_refused_and_nothing_is_written,
-    broken_lines_harm_no_others_and_are_kept,
-    the_engine_away_and_the_queue_too_is_a_503_and_a_repeat_stores_all,
+    body_formats_yield_the_same_documents,
+    batch_posted_twice_and_polled_is_stored_once,
+    wrong_token_is_rejected_and_nothing_is_written,
+    broken_lines_become_error_documents_and_harm_no_other,
+    webhook_answers_503_when_engine_and_queue_are_down,
 ];
 
-/// The documents without what is different from writing to writing.
+/// The documents without the fields that differ from one write to the next.
 async fn comparable(stream: &DataStream) -> BTreeMap<String, Value> {
     let mut documents = BTreeMap::new();
     for hit in stream.documents().await {
@@ -33,7 +33,7 @@ async fn comparable(stream: &DataStream) -> BTreeMap<String, Value> {
     documents
 }
 
-async fn all_formats_give_the_same_documents(kind: EngineKind) {
+async fn body_formats_yield_the_same_documents(kind: EngineKind) {
     let world = World::new(kind).await;
     let events = events().take(8);
     let lines = json_lines(&events).into_bytes();
@@ -43,20 +43,14 @@ async fn all_formats_give_the_same_documents(kind: EngineKind) {
 
     let mut seen = Vec::new();
     for bodies in forms {
-        let namespace = format!("e2e{:012x}", fastrand::u64(..1 << 48));
+        let namespace = stack::unique("e2e");
         let changes = [("DATA_STREAM_NAMESPACE", namespace.as_str())];
         let webhook = world.function_with("webhook", 1, &changes);
         for body in bodies {
-            // Auth0 does not compress; what stands between may, and the gateway makes base64 of it.
-            let mut headers = vec![("authorization", TOKEN)];
-            if body.starts_with(&[0x1f, 0x8b]) {
-                headers.push(("content-encoding", "gzip"));
-            }
-            let request = gateway_request("POST", "/auth0/logs", &headers, &body);
-            let answer = send(&webhook, &request).await.unwrap();
+            let answer = send(&webhook, webhook_post(TOKEN, &body)).await.unwrap();
             assert_eq!(answer.status, 200, "{answer:?}");
         }
-        seen.push(comparable(&DataStream::new(kind, &namespace)).await);
+        seen.push(comparable(&DataStream::new(Engine::new(kind), &namespace)).await);
     }
     assert_eq!(seen[0].keys().cloned().collect::<Vec<_>>(), log_ids(&events));
     assert_eq!(seen[0], seen[1], "lines and array");
@@ -64,7 +58,7 @@ async fn all_formats_give_the_same_documents(kind: EngineKind) {
     assert_eq!(seen[0], seen[3], "plain and compressed");
 }
 
-async fn a_batch_posted_twice_and_polled_then_is_there_once(kind: EngineKind) {
+async fn batch_posted_twice_and_polled_is_stored_once(kind: EngineKind) {
     let world = World::new(kind).await;
     let events = events().take(120);
     let webhook = world.webhook();
@@ -74,12 +68,12 @@ async fn a_batch_posted_twice_and_polled_then_is_there_once(kind: EngineKind) {
     assert_eq!(again.body["duplicates"], events.len(), "{again:?}");
     world.tenant.add(&events);
     poll(&world.poller()).await.unwrap();
-    assert!(world.tenant.counters().pages >= 2, "the poller has seen the events too");
-    assert_eq!(world.queues.dead_letters().await, 0, "what is there already is no refusal");
+    assert!(world.tenant.counters().pages >= 2, "the poller read no event");
+    assert_eq!(world.queues.dead_letters().await, 0, "a duplicate is not a rejection");
     world.stream.assert_holds_exactly(&log_ids(&events)).await;
 }
 
-async fn a_wrong_token_is_refused_and_nothing_is_written(kind: EngineKind) {
+async fn wrong_token_is_rejected_and_nothing_is_written(kind: EngineKind) {
     let world = World::new(kind).await;
     let webhook = world.webhook();
     let body = json_lines(&events().take(3)).into_bytes();
@@ -91,7 +85,7 @@ async fn a_wrong_token_is_refused_and_nothing_is_written(kind: EngineKind) {
         vec![("authorization", "bearer a-token-of-the-tests")],
     ] {
         let request = gateway_request("POST", "/auth0/logs", &headers, &body);
-        let answer = send(&webhook, &request).await.unwrap();
+        let answer = send(&webhook, request).await.unwrap();
         assert_eq!(answer.status, 401, "{headers:?}: {answer:?}");
     }
     assert_eq!(world.stream.count().await, 0);
@@ -99,10 +93,10 @@ async fn a_wrong_token_is_refused_and_nothing_is_written(kind: EngineKind) {
     // The stream is empty because of the token, not because nothing works.
     deliver(&webhook, &body).await;
     assert_eq!(world.stream.count().await, 3);
-    assert!(!webhook.logs().contains("a-token-of-the-tests"), "tokens stay out of the logs");
+    assert!(!webhook.logs().contains("a-token-of-the-tests"), "the logs show a token");
 }
 
-async fn broken_lines_harm_no_others_and_are_kept(kind: EngineKind) {
+async fn broken_lines_become_error_documents_and_harm_no_other(kind: EngineKind) {
     let world = World::new(kind).await;
     let webhook = world.webhook();
     let events = events().take(6);
@@ -124,8 +118,8 @@ async fn broken_lines_harm_no_others_and_are_kept(kind: EngineKind) {
         documents.iter().partition(|hit| hit["_source"]["event"]["kind"] == "pipeline_error");
     let mut stored: Vec<_> = good.iter().map(|hit| hit["_id"].as_str().unwrap()).collect();
     stored.sort_unstable();
-    assert_eq!(stored, log_ids(&events), "the good ones");
-    // A repeated batch brings no second copy of a broken line either.
+    assert_eq!(stored, log_ids(&events), "the unbroken ones");
+    // The repeated batch did not add second copies of the broken lines either.
     let mut originals: Vec<_> =
         broken.iter().map(|hit| hit["_source"]["event"]["original"].as_str().unwrap()).collect();
     originals.sort_unstable();
@@ -135,11 +129,11 @@ async fn broken_lines_harm_no_others_and_are_kept(kind: EngineKind) {
     assert!(broken.iter().all(|hit| hit["_source"]["error"]["message"].is_string()));
 }
 
-async fn the_engine_away_and_the_queue_too_is_a_503_and_a_repeat_stores_all(kind: EngineKind) {
+async fn webhook_answers_503_when_engine_and_queue_are_down(kind: EngineKind) {
     let world = World::new(kind).await;
     let nowhere = [("RETRY_QUEUE_URL", "http://127.0.0.1:9/123456789012/nowhere")];
-    let sqs_away = [nowhere[0], ("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:9")];
-    let webhook = world.function_with("webhook", 1, &sqs_away);
+    let without_queue = [nowhere[0], ("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:9")];
+    let webhook = world.function_with("webhook", 1, &without_queue);
     let events = events().take(20);
     let body = json_lines(&events);
 

@@ -1,11 +1,11 @@
-//! What the built functions cost: start, instructions, memory, pace, and events per second beside a
-//! plain `_bulk`. `make bench` starts the engine and the stand-ins for AWS and runs this.
+//! What the built functions cost: start, instructions, memory, pace, and events per second compared
+//! with a plain `_bulk`. `make bench` starts the engine and the stand-ins for AWS and runs this.
 //!
-//! The functions are the programs out of the zips, behind the tests' stand-in for the runtime API.
-//! Each measurement is a line of JSON in the file `BENCH_RECORDS`; `tests/local/bench.py` makes the
-//! tables of them. Nothing here fails because something is slow.
+//! The functions are the binaries from the zips, behind the tests' stand-in for the runtime API. Each
+//! measurement is a line of JSON in the file `BENCH_RECORDS`, of which `tests/local/bench.py` makes
+//! tables. Nothing here fails because something is slow.
 //!
-//! Arguments choose among the parts: `start`, `instructions`, `memory`, `pace`, `throughput`.
+//! Arguments select parts: `start`, `instructions`, `memory`, `pace`, `throughput`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -33,13 +33,13 @@ use support::stack;
 
 use crate::world::World;
 
-/// Where the measurements go, one at a time and in their order.
+/// The file of the measurements.
 struct Records(Mutex<std::fs::File>);
 
 impl Records {
     fn add(&self, record: &Value) {
         println!("{record}");
-        writeln!(self.0.lock().unwrap(), "{record}").expect("room for a line");
+        writeln!(self.0.lock().unwrap(), "{record}").expect("the line can be written");
     }
 }
 
@@ -71,7 +71,7 @@ async fn main() {
     }
 }
 
-/// The middle one of some measurements.
+/// The median of some measurements.
 fn median<T: Copy + PartialOrd>(values: &[T]) -> T {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| a.partial_cmp(b).expect("no measurement is NaN"));

@@ -1,13 +1,14 @@
-//! Memory: after the start, in use, and at its most for the largest bodies.
+//! Memory: after the start, in use, and at its peak for the largest bodies.
 
 use bytes::Bytes;
 use serde_json::json;
+use support::payload::gzip;
 
 use crate::Records;
 use crate::process::{Memory, memory};
 use crate::world::{Name, TIMEOUT, Variant, World, posted};
 
-/// Batches before memory is looked at.
+/// Batches before memory is measured.
 const BATCHES: usize = 50;
 
 const MIB: usize = 1024 * 1024;
@@ -23,21 +24,21 @@ pub(crate) async fn measure(world: &World, records: &Records) {
     let event = world.batch(100).len().div_ceil(100);
     let large = || world.batch(10 * MIB / event);
     let default = (Name::Webhook, Variant::DEFAULT);
-    observe(world, records, default, "a body of 10 MiB", 1, || posted(&large(), false)).await;
-    let packed = || posted(&large(), true);
+    observe(world, records, default, "a body of 10 MiB", 1, || posted(&large())).await;
+    let packed = || posted(&gzip(&large()));
     observe(world, records, default, "a body of 10 MiB, sent as gzip", 1, packed).await;
-    // As much as Lambda's 6 MB hold when it is compressed.
-    let packed = || posted(&world.batch(60 * MIB / event), true);
+    // As much as fits compressed into Lambda's 6 MB.
+    let packed = || posted(&gzip(&world.batch(60 * MIB / event)));
     observe(world, records, default, "a body of 60 MiB, sent as gzip", 1, packed).await;
     let default = (Name::Poller, Variant::DEFAULT);
     let pages = || world.payload(Name::Poller, 2_000);
     observe(world, records, default, "20 pages of 100", 1, pages).await;
     let default = (Name::Redrive, Variant::DEFAULT);
-    let messages = || world.ten_messages(500);
+    let messages = || world.messages(10, 500);
     observe(world, records, default, "10 messages of 1 MB each", 1, messages).await;
 }
 
-/// A new process, looked at after its start and after `times` invocations.
+/// Measures a new process after its start and after `times` invocations.
 async fn observe(
     world: &World,
     records: &Records,
@@ -53,7 +54,7 @@ async fn observe(
     for _ in 0..times {
         let payload = payload();
         bytes = payload.len();
-        function.invoke_bytes(payload, TIMEOUT).await.expect("an answer");
+        function.invoke_bytes(payload, TIMEOUT).await.expect("a response");
     }
     let fields = |memory: Memory| {
         json!({

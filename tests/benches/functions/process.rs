@@ -1,4 +1,4 @@
-//! What Linux knows of a process, and what valgrind and strace count in one.
+//! Measurements of a process by Linux, valgrind and strace.
 
 use std::fs;
 use std::path::Path;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use support::runtime::{Function, eventually};
 
-/// Memory that a process has, in kB.
+/// Memory of a process, in kB.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
     /// Resident now.
     pub(crate) resident: u64,
-    /// The part of it that is the process's own: heap and stack.
+    /// The part that is private: heap and stack.
     pub(crate) anonymous: u64,
-    /// The part of it that mirrors files: the program itself, GeoIP files.
+    /// The part that maps files: the binary itself, GeoIP files.
     pub(crate) files: u64,
-    /// The most that was ever resident.
+    /// The maximum that was ever resident.
     pub(crate) peak: u64,
 }
 
@@ -33,23 +33,23 @@ pub(crate) fn memory(pid: u32) -> Memory {
     }
 }
 
-/// The CPU time of a process so far, to a hundredth of a second, threads that have ended included.
+/// The CPU time of a process so far, including ended threads, to a hundredth of a second.
 pub(crate) fn cpu(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
-    // Its name, which may hold anything, is in parentheses; 11 and 12 fields later are the ticks in the
-    // program and in the kernel.
+    // The name, which may contain anything, is in parentheses. The 12th and 13th fields after it are the
+    // ticks in user mode and in the kernel.
     let (_, fields) = stat.rsplit_once(") ").expect("a name");
     let ticks =
         fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("ticks"));
     Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
-/// A function whose instructions are counted.
+/// Runs a function under valgrind, which counts its instructions.
 pub(crate) fn counted(function: Function) -> Function {
     function.under(&["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"])
 }
 
-/// The instructions of a [`counted`] function's one process, which this ends.
+/// Ends the one process of a [`counted`] function and returns its instructions.
 pub(crate) async fn instructions(function: &Function) -> u64 {
     function.terminate().await;
     let collected = || {
@@ -57,17 +57,17 @@ pub(crate) async fn instructions(function: &Function) -> u64 {
         let line = logs.lines().rfind(|line| line.contains("Collected :"))?;
         line.rsplit(' ').next()?.parse().ok()
     };
-    eventually("valgrind tells its count", || async { collected().is_some() }).await;
-    collected().expect("it was there a moment ago")
+    eventually("valgrind prints its count", || async { collected().is_some() }).await;
+    collected().expect("the count was just found")
 }
 
-/// A function whose system calls are written to a file.
+/// Runs a function under strace, which writes its system calls to a file.
 pub(crate) fn traced(function: Function, file: &Path) -> Function {
-    // By -D, strace is not between us and the process.
-    function.under(&["strace", "-D", "-f", "-o", file.to_str().expect("a path of ours")])
+    // With -D, strace is not the parent of the process.
+    function.under(&["strace", "-D", "-f", "-o", file.to_str().expect("a UTF-8 path")])
 }
 
-/// All system calls of a [`traced`] function's one process, which this ends.
+/// Ends the one process of a [`traced`] function and returns its system calls.
 pub(crate) async fn system_calls(function: &Function, file: &Path) -> Vec<String> {
     function.terminate().await;
     let read = || fs::read_to_string(file).unwrap_or_default();

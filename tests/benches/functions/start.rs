@@ -1,4 +1,4 @@
-//! From the start of a process to its first question for work, its first answer and its second.
+//! From the start of a process to its first request for work, its first response and its second.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,7 @@ use crate::process::{counted, instructions, system_calls, traced};
 use crate::world::{Name, TIMEOUT, Variant, World};
 use crate::{Records, median};
 
-/// Counts of which the middle one is taken: who comes first among what runs at once is not the same
-/// each time.
+/// Counts of which the median is taken: the order of concurrent tasks varies.
 const COUNTS: usize = 3;
 
 /// Starts that are timed.
@@ -35,11 +34,11 @@ pub(crate) async fn measure(world: &World, records: &Records) {
                 "kind": "start",
                 "function": name.text(),
                 "geoip": geoip,
-                // To the first question for work, the first answer, the second answer.
+                // To the first request for work, the first response, the second response.
                 "instructions": counts,
                 "milliseconds": times,
                 "system_calls": calls.len(),
-                // The runtime API is the one that there has to be.
+                // One of them, to the runtime API, is unavoidable.
                 "connections": connections.len(),
                 "starts": STARTS,
             }));
@@ -47,18 +46,18 @@ pub(crate) async fn measure(world: &World, records: &Records) {
     }
 }
 
-/// Instructions up to so many answers, each to one event.
+/// Instructions up to this many responses, each to one event.
 async fn count(world: &World, name: Name, variant: Variant, answers: usize) -> u64 {
     let function = counted(world.function(name, variant, 1));
     function.start_ahead().await;
     for _ in 0..answers {
         let payload = world.payload(name, 1);
-        function.invoke_bytes(payload, TIMEOUT).await.expect("an answer");
+        function.invoke_bytes(payload, TIMEOUT).await.expect("a response");
     }
     instructions(&function).await
 }
 
-/// Milliseconds, the medians of all starts.
+/// The medians of all starts, in milliseconds.
 async fn times(world: &World, name: Name, variant: Variant) -> [f64; 3] {
     let mut all = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..STARTS {
@@ -68,7 +67,7 @@ async fn times(world: &World, name: Name, variant: Variant) -> [f64; 3] {
         let (_, ready) = function.start_ahead().await;
         let mut points = vec![ready];
         for payload in payloads {
-            function.invoke_bytes(payload, TIMEOUT).await.expect("an answer");
+            function.invoke_bytes(payload, TIMEOUT).await.expect("a response");
             points.push(start.elapsed());
         }
         for (times, point) in all.iter_mut().zip(points) {

@@ -1,46 +1,45 @@
-//! The webhook beside a plain `_bulk` of the same ready-made documents, on a real engine.
+//! The webhook compared with a plain `_bulk` of the same, ready-made documents on a real engine.
 //!
-//! Rounds take turns, so that what disturbs the machine disturbs all sides. All sides write to data
-//! streams of the same template; the plain side is what a sender of finished documents would do: one
-//! request for a batch, the whole answer read, neither of them compressed.
+//! The sides take turns, so a disturbance of the machine affects all of them. All sides write to data
+//! streams with the same template. The plain side does what a sender of finished documents would do:
+//! one request per batch, the whole response read, neither of them compressed.
 
 use std::time::{Duration, Instant};
 
-use auth0_ecs::geoip::GeoIp;
 use auth0_ecs::input::split;
-use auth0_ecs::{Input, Mapper, MapperSettings};
+use auth0_ecs::{Input, Mapper};
 use bytes::Bytes;
 use chrono::Utc;
 use futures_util::future::join_all;
-use reqwest::Method;
 use serde_json::json;
-use support::engine::DataStream;
+use support::engine::{DataStream, push_create};
+use support::invariants::mapper_for;
 use support::runtime::Function;
-use support::stack;
+use support::stack::{self, EngineKind};
 
 use crate::process::cpu;
 use crate::start::milliseconds;
-use crate::world::{Name, TIMEOUT, Variant, World, posted, stream};
+use crate::world::{Name, Variant, World, post, posted};
 use crate::{Records, median};
 
-/// Senders at once, and execution environments.
+/// Concurrent senders, and execution environments.
 const SENDERS: usize = 4;
 
-/// Batches that each sender posts in a round: long enough that the engine's merges and collections
-/// of garbage fall into every round.
+/// Batches that each sender posts in a round: enough for merges and garbage collections of the engine
+/// to occur in every round.
 const BATCHES: usize = 25;
 
 /// Events in a batch.
 const EVENTS: usize = 100;
 
-/// Rounds; the first ones are not counted: in them, the engine's compiler takes a good part of its time.
+/// Rounds. The first ones are not counted: the engine still compiles much of its code.
 const ROUNDS: usize = 100;
 const WARM_UP: usize = 20;
 
-/// Posts on one connection.
+/// Posts on a single connection.
 const SINGLE: usize = 150;
 
-/// One way of writing batches, and where they go.
+/// One way of writing batches, and the data stream they go to.
 struct Side {
     name: &'static str,
     stream: DataStream,
@@ -54,24 +53,24 @@ enum Way {
     Webhook { function: Function, pids: Vec<u32> },
 }
 
-/// CPU time that has been used so far.
+/// CPU time used so far.
 #[derive(Clone, Copy, Default)]
 struct Used {
     engine: Duration,
-    /// This program: the senders, and what stands in for Lambda and the gateway.
+    /// This program: the senders and the stand-ins for Lambda and the gateway.
     sender: Duration,
     function: Duration,
 }
 
 impl Side {
     async fn plain() -> Self {
-        let stream = stream(&format!("plain{:012x}", fastrand::u64(..1 << 48))).await;
+        let stream = DataStream::create(EngineKind::OpenSearch, &stack::unique("plain")).await;
         Self { name: "plain", stream, way: Way::Plain(reqwest::Client::new()) }
     }
 
     async fn webhook(world: &World, gzip: bool) -> Self {
-        let namespace = format!("webhook{:012x}", fastrand::u64(..1 << 48));
-        let stream = stream(&namespace).await;
+        let namespace = stack::unique("webhook");
+        let stream = DataStream::create(EngineKind::OpenSearch, &namespace).await;
         let variant = Variant { gzip, ..Variant::DEFAULT };
         let changes = [("DATA_STREAM_NAMESPACE", namespace.as_str())];
         let function = world.function_with(Name::Webhook, variant, SENDERS, &changes);
@@ -83,30 +82,27 @@ impl Side {
         Self { name, stream, way: Way::Webhook { function, pids } }
     }
 
-    /// What this side sends for a batch of new events.
+    /// A batch of new events as this side sends it.
     fn request(&self, world: &World, mapper: &Mapper) -> Bytes {
         let lines = world.batch(EVENTS);
         match &self.way {
             Way::Plain(_) => bulk(mapper, &lines).into(),
-            Way::Webhook { .. } => posted(&lines, false),
+            Way::Webhook { .. } => posted(&lines),
         }
     }
 
     async fn send(&self, request: Bytes) {
         match &self.way {
             Way::Plain(client) => {
-                let url = format!("{}/{}/_bulk", self.stream.engine, self.stream.name);
+                let url = format!("{}/{}/_bulk", self.stream.engine.url, self.stream.name);
                 let post = client.post(url).header("content-type", "application/x-ndjson");
-                // Left to itself, the client asks for the answer compressed.
+                // By default, the client asks for a compressed response.
                 let post = post.header("accept-encoding", "identity");
                 let answer = post.body(request).send().await.expect("the engine answers");
-                let answer = answer.bytes().await.expect("the whole answer");
+                let answer = answer.bytes().await.expect("the whole response");
                 assert!(answer.starts_with(b"{\"took\":"), "{answer:?}");
             }
-            Way::Webhook { function, .. } => {
-                let answer = function.invoke_bytes(request, TIMEOUT).await.expect("an answer");
-                assert_eq!(answer["statusCode"], 200, "{answer}");
-            }
+            Way::Webhook { function, .. } => post(function, request).await,
         }
     }
 
@@ -118,13 +114,13 @@ impl Side {
         Used { engine: cpu(engine), sender: cpu(std::process::id()), function }
     }
 
-    /// What each sender sends in a round.
+    /// The requests of each sender in a round.
     fn requests(&self, world: &World, mapper: &Mapper) -> Vec<Vec<Bytes>> {
         let sender = |_| (0..BATCHES).map(|_| self.request(world, mapper)).collect();
         (0..SENDERS).map(sender).collect()
     }
 
-    /// How long it takes all senders to post their batches, and what CPU time is used for it.
+    /// The time in which all senders post their batches, and the CPU time used for it.
     async fn round(&self, requests: Vec<Vec<Bytes>>, engine: u32) -> (Duration, Used) {
         let before = self.used(engine);
         let start = Instant::now();
@@ -146,14 +142,7 @@ impl Side {
 }
 
 pub(crate) async fn measure(world: &World, records: &Records) {
-    let settings = MapperSettings {
-        namespace: "plain",
-        tags: &[],
-        preserve_original_event: false,
-        agent_name: "webhook",
-        ephemeral_id: "0123456789abcdef0123456789abcdef",
-    };
-    let mapper = Mapper::new(&settings, GeoIp::open(None, None).expect("no file, no failure"));
+    let mapper = mapper_for("plain");
     let engine = stack::variable("BENCH_ENGINE_PID").parse().expect("a process id");
     let sides =
         [Side::plain().await, Side::webhook(world, true).await, Side::webhook(world, false).await];
@@ -163,8 +152,8 @@ pub(crate) async fn measure(world: &World, records: &Records) {
     for round in 0..ROUNDS {
         let turn = |index: usize| (index, sides[index].requests(world, &mapper));
         let mut turns = [0, 1, 2].map(turn);
-        // What the engine still has to do for one side falls into the next one's time: at random, so that
-        // it is no side's alone.
+        // The engine's remaining work for one side falls into the next side's time, so the order is
+        // random.
         fastrand::shuffle(&mut turns);
         for (index, requests) in turns {
             let (took, own) = sides[index].round(requests, engine).await;
@@ -187,13 +176,13 @@ pub(crate) async fn measure(world: &World, records: &Records) {
         }
     }
 
-    let sent = ((ROUNDS * SENDERS * BATCHES + SINGLE) * EVENTS) as u64;
+    let sent = (ROUNDS * SENDERS * BATCHES + SINGLE) * EVENTS;
     let events = (SENDERS * BATCHES * EVENTS) as f64;
     let counted = (ROUNDS - WARM_UP) as f64 * events;
     for (index, side) in sides.iter().enumerate() {
-        assert_eq!(count(&side.stream).await, sent, "{}: all is stored, once", side.name);
+        assert_eq!(side.stream.count().await, sent, "{}: each event once", side.name);
         let per_second: Vec<f64> = times[index].iter().map(|seconds| events / seconds).collect();
-        // Of one round: what disturbed it disturbed both.
+        // Within one round: a disturbance affected both sides.
         let mut ratios: Vec<f64> =
             times[index].iter().zip(&times[0]).map(|(own, plain)| plain / own).collect();
         ratios.sort_by(f64::total_cmp);
@@ -211,7 +200,7 @@ pub(crate) async fn measure(world: &World, records: &Records) {
             "ratio_three_quarters": ratios[ratios.len() * 3 / 4],
             "post_milliseconds": milliseconds(median(&single[index])),
             "posts": SINGLE,
-            // CPU time for an event.
+            // CPU time per event.
             "engine_microseconds": per_event(used[index].engine),
             "sender_microseconds": per_event(used[index].sender),
             "function_microseconds": per_event(used[index].function),
@@ -219,22 +208,13 @@ pub(crate) async fn measure(world: &World, records: &Records) {
     }
 }
 
-async fn count(stream: &DataStream) -> u64 {
-    stream.call(Method::POST, &format!("{}/_refresh", stream.name), None).await;
-    let answer = stream.call(Method::GET, &format!("{}/_count", stream.name), None).await;
-    answer["count"].as_u64().unwrap_or_else(|| panic!("no count: {answer}"))
-}
-
-/// The documents of these lines, ready to be posted.
+/// The `_bulk` body with the documents of these lines.
 fn bulk(mapper: &Mapper, lines: &[u8]) -> Vec<u8> {
     let mut bulk = Vec::new();
     for piece in split::split(lines) {
         let mut text = Vec::new();
         let document = mapper.document(piece, Input::HttpEndpoint, Utc::now(), &mut text);
-        let action = json!({ "create": { "_id": document.id } });
-        bulk.extend_from_slice(format!("{action}\n").as_bytes());
-        bulk.append(&mut text);
-        bulk.push(b'\n');
+        push_create(&mut bulk, &document.id, &text);
     }
     bulk
 }

@@ -1,6 +1,7 @@
-//! Tables, queues and secrets on DynamoDB Local and moto, and the part of AWS that carries SQS
+//! Tables, queues and secrets on DynamoDB Local and moto, and the part of AWS that delivers SQS
 //! messages to a function.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -13,28 +14,27 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName
 use serde_json::{Value, json};
 use shared::start::http;
 
+use crate::payload::sqs_record;
 use crate::runtime::Function;
-use crate::stack;
+use crate::stack::{self, Variables};
 
 /// What the functions need to reach the stand-ins for AWS.
 #[must_use]
-pub fn variables() -> Vec<(String, String)> {
-    [
+pub fn variables() -> Variables {
+    Variables::default().with([
         ("AWS_REGION", "eu-west-1".to_owned()),
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
         ("AWS_ENDPOINT_URL_SQS", stack::moto_url()),
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", stack::moto_url()),
         ("AWS_ENDPOINT_URL_DYNAMODB", stack::dynamodb_url()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    ])
 }
 
-/// For a client of the service at this address.
+/// The configuration of a client of the service at this address.
 ///
 /// # Panics
-/// Where TLS cannot be set up.
+/// If TLS cannot be set up.
 #[must_use]
 pub fn config(endpoint: String) -> SdkConfig {
     SdkConfig::builder()
@@ -48,34 +48,39 @@ pub fn config(endpoint: String) -> SdkConfig {
         .build()
 }
 
-/// A secret that holds this JSON; gives its id.
+/// Creates a secret that holds this JSON; returns its id.
 ///
 /// # Panics
-/// Where it cannot be made.
+/// If it cannot be created.
 pub async fn create_secret(name: &str, value: &Value) -> String {
-    let client = aws_sdk_secretsmanager::Client::new(&config(stack::moto_url()));
-    let made = client.create_secret().name(name).secret_string(value.to_string()).send().await;
-    made.expect("the secret can be made").name.expect("a secret has a name")
+    create(name, Some(value.to_string())).await
 }
 
-/// A secret as the template makes it, for the operator to fill in; gives its id.
+/// Creates a secret as the template does, for the operator to fill in; returns its id.
 ///
 /// # Panics
-/// Where it cannot be made.
+/// If it cannot be created.
 pub async fn create_empty_secret(name: &str) -> String {
-    let client = aws_sdk_secretsmanager::Client::new(&config(stack::moto_url()));
-    let made = client.create_secret().name(name).send().await;
-    made.expect("the secret can be made").name.expect("a secret has a name")
+    create(name, None).await
 }
 
-/// Makes this JSON the current version, and what was current the previous one.
+async fn create(name: &str, value: Option<String>) -> String {
+    let created = secrets_manager().create_secret().name(name).set_secret_string(value);
+    let created = created.send().await.expect("the secret can be created");
+    created.name.expect("a secret has a name")
+}
+
+/// Makes this JSON the current version, and the current version the previous one.
 ///
 /// # Panics
-/// Where it cannot be put.
+/// If it cannot be written.
 pub async fn rotate_secret(id: &str, value: &Value) {
-    let client = aws_sdk_secretsmanager::Client::new(&config(stack::moto_url()));
-    let put = client.put_secret_value().secret_id(id).secret_string(value.to_string()).send();
-    put.await.expect("the secret can be rotated");
+    let put = secrets_manager().put_secret_value().secret_id(id).secret_string(value.to_string());
+    put.send().await.expect("the secret can be rotated");
+}
+
+fn secrets_manager() -> aws_sdk_secretsmanager::Client {
+    aws_sdk_secretsmanager::Client::new(&config(stack::moto_url()))
 }
 
 /// The poller's table.
@@ -87,10 +92,10 @@ pub struct CheckpointTable {
 }
 
 impl CheckpointTable {
-    /// Makes an empty one.
+    /// Creates an empty one.
     ///
     /// # Panics
-    /// Where it cannot be made.
+    /// If it cannot be created.
     pub async fn create(name: &str) -> Self {
         let client = aws_sdk_dynamodb::Client::new(&config(stack::dynamodb_url()));
         let key = AttributeDefinition::builder()
@@ -111,14 +116,14 @@ impl CheckpointTable {
             .billing_mode(BillingMode::PayPerRequest)
             .send()
             .await
-            .expect("the table can be made");
+            .expect("the table can be created");
         Self { name: name.to_owned(), client }
     }
 
-    /// The saved `from`; there is one row at most, because each test has one tenant.
+    /// The saved `from`. The table has at most one row, because each test has one tenant.
     ///
     /// # Panics
-    /// Where the table cannot be read or holds more than one row.
+    /// If the table cannot be read or has more than one row.
     pub async fn checkpoint(&self) -> Option<String> {
         let rows = self.client.scan().table_name(&self.name).consistent_read(true).send().await;
         let rows = rows.expect("the table can be read").items.unwrap_or_default();
@@ -126,10 +131,10 @@ impl CheckpointTable {
         rows.first().map(|row| row["from"].as_s().expect("a string").clone())
     }
 
-    /// Writes a checkpoint for the tenant at this URL, as an earlier run would have.
+    /// Writes a checkpoint for the tenant on this host, as an earlier run would have.
     ///
     /// # Panics
-    /// Where the table cannot be written.
+    /// If the table cannot be written.
     pub async fn set(&self, tenant_host: &str, from: &str) {
         let text = |value: &str| AttributeValue::S(value.to_owned());
         let put = self.client.put_item().table_name(&self.name);
@@ -142,7 +147,7 @@ impl CheckpointTable {
     }
 }
 
-/// A retry queue with its dead-letter queue behind it.
+/// A retry queue and its dead-letter queue.
 #[derive(Debug)]
 pub struct Queues {
     /// The retry queue's URL.
@@ -153,23 +158,15 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// Makes both; a message that was received `receives` times goes to the dead letters next.
+    /// Creates both. A message that was received `receives` times becomes a dead letter next.
     ///
     /// # Panics
-    /// Where they cannot be made.
+    /// If they cannot be created.
     pub async fn create(name: &str, receives: u32) -> Self {
         let client = aws_sdk_sqs::Client::new(&config(stack::moto_url()));
         let dead = client.create_queue().queue_name(format!("{name}-dead")).send().await;
-        let dead = dead.expect("a queue can be made").queue_url.expect("a queue has a URL");
-        let attributes = client
-            .get_queue_attributes()
-            .queue_url(&dead)
-            .attribute_names(QueueAttributeName::QueueArn)
-            .send()
-            .await
-            .expect("the queue is there")
-            .attributes
-            .expect("asked for");
+        let dead = dead.expect("a queue can be created").queue_url.expect("a queue has a URL");
+        let attributes = attributes(&client, &dead).await;
         let policy = json!({
             "deadLetterTargetArn": attributes[&QueueAttributeName::QueueArn],
             "maxReceiveCount": receives,
@@ -180,49 +177,40 @@ impl Queues {
             .attributes(QueueAttributeName::RedrivePolicy, policy.to_string())
             .send()
             .await
-            .expect("a queue can be made");
+            .expect("a queue can be created");
         Self { retry: retry.queue_url.expect("a queue has a URL"), dead, client }
     }
 
-    /// Puts any text into the retry queue.
+    /// Sends any text to the retry queue.
     ///
     /// # Panics
-    /// Where the queue does not take it.
+    /// If the queue refuses it.
     pub async fn park(&self, body: &str) {
         let send = self.client.send_message().queue_url(&self.retry).message_body(body);
         send.send().await.expect("the queue takes it");
     }
 
-    /// The messages that wait in the retry queue.
+    /// The number of messages in the retry queue.
     pub async fn parked(&self) -> usize {
         self.length(&self.retry).await
     }
 
-    /// The messages in the dead-letter queue.
+    /// The number of messages in the dead-letter queue.
     pub async fn dead_letters(&self) -> usize {
         self.length(&self.dead).await
     }
 
     async fn length(&self, queue: &str) -> usize {
-        let attributes = self
-            .client
-            .get_queue_attributes()
-            .queue_url(queue)
-            .attribute_names(QueueAttributeName::All)
-            .send()
-            .await
-            .expect("the queue is there")
-            .attributes
-            .expect("asked for");
+        let attributes = attributes(&self.client, queue).await;
         let count = |name| attributes.get(&name).map_or(0, |count| count.parse().unwrap());
         count(QueueAttributeName::ApproximateNumberOfMessages)
             + count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
     }
 
-    /// The bodies of all dead letters, which stay where they are but cannot be seen for a minute.
+    /// The bodies of all dead letters, which stay in the queue but are invisible for a minute.
     ///
     /// # Panics
-    /// Where the queue cannot be read.
+    /// If the queue cannot be read.
     pub async fn dead_bodies(&self) -> Vec<String> {
         let mut bodies = Vec::new();
         loop {
@@ -248,12 +236,12 @@ impl Queues {
             .unwrap_or_default()
     }
 
-    /// What AWS does with a queue that is a function's event source, for one batch: receives it,
-    /// invokes the function, deletes what the answer does not name as failed, and makes the rest
-    /// visible again. Gives how many messages were received and how many of them failed.
+    /// Delivers one batch as AWS does for a queue that is a function's event source: receives it,
+    /// invokes the function, deletes the messages that the answer does not name as failed, and makes
+    /// the rest visible again. Returns how many messages were received and how many of them failed.
     ///
     /// # Panics
-    /// Where the queue cannot be used.
+    /// If the queue cannot be used.
     pub async fn deliver_batch(&self, redrive: &Function, timeout: Duration) -> (usize, usize) {
         let messages = self.receive(&self.retry).await;
         if messages.is_empty() {
@@ -268,7 +256,7 @@ impl Queues {
                 .flatten()
                 .map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned())
                 .collect(),
-            // The whole batch comes again.
+            // The whole batch is delivered again.
             Err(_) => messages.iter().map(|m| m.message_id.clone().unwrap()).collect(),
         };
         for message in &messages {
@@ -287,7 +275,7 @@ impl Queues {
     /// Delivers batch after batch until the retry queue is empty.
     ///
     /// # Panics
-    /// Where it does not get empty in a hundred batches.
+    /// If it is not empty after a hundred batches.
     pub async fn drain(&self, redrive: &Function) {
         for _ in 0..100 {
             self.deliver_batch(redrive, Duration::from_secs(60)).await;
@@ -295,23 +283,28 @@ impl Queues {
                 return;
             }
         }
-        panic!("the retry queue does not get empty:\n{}", redrive.last_logs());
+        panic!("the retry queue is not empty after a hundred batches:\n{}", redrive.last_logs());
     }
+}
+
+async fn attributes(
+    client: &aws_sdk_sqs::Client,
+    queue: &str,
+) -> HashMap<QueueAttributeName, String> {
+    let request = client.get_queue_attributes().queue_url(queue);
+    let request = request.attribute_names(QueueAttributeName::All);
+    let answer = request.send().await.expect("the queue exists");
+    answer.attributes.expect("all attributes")
 }
 
 fn record(message: &Message) -> Value {
     let attributes = message.attributes.iter().flatten();
     let attributes: serde_json::Map<String, Value> =
         attributes.map(|(name, value)| (name.as_str().to_owned(), json!(value))).collect();
-    json!({
-        "messageId": message.message_id,
-        "receiptHandle": message.receipt_handle,
-        "body": message.body,
-        "attributes": attributes,
-        "messageAttributes": {},
-        "md5OfBody": message.md5_of_body,
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:retry",
-        "awsRegion": "eu-west-1",
-    })
+    let id = message.message_id().expect("a message has an id");
+    let handle = message.receipt_handle().expect("a received message has a handle");
+    let body = message.body().expect("a message has a body");
+    let mut record = sqs_record(id, handle, body, &attributes.into());
+    record["md5OfBody"] = json!(message.md5_of_body);
+    record
 }

@@ -1,8 +1,8 @@
-//! What the benchmarks map: batches of mixed events, 1.8 KB each on average unless told otherwise.
+//! Batches of mixed events for the benchmarks.
 
 use std::fmt::Write as _;
 
-/// Six agents, each in five versions: as many as a batch of a hundred events of one tenant has.
+/// Six user agents, `{}` being one of five versions: as many as occur in a hundred events of a tenant.
 pub const AGENTS: [&str; 6] = [
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/12{}.0.0.0 Safari/537.36",
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.{} Safari/605.1.15",
@@ -12,10 +12,10 @@ pub const AGENTS: [&str; 6] = [
     "python-requests/2.3{}.0",
 ];
 
-/// The types that make up most of a tenant's log.
+/// The types that make up most of a tenant's logs.
 const TYPES: [&str; 8] = ["s", "f", "fp", "seacft", "sapi", "ssa", "gd_auth_succeed", "sertft"];
 
-/// An event of at most this many bytes has next to no details.
+/// Events of at most this many bytes have almost no details.
 const SMALL: usize = 1_200;
 
 /// JSON lines of `events` events of about `bytes` bytes each.
@@ -36,7 +36,7 @@ pub fn batch(events: usize, bytes: usize) -> Vec<u8> {
             n % 400,
         )
         .unwrap();
-        // A small event is one without the details of a login.
+        // A small event lacks the details of a login.
         if bytes > SMALL {
             write!(
                 lines,

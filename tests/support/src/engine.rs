@@ -1,150 +1,223 @@
-//! A data stream of a real engine, as a test looks at it.
+//! A real engine and a data stream in it, as a test reads them: past the functions and the proxy.
 
 use std::collections::BTreeMap;
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::stack::EngineKind;
+use crate::stack::{self, EngineKind, Variables};
 
-/// The data stream of one test.
-#[derive(Debug)]
-pub struct DataStream {
-    /// The engine's base URL.
-    pub engine: String,
-    /// `logs-auth0.logs-<namespace>`.
-    pub name: String,
+/// Hits of one page of a search: an engine returns at most 10,000.
+const PAGE: usize = 5_000;
+
+/// An engine, as one user sees it.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// The base URL.
+    pub url: String,
     client: Client,
+    /// Name and password, where the engine has security.
+    user: Option<(String, String)>,
 }
 
-impl DataStream {
-    /// The stream of this namespace; nothing is made before the first write.
+impl Engine {
+    /// The engine of the stack, which has no security.
     #[must_use]
-    pub fn new(kind: EngineKind, namespace: &str) -> Self {
-        let name = format!("logs-auth0.logs-{namespace}");
-        Self { engine: kind.url(), name, client: Client::new() }
+    pub fn new(kind: EngineKind) -> Self {
+        Self { url: kind.url(), client: Client::new(), user: None }
     }
 
-    /// Installs what the product needs before the first write; harmless where it is there.
+    /// An engine with security.
+    #[must_use]
+    pub fn secured(url: String, client: Client, user: &str, password: &str) -> Self {
+        Self { url, client, user: Some((user.to_owned(), password.to_owned())) }
+    }
+
+    /// Sends a request and returns the JSON of the answer, whatever its status.
     ///
     /// # Panics
-    /// Where the engine does not take it.
-    pub async fn install_template(&self) {
-        let namespace = self.name.strip_prefix("logs-auth0.logs-").expect("the name's form");
-        let installed = tokio::process::Command::new(crate::stack::binary("setup"))
-            .arg("install")
-            .env_clear()
-            .envs([("SEARCH_ENDPOINT", self.engine.as_str()), ("DATA_STREAM_NAMESPACE", namespace)])
-            .output()
-            .await
-            .expect("setup can be started");
-        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
-    }
-
-    /// Makes the stream, which can take an engine seconds, so that no function's time is spent on it.
-    ///
-    /// # Panics
-    /// Where the engine does not do it.
-    pub async fn warm_up(&self) {
-        let document = json!({ "@timestamp": "2026-01-01T00:00:00Z" });
-        let made =
-            self.call(Method::POST, &format!("{}/_doc?refresh", self.name), Some(document)).await;
-        let (Some(index), Some(id)) = (made["_index"].as_str(), made["_id"].as_str()) else {
-            panic!("the stream cannot be made: {made}");
-        };
-        let gone = self.call(Method::DELETE, &format!("{index}/_doc/{id}?refresh"), None).await;
-        assert_eq!(gone["result"], "deleted", "{gone}");
-    }
-
-    /// All documents. A stream that is not there yet has none.
-    ///
-    /// # Panics
-    /// Where the engine does not answer.
-    pub async fn documents(&self) -> Vec<Value> {
-        let name = &self.name;
-        let refreshed = self.call(Method::POST, &format!("{name}/_refresh"), None).await;
-        if refreshed["status"] == 404 {
-            return Vec::new();
-        }
-        let mut found: Vec<Value> = Vec::new();
-        loop {
-            // Pages by `search_after`: a single search gives 10,000 hits at the most.
-            let mut search = json!({
-                "size": 5_000,
-                "sort": [{ "event.id": { "order": "asc", "unmapped_type": "keyword" } }],
-                "query": { "match_all": {} },
-            });
-            if let Some(last) = found.last() {
-                search["search_after"] = last["sort"].clone();
-            }
-            let answer = self.call(Method::POST, &format!("{name}/_search"), Some(search)).await;
-            let hits = answer["hits"]["hits"].as_array();
-            let mut hits = hits.unwrap_or_else(|| panic!("a search failed: {answer}")).clone();
-            if hits.is_empty() {
-                return found;
-            }
-            let whole = hits.len() < 5_000;
-            found.append(&mut hits);
-            if whole {
-                return found;
-            }
-        }
-    }
-
-    /// How many documents there are under each `_id`, over all backing indices.
-    pub async fn copies(&self) -> BTreeMap<String, usize> {
-        let mut copies = BTreeMap::new();
-        for document in self.documents().await {
-            *copies.entry(document["_id"].as_str().unwrap().to_owned()).or_default() += 1;
-        }
-        copies
-    }
-
-    /// How many documents there are.
-    pub async fn count(&self) -> usize {
-        self.documents().await.len()
-    }
-
-    /// Asserts that the stream holds each of these log ids once, and nothing else.
-    ///
-    /// # Panics
-    /// Where it does not, with what is missing, double or unknown.
-    pub async fn assert_holds_exactly(&self, log_ids: &[String]) {
-        let copies = self.copies().await;
-        let missing: Vec<_> = log_ids.iter().filter(|id| !copies.contains_key(*id)).collect();
-        let double: Vec<_> = copies.iter().filter(|(_, count)| **count > 1).collect();
-        let unknown: Vec<_> = copies.keys().filter(|id| !log_ids.contains(id)).collect();
-        assert!(
-            missing.is_empty() && double.is_empty() && unknown.is_empty(),
-            "{}: of {} events {} are missing, {} double, {} unknown: missing {missing:?}, double \
-             {double:?}, unknown {unknown:?}",
-            self.name,
-            log_ids.len(),
-            missing.len(),
-            double.len(),
-            unknown.len(),
-        );
-    }
-
-    /// A new write index; the old one stays searchable.
-    ///
-    /// # Panics
-    /// Where the engine does not do it.
-    pub async fn rollover(&self) {
-        let answer = self.call(Method::POST, &format!("{}/_rollover", self.name), None).await;
-        assert_eq!(answer["rolled_over"], true, "{answer}");
-    }
-
-    /// Any request to the engine; gives the answer's JSON.
-    ///
-    /// # Panics
-    /// Where the engine does not answer in JSON.
+    /// If the engine does not answer in JSON.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Value {
-        let mut request = self.client.request(method, format!("{}/{path}", self.engine));
+        let mut request = self.client.request(method, format!("{}/{path}", self.url));
+        if let Some((name, password)) = &self.user {
+            request = request.basic_auth(name, Some(password));
+        }
         if let Some(body) = body {
             request = request.json(&body);
         }
         let answer = request.send().await.expect("the engine answers");
         answer.json().await.expect("the engine answers in JSON")
     }
+}
+
+/// The data stream of one test.
+#[derive(Debug)]
+pub struct DataStream {
+    /// Where it is.
+    pub engine: Engine,
+    /// `logs-auth0.logs-<namespace>`.
+    pub name: String,
+}
+
+impl DataStream {
+    /// The stream of this namespace; nothing is created before the first write.
+    #[must_use]
+    pub fn new(engine: Engine, namespace: &str) -> Self {
+        Self { engine, name: format!("logs-auth0.logs-{namespace}") }
+    }
+
+    /// A new stream that has the product's index template and is ready for the first write.
+    ///
+    /// # Panics
+    /// If the engine refuses it.
+    pub async fn create(kind: EngineKind, namespace: &str) -> Self {
+        let stream = Self::new(Engine::new(kind), namespace);
+        let settings =
+            [("SEARCH_ENDPOINT", stream.engine.url.as_str()), ("DATA_STREAM_NAMESPACE", namespace)];
+        let installed = stack::install(&Variables::default().with(settings)).await;
+        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        stream.warm_up().await;
+        stream
+    }
+
+    /// Creates the stream, which can take an engine seconds that no function has to spend then.
+    async fn warm_up(&self) {
+        let document = json!({ "@timestamp": "2026-01-01T00:00:00Z" });
+        let path = format!("{}/_doc?refresh", self.name);
+        let made = self.engine.call(Method::POST, &path, Some(document)).await;
+        let (Some(index), Some(id)) = (made["_index"].as_str(), made["_id"].as_str()) else {
+            panic!("the stream cannot be created: {made}");
+        };
+        let path = format!("{index}/_doc/{id}?refresh");
+        let gone = self.engine.call(Method::DELETE, &path, None).await;
+        assert_eq!(gone["result"], "deleted", "{gone}");
+    }
+
+    /// All hits, each with the whole document. A stream that does not exist yet has none.
+    ///
+    /// # Panics
+    /// If the search fails.
+    pub async fn documents(&self) -> Vec<Value> {
+        self.search_all(json!(true)).await
+    }
+
+    /// All hits, each with these fields of the document.
+    ///
+    /// # Panics
+    /// If the search fails.
+    pub async fn documents_with(&self, fields: &[&str]) -> Vec<Value> {
+        self.search_all(json!(fields)).await
+    }
+
+    async fn search_all(&self, source: Value) -> Vec<Value> {
+        let mut found: Vec<Value> = Vec::new();
+        if !self.refresh().await {
+            return found;
+        }
+        let mut search = json!({
+            "size": PAGE,
+            "sort": [{ "event.id": { "order": "asc", "unmapped_type": "keyword" } }],
+            "_source": source,
+        });
+        loop {
+            let mut hits = self.search(search.clone()).await;
+            let is_last = hits.len() < PAGE;
+            found.append(&mut hits);
+            match found.last() {
+                Some(last) if !is_last => search["search_after"] = last["sort"].clone(),
+                _ => return found,
+            }
+        }
+    }
+
+    async fn search(&self, search: Value) -> Vec<Value> {
+        let path = format!("{}/_search", self.name);
+        let mut answer = self.engine.call(Method::POST, &path, Some(search)).await;
+        match answer["hits"]["hits"].take() {
+            Value::Array(hits) => hits,
+            _ => panic!("a search failed: {answer}"),
+        }
+    }
+
+    /// Makes all writes visible; returns whether the stream exists.
+    async fn refresh(&self) -> bool {
+        let path = format!("{}/_refresh", self.name);
+        self.engine.call(Method::POST, &path, None).await["status"] != 404
+    }
+
+    /// The number of documents under each `_id`, over all backing indices.
+    pub async fn copies(&self) -> BTreeMap<String, usize> {
+        let mut copies = BTreeMap::new();
+        for hit in self.documents_with(&[]).await {
+            *copies.entry(hit["_id"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        copies
+    }
+
+    /// The number of documents.
+    ///
+    /// # Panics
+    /// If they cannot be counted.
+    pub async fn count(&self) -> usize {
+        if !self.refresh().await {
+            return 0;
+        }
+        let answer = self.engine.call(Method::GET, &format!("{}/_count", self.name), None).await;
+        let count = answer["count"].as_u64().and_then(|count| usize::try_from(count).ok());
+        count.unwrap_or_else(|| panic!("no count: {answer}"))
+    }
+
+    /// Asserts that the stream holds each of these log ids once, and nothing else.
+    ///
+    /// # Panics
+    /// If it does not, with the ids that are missing, duplicated or unknown.
+    pub async fn assert_holds_exactly(&self, log_ids: &[String]) {
+        let copies = self.copies().await;
+        let missing: Vec<_> = log_ids.iter().filter(|id| !copies.contains_key(*id)).collect();
+        let duplicated: Vec<_> = copies.iter().filter(|(_, count)| **count > 1).collect();
+        let unknown: Vec<_> = copies.keys().filter(|id| !log_ids.contains(id)).collect();
+        assert!(
+            missing.is_empty() && duplicated.is_empty() && unknown.is_empty(),
+            "{}: of {} events {} are missing, {} duplicated, {} unknown: missing {missing:?}, \
+             duplicated {duplicated:?}, unknown {unknown:?}",
+            self.name,
+            log_ids.len(),
+            missing.len(),
+            duplicated.len(),
+            unknown.len(),
+        );
+    }
+
+    /// Starts a new write index; the old one stays searchable.
+    ///
+    /// # Panics
+    /// If the engine refuses it.
+    pub async fn rollover(&self) {
+        let path = format!("{}/_rollover", self.name);
+        let answer = self.engine.call(Method::POST, &path, None).await;
+        assert_eq!(answer["rolled_over"], true, "{answer}");
+    }
+
+    /// Sends a `_bulk` body and returns the items of the answer.
+    ///
+    /// # Panics
+    /// If the engine refuses the whole body.
+    pub async fn bulk(&self, body: Vec<u8>) -> Vec<Value> {
+        let url = format!("{}/{}/_bulk", self.engine.url, self.name);
+        let request = self.engine.client.post(url).header("content-type", "application/x-ndjson");
+        let answer = request.body(body).send().await.expect("the engine answers");
+        let mut answer: Value = answer.json().await.expect("the engine answers in JSON");
+        match answer["items"].take() {
+            Value::Array(items) => items,
+            _ => panic!("a bulk request failed: {answer}"),
+        }
+    }
+}
+
+/// Adds a document to the body of a `_bulk` request.
+pub fn push_create(bulk: &mut Vec<u8>, id: &str, document: &[u8]) {
+    bulk.extend_from_slice(json!({ "create": { "_id": id } }).to_string().as_bytes());
+    bulk.push(b'\n');
+    bulk.extend_from_slice(document);
+    bulk.push(b'\n');
 }

@@ -1,6 +1,6 @@
-//! Auth0 log events, made from a seed: the same seed gives the same events.
+//! Auth0 log events, generated from a seed: the same seed yields the same events.
 //!
-//! An event has two forms. A log stream posts `{"log_id": …, "data": {…}}`; the Management API gives
+//! An event has two forms. A log stream posts `{"log_id": …, "data": {…}}`; the Management API returns
 //! the bare `data` object with `_id`, `isMobile`, `location_info` and `$event_schema` added and the
 //! user agent condensed.
 
@@ -8,8 +8,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-/// A browser as the log stream names it, as the Management API condenses it, and whether it is a
-/// phone's.
+/// User agents: in a log stream, condensed by the Management API, and whether it is a mobile one.
 const AGENTS: [(&str, &str, bool); 4] = [
     (
         "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:93.0) Gecko/20100101 Firefox/93.0",
@@ -31,7 +30,7 @@ const AGENTS: [(&str, &str, bool); 4] = [
     ("python-requests/2.31.0", "Python Requests 2.31.0 / Other 0.0.0", false),
 ];
 
-/// Makes events, each later than the one before.
+/// Generates events, each later than the one before.
 #[derive(Debug)]
 pub struct Events {
     rng: Rng,
@@ -124,23 +123,18 @@ impl Events {
     }
 }
 
-/// The log id of an event's stream form.
+/// The log ids of these events.
 ///
 /// # Panics
-/// Where the event has none.
-#[must_use]
-pub fn log_id(event: &Value) -> &str {
-    event["log_id"].as_str().expect("an event in the stream's form has a log_id")
-}
-
-/// The log ids of many events.
+/// If an event has none.
 #[must_use]
 pub fn log_ids(events: &[Value]) -> Vec<String> {
-    events.iter().map(|event| log_id(event).to_owned()).collect()
+    let log_id = |event: &Value| event["log_id"].as_str().expect("a log id").to_owned();
+    events.iter().map(log_id).collect()
 }
 
-/// What `GET /api/v2/logs` gives for an event that the stream posts as `event`. What is no event in
-/// the stream's form is given as it is.
+/// The form in which `GET /api/v2/logs` returns an event that the stream posts as `event`. Anything
+/// but an event in the stream's form stays as it is.
 #[must_use]
 pub fn pulled(event: &Value) -> Value {
     let Some(data) = event.get("data").filter(|data| data.is_object()) else {
@@ -173,14 +167,14 @@ pub fn pulled(event: &Value) -> Value {
     pulled
 }
 
-/// One event a line.
+/// The events as JSON lines.
 #[must_use]
 pub fn json_lines(events: &[Value]) -> String {
     events.iter().map(|event| format!("{event}\n")).collect()
 }
 
-/// `900`, the time of storing to the second, then 39 digits of no documented meaning; here they hold
-/// a counter, so that ids made one after the other are in order.
+/// `900`, the time of storing to the second, then 39 digits of no documented meaning. Here they start
+/// with a counter, so that ids ascend.
 fn log_id_at(stored: DateTime<Utc>, counter: u64, rng: &mut Rng) -> String {
     let noise: String = (0..30).map(|_| rng.digit(10)).collect();
     format!("900{}{counter:09}{noise}", stored.format("%Y%m%d%H%M%S"))
@@ -196,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_of_auth0s_length_and_ascend() {
+    fn log_ids_have_auth0s_length_and_ascend() {
         let events = Events::new(7, Utc::now()).take(500);
         let ids = log_ids(&events);
         assert!(ids.iter().all(|id| id.len() == 56 && id.starts_with("900")), "{:?}", ids[0]);
@@ -204,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn one_seed_gives_the_same_events() {
+    fn seed_determines_events() {
         let start = Utc::now();
         assert_eq!(Events::new(1, start).take(20), Events::new(1, start).take(20));
         assert_ne!(Events::new(1, start).take(20), Events::new(2, start).take(20));
     }
 
     #[test]
-    fn the_pulled_form_is_the_bare_event_with_its_additions() {
+    fn pulled_event_is_bare_data_with_additions() {
         let event = Events::new(3, Utc::now()).take(1).remove(0);
         let pulled = pulled(&event);
         assert_eq!(pulled["_id"], event["log_id"]);

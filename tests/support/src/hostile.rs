@@ -1,25 +1,24 @@
-//! Events that nobody should send and anybody could: valid enough to be read, and each with
-//! something that an engine refuses or that would harm it. As bytes, because no JSON tree holds a
-//! second member of one name or half a surrogate pair. The end-to-end tests index the same events
-//! into both engines.
+//! Events that nobody should send and anybody could: valid enough to be read, each with something that
+//! an engine rejects or that would harm it. They are bytes, because a JSON tree cannot hold two members
+//! of one name or half a surrogate pair. The end-to-end tests index the same events into both engines.
 
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-/// An event, and what is odd about it.
+/// An event and what is odd about it.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// For a failing test.
+    /// Its description, for the message of a failed test.
     pub name: String,
     /// The event, which may not be UTF-8.
     pub raw: Vec<u8>,
-    /// The type's code, where the event has one that the document must show.
+    /// The code of the event's type, if the document must have it.
     pub code: Option<String>,
 }
 
-/// The members that the mapper or the index template has a use for, and some that nothing knows.
+/// Members that the mapper or the index template knows, and some that neither does.
 #[rustfmt::skip]
 const MEMBERS: &[&str] = &[
     "$event_schema", "_id", "agent_id", "audience", "auth0_client", "body", "classification",
@@ -33,7 +32,7 @@ const MEMBERS: &[&str] = &[
     "user_name",
 ];
 
-/// Members of members, which have a use too.
+/// Members of members that the mapper knows.
 #[rustfmt::skip]
 const INNER: &[(&str, &str)] = &[
     ("details", "error"), ("details", "request"), ("details", "response"), ("details", "stats"),
@@ -46,7 +45,7 @@ const INNER: &[(&str, &str)] = &[
     ("security_context", "ja4"), ("auth0_client", "env"), ("auth0_client", "name"),
 ];
 
-/// Values that fit some field and not another; each a JSON text, not always a valid one.
+/// Values that fit some fields and not others: JSON texts, not all of them valid.
 fn small_values() -> Vec<String> {
     let plain = [
         "null",
@@ -131,7 +130,7 @@ fn small_values() -> Vec<String> {
     values
 }
 
-/// Values that hurt by their size.
+/// Values that are harmful by their size.
 fn large_values() -> Vec<String> {
     let keys = |from: usize, to: usize| {
         let keys: Vec<_> = (from..to).map(|i| format!("\"key number {i}\":{i}")).collect();
@@ -150,7 +149,7 @@ fn large_values() -> Vec<String> {
         format!("{{\"{}\":{{\"{0}\":\"{}\"}}}}", "k".repeat(33_000), "x".repeat(40_000)),
         format!("{{{}}}", keys(0, 1_500)),
         format!("[{}1]", "1,".repeat(10_000)),
-        // Twenty long names and a long value have to fit one term.
+        // Twenty long names and a long value have to fit into one term.
         nested(&format!("{{\"{}\":", "n".repeat(600)), 20, "}")
             .replace("1}", &format!("\"{}\"}}", "x".repeat(33_000))),
     ];
@@ -166,7 +165,7 @@ fn nested(open: &str, levels: usize, close: &str) -> String {
     format!("{}1{}", open.repeat(levels), close.repeat(levels))
 }
 
-/// Names as they stand between their quotes.
+/// Names as they are written between their quotes.
 #[rustfmt::skip]
 fn odd_names() -> Vec<String> {
     let mut names: Vec<String> = [
@@ -183,7 +182,7 @@ fn odd_names() -> Vec<String> {
     names
 }
 
-/// What an ordinary event has in its data, `log_id` apart.
+/// The data of an ordinary event, except `log_id`.
 fn ordinary(code: &str) -> Vec<(String, String)> {
     [
         ("date", "\"2026-03-14T10:05:13.013Z\"".to_owned()),
@@ -251,7 +250,7 @@ fn start(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
-/// All cases: the systematic ones, and `random` ones from a fixed seed.
+/// All systematic cases, and this number of random ones from a fixed seed.
 pub fn cases(random: usize) -> Vec<Case> {
     let mut cases = Cases { cases: Vec::new() };
     for value in small_values() {
@@ -308,7 +307,7 @@ fn names(cases: &mut Cases) {
             let log_id = cases.log_id();
             let data = object(&ordinary("s"));
             let raw = format!("{{\"log_id\":{log_id},\"data\":{data},\"{name}\":{value}}}");
-            cases.push(format!("{label} beside data"), None, raw);
+            cases.push(format!("{label} next to data"), None, raw);
             let mut data = ordinary("s");
             data.push((name.clone(), value.to_owned()));
             cases.stream(format!("{label} in data"), None, data);
@@ -320,7 +319,7 @@ fn names(cases: &mut Cases) {
     }
 }
 
-/// Odd ids. Each event has something of its own, so that its id is its own too.
+/// Odd ids. Each event has unique content, so that an id made of it is unique too.
 fn ids(cases: &mut Cases) {
     let own = |cases: &Cases| cases.cases.len();
     let texts = |n: usize| {
@@ -365,7 +364,7 @@ fn ids(cases: &mut Cases) {
     cases.push("two ids".to_owned(), None, format!("{{\"log_id\":\"a{n}\",\"log_id\":\"b{n}\"}}"));
 }
 
-/// What is no event, no JSON or no text; and what only its encoding keeps from being an event.
+/// Bytes that are not an event, not JSON or not text, and events in a broken encoding.
 fn encodings(cases: &mut Cases) {
     for text in [
         "null",
@@ -429,20 +428,20 @@ fn encodings(cases: &mut Cases) {
     }
 }
 
-/// A generator that gives the same each time.
+/// A generator that yields the same values in each run.
 pub fn runner() -> TestRunner {
     let config = Config { failure_persistence: None, ..Config::default() };
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]))
 }
 
-/// Whether it is in the stream's form, and the members of its data.
+/// An event: whether it has the stream's form, and the members of its data.
 fn random_event() -> impl Strategy<Value = (bool, Vec<(String, String)>)> {
     let name = prop_oneof![
         8 => select(MEMBERS.to_vec()).prop_map(str::to_owned),
         1 => select(odd_names()),
         1 => "[a-c._]{0,3}",
     ];
-    // An id of its own keeps the event findable.
+    // An event has to be found by its own id.
     let member = (name, random_value())
         .prop_filter("ids apart", |(name, _)| !["log_id", "_id", "data"].contains(&name.as_str()));
     (any::<bool>(), prop::collection::vec(member, 0..14))

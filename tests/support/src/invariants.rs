@@ -1,4 +1,4 @@
-//! What holds for the documents of any bytes whatever. The fuzz target checks the same.
+//! What holds for the documents of any bytes at all. The fuzz target checks the same.
 
 use std::collections::HashSet;
 
@@ -8,28 +8,33 @@ use auth0_ecs::{DocumentKind, Input, Mapper, MapperSettings};
 use chrono::{DateTime, Utc};
 use jiter::{Jiter, Peek};
 
-/// 20 levels below `details`, which is the fifth.
+/// 20 levels below `details`, which is the fifth level.
 const MAX_LEVELS: usize = 24;
 
-/// Objects below `auth0.logs.data` each member of which is a field; in all others names are free.
+/// Objects below `auth0.logs.data` whose members are fields. In all others any name is allowed.
 const MAPPED_BY_NAME: [&str; 3] = ["location_info", "references", "security_context"];
 
 /// A mapper without GeoIP files.
 pub fn mapper() -> Mapper {
+    mapper_for("default")
+}
+
+/// A mapper without GeoIP files for the data stream of this namespace.
+pub fn mapper_for(namespace: &str) -> Mapper {
     let settings = MapperSettings {
-        namespace: "default",
+        namespace,
         tags: &[],
         preserve_original_event: false,
-        agent_name: "test",
-        ephemeral_id: "test",
+        agent_name: "webhook",
+        ephemeral_id: "0123456789abcdef0123456789abcdef",
     };
     Mapper::new(&settings, GeoIp::open(None, None).expect("no file is opened"))
 }
 
-/// Maps all that `bytes` holds.
+/// Maps every event in `bytes`.
 ///
 /// # Panics
-/// Where a document is not what every document has to be.
+/// If a document breaks an invariant.
 pub fn check(mapper: &Mapper, bytes: &[u8]) {
     let mut pieces = 0;
     for piece in split::split(bytes) {
@@ -37,8 +42,8 @@ pub fn check(mapper: &Mapper, bytes: &[u8]) {
         pieces += piece.len();
         check_document(mapper, piece);
     }
-    assert!(pieces <= bytes.len(), "no byte is in two pieces");
-    // It has to end, whatever it says.
+    assert!(pieces <= bytes.len(), "no byte belongs to two pieces");
+    // Any result will do, as long as it returns.
     let _is_json = split::is_json(bytes);
 }
 
@@ -49,25 +54,25 @@ fn check_document(mapper: &Mapper, piece: &[u8]) {
     let document = mapper.document(piece, input, received, &mut bytes);
     let text = std::str::from_utf8(&bytes).expect("a document is UTF-8");
     assert!(!text.contains(['\n', '\r']), "a document is one line of the bulk body");
-    let said = Said::read(text);
+    let fields = Fields::read(text);
 
     assert!(!document.id.is_empty() && document.id.len() <= 512, "{:?}", document.id);
-    assert_eq!(said.id.as_ref(), Some(&document.id));
-    assert_eq!(said.timestamp, Some(document.date.unwrap_or(received)));
+    assert_eq!(fields.id.as_ref(), Some(&document.id));
+    assert_eq!(fields.timestamp, Some(document.date.unwrap_or(received)));
     let is_error = matches!(document.kind, DocumentKind::NotAnEvent | DocumentKind::NotJson);
-    assert_eq!(said.kind.as_deref(), Some(if is_error { "pipeline_error" } else { "event" }));
-    let is_marked = is_error || said.tags.iter().any(|tag| tag == "mapping_adjusted");
-    assert_eq!(said.has_original, is_marked, "what is changed is kept whole");
-    assert_eq!(said.has_error_message, is_marked, "what is changed is told");
+    assert_eq!(fields.kind.as_deref(), Some(if is_error { "pipeline_error" } else { "event" }));
+    let is_marked = is_error || fields.tags.iter().any(|tag| tag == "mapping_adjusted");
+    assert_eq!(fields.has_original, is_marked, "an adjusted event is kept whole");
+    assert_eq!(fields.has_error_message, is_marked, "an adjusted event says so");
 
     let mut again = Vec::new();
     assert_eq!(mapper.document(piece, input, received, &mut again), document);
-    assert_eq!(again, bytes, "the same bytes give the same document");
+    assert_eq!(again, bytes, "the same bytes yield the same document");
 }
 
-/// What a document says, read by a parser that takes no more than an engine does.
+/// The checked fields of a document, read by a parser that is as strict as an engine.
 #[derive(Debug, Default)]
-struct Said {
+struct Fields {
     id: Option<String>,
     kind: Option<String>,
     timestamp: Option<DateTime<Utc>>,
@@ -76,15 +81,15 @@ struct Said {
     has_error_message: bool,
 }
 
-impl Said {
+impl Fields {
     fn read(text: &str) -> Self {
-        let mut said = Self::default();
+        let mut fields = Self::default();
         let mut json = Jiter::new(text.as_bytes());
         let peek = json.peek().expect("a document is JSON");
         assert_eq!(peek, Peek::Object);
-        said.value(&mut json, peek, &mut Vec::new());
+        fields.value(&mut json, peek, &mut Vec::new());
         json.finish().expect("a document is one JSON object");
-        said
+        fields
     }
 
     fn value(&mut self, json: &mut Jiter<'_>, peek: Peek, path: &mut Vec<String>) {
@@ -98,10 +103,13 @@ impl Said {
                     if path.len() < 4
                         || path.len() == 4 && MAPPED_BY_NAME.contains(&path[3].as_str())
                     {
-                        assert!(!name.contains('.'), "{name:?} in {path:?} is read as a path");
+                        assert!(
+                            !name.contains('.'),
+                            "{name:?} in {path:?} would be read as a path"
+                        );
                         assert!(!name.trim().is_empty(), "{name:?} in {path:?}");
                     }
-                    assert!(names.insert(name.clone()), "{name:?} is twice in {path:?}");
+                    assert!(names.insert(name.clone()), "{name:?} occurs twice in {path:?}");
                     path.push(name);
                     let peek = json.peek().expect("a document is JSON");
                     self.value(json, peek, path);
@@ -125,7 +133,7 @@ impl Said {
             _ => {
                 let start = json.current_index();
                 json.known_skip(peek).expect("a document is JSON");
-                assert!(json.slice_to_current(start).len() <= 1_000, "numbers have a bound");
+                assert!(json.slice_to_current(start).len() <= 1_000, "numbers are bounded");
             }
         }
     }

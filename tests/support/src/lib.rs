@@ -1,6 +1,6 @@
-//! What the tests share: events and hostile bytes, and (with the feature `stand-ins`) the parts of the
-//! world that cannot be had on a laptop: an Auth0 tenant, the Lambda runtime API, failing networks. Short
-//! ways to the parts that are real there, too: the engines, DynamoDB Local, moto's SQS and Secrets Manager.
+//! What the tests share: events and hostile bytes and, with the feature `stand-ins`, the parts of the
+//! world that a laptop does not have: an Auth0 tenant, the Lambda runtime API, failing networks. Also
+//! shortcuts to the real parts: the engines, DynamoDB Local, and moto's SQS and Secrets Manager.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,10 +21,18 @@ pub mod hostile;
 pub mod invariants;
 pub mod mmdb;
 #[cfg(feature = "stand-ins")]
+pub mod parked;
+#[cfg(feature = "stand-ins")]
+pub mod payload;
+#[cfg(feature = "stand-ins")]
 pub mod proxy;
 #[cfg(feature = "stand-ins")]
 pub mod runtime;
 #[cfg(feature = "stand-ins")]
+pub mod server;
+#[cfg(feature = "stand-ins")]
 pub mod stack;
 #[cfg(feature = "stand-ins")]
 pub mod tenant;
+#[cfg(feature = "stand-ins")]
+pub mod world;

@@ -1,5 +1,5 @@
-//! Small GeoIP files in MaxMind's format, for tests that cannot have the real ones: those may not be
-//! handed on, and their contents change every week.
+//! Small GeoIP files in MaxMind's format. Tests cannot use the real ones, which may not be
+//! redistributed and change every week.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use maxminddb_writer::paths::IpAddrWithMask;
 use serde::Serialize;
 use serde_json::json;
 
-/// Writes `city.mmdb` and `asn.mmdb` into a folder, and returns their paths. They know:
+/// Writes `city.mmdb` and `asn.mmdb` into a folder, and returns their paths. They contain:
 ///
-/// - `81.2.69.142/31` (London), which gives the very `source.geo` of the integration's sample event,
-///   and has no AS;
+/// - `81.2.69.142/31` (London), which yields exactly the `source.geo` of the integration's sample
+///   event, and has no AS;
 /// - `89.160.20.0/24` and `2001:218::/32` (Linköping, Tokyo), with time zone, postal code and AS;
-/// - `10.0.0.0/8`, which no real file has, to show that a private address gets nothing even so.
+/// - `10.0.0.0/8`, which no real file has, to show that a private address gets nothing anyway.
 ///
 /// # Panics
 /// If the folder cannot be written to.
@@ -63,17 +63,17 @@ pub fn write_samples(folder: &Path) -> (PathBuf, PathBuf) {
     (city, asn)
 }
 
-/// JSON has no 32-bit integers, which this number is in MaxMind's files.
+/// An AS record. It is not a JSON value, because the number is a 32-bit integer in MaxMind's files.
 #[derive(Serialize)]
 pub struct Network {
-    /// Of the autonomous system.
+    /// The number of the autonomous system.
     pub autonomous_system_number: u32,
-    /// Whose it is.
+    /// Its owner.
     pub autonomous_system_organization: &'static str,
 }
 
-/// Writes one file: networks (IPv4 ones as `::a.b.c.d` with 96 added to the prefix) and their
-/// records.
+/// Writes one file of networks and their records. An IPv4 network is written as `::a.b.c.d`, with 96
+/// added to its prefix.
 ///
 /// # Panics
 /// If it cannot be written.

@@ -1,9 +1,9 @@
 //! A proxy that fails on demand, between the functions and a real server.
 //!
-//! It speaks HTTP/1.1 by hand on the side of the functions, because the faults are about connections
-//! (reset, cut, hang), and uses an ordinary client on the other side. The faults for single items of
-//! a `_bulk` request are real: those items are taken out before the engine sees the request, and
-//! their refusals are woven into its answer at their places.
+//! On the functions' side it speaks HTTP/1.1 by hand, because the faults are about connections (reset,
+//! cut, hang); on the other side it uses an ordinary client. The faults of single items of a `_bulk`
+//! request are real: the proxy removes those items before the engine sees the request, and inserts
+//! their errors into the response at their positions.
 
 use std::io::Read as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,32 +19,32 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// What the proxy does to each request that it is asked to fail.
+/// What the proxy does to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The port is closed, and open connections are reset.
     Refuse,
-    /// The connection is reset when a request has arrived.
+    /// The connection is reset once the request has arrived.
     Reset,
     /// The request is read and never answered.
     Hang,
-    /// The right answer, so much later.
+    /// The right response, this much later.
     Slow(Duration),
     /// This status for the whole request; the server never sees it.
     Status(u16),
-    /// This status for about half of the items of a `_bulk` request, and those are not written.
+    /// This status for about half of the items of a `_bulk` request, which are not written.
     Items(u16),
     /// A page of HTML with status 200; the server never sees the request.
     Html,
-    /// The server gets the request; the connection ends in the middle of its answer.
+    /// The server gets the request; its response is cut in the middle.
     CutAnswer,
-    /// The server gets the request; the connection ends without an answer.
+    /// The server gets the request; the connection ends without a response.
     CutAfterWrite,
-    /// For each request one of the others (without `Refuse`) or none, drawn from this seed.
+    /// One of the others except `Refuse`, or none, drawn for each request from this seed.
     Mixed(u64),
 }
 
-/// Which requests a fault is for, by the request's head (in lower case).
+/// Selects the requests that a fault is for by their head, in lower case.
 type Filter = fn(&str) -> bool;
 
 #[derive(Clone, Copy, Debug)]
@@ -73,10 +73,10 @@ struct Shared {
 }
 
 impl Proxy {
-    /// Starts a proxy for `upstream` that passes all on.
+    /// Starts a proxy that forwards everything to `upstream`.
     ///
     /// # Panics
-    /// Where no port can be had.
+    /// If no port is free.
     pub async fn start(upstream: &str) -> Self {
         let (listener, port) = bind_outside_the_ephemeral_range().await;
         let (plan, seen) = watch::channel(Plan { fault: None, applies: |_| true });
@@ -93,19 +93,19 @@ impl Proxy {
         Self { url, plan, shared, accepting: accepting.abort_handle() }
     }
 
-    /// The base URL, in place of the server's.
+    /// The base URL, to be used instead of the server's.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// From now on each request fails like this.
+    /// Injects this fault into each request from now on.
     pub async fn fail(&self, fault: Fault) {
         self.fail_only(fault, |_| true).await;
     }
 
-    /// From now on each request fails like this whose head (request line and headers, in lower
-    /// case) passes the filter.
+    /// Injects this fault, from now on, into each request whose head (request line and headers, in
+    /// lower case) passes the filter.
     pub async fn fail_only(&self, fault: Fault, applies: Filter) {
         if let Fault::Mixed(seed) = fault {
             *self.shared.rng.lock().unwrap() = Rng::with_seed(seed);
@@ -113,14 +113,14 @@ impl Proxy {
         self.switch(Plan { fault: Some(fault), applies }).await;
     }
 
-    /// From now on all is passed on.
+    /// Forwards everything from now on.
     pub async fn heal(&self) {
         self.switch(Plan { fault: None, applies: |_| true }).await;
     }
 
     async fn switch(&self, plan: Plan) {
         self.plan.send_replace(plan);
-        // The port is opened and closed in another task.
+        // Another task opens and closes the port.
         let open = plan.fault != Some(Fault::Refuse);
         let address = self.url.trim_start_matches("http://");
         while TcpStream::connect(address).await.is_ok() != open {
@@ -128,13 +128,14 @@ impl Proxy {
         }
     }
 
-    /// How many requests have arrived.
+    /// The number of requests that have arrived.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
     }
 
-    /// How many requests were failed; a test whose fault never struck proves nothing.
+    /// The number of requests that got a fault: a test whose fault never struck proves nothing.
+    /// [`Fault::Refuse`] does not count, because no request arrives.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.shared.failed.load(Ordering::Relaxed)
@@ -147,7 +148,7 @@ impl Drop for Proxy {
     }
 }
 
-/// A port that is given up for a while must not be handed to an outgoing connection meanwhile.
+/// A port that is closed for a while must not be assigned to an outgoing connection meanwhile.
 async fn bind_outside_the_ephemeral_range() -> (TcpListener, u16) {
     for _ in 0..100 {
         let port = fastrand::u16(20_000..32_000);
@@ -194,7 +195,7 @@ async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
     }
 }
 
-/// Works on a connection until one side ends it.
+/// Serves a connection until one side ends it.
 async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     stream.set_nodelay(true).expect("a live socket");
     let mut buffer = BytesMut::new();
@@ -209,23 +210,23 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
         if fault.is_some() {
             shared.failed.fetch_add(1, Ordering::Relaxed);
         }
-        match answer(&shared, &request, fault).await {
-            Answer::Whole(bytes) => {
+        match reply(&shared, &request, fault).await {
+            Reply::Whole(bytes) => {
                 if stream.write_all(&bytes).await.is_err() {
                     return;
                 }
             }
-            Answer::Cut(bytes) => {
+            Reply::Cut(bytes) => {
                 stream.write_all(&bytes).await.ok();
                 stream.shutdown().await.ok();
                 return;
             }
-            Answer::Reset => {
+            Reply::Reset => {
                 stream.set_zero_linger().ok();
                 return;
             }
-            Answer::Never => {
-                // Until the other side gives up.
+            Reply::Never => {
+                // Wait until the other side gives up.
                 stream.read_u8().await.ok();
                 return;
             }
@@ -233,7 +234,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-enum Answer {
+enum Reply {
     Whole(Vec<u8>),
     Cut(Vec<u8>),
     Reset,
@@ -256,43 +257,43 @@ fn draw(rng: &mut Rng) -> Option<Fault> {
     }
 }
 
-async fn answer(shared: &Shared, request: &Request, fault: Option<Fault>) -> Answer {
+async fn reply(shared: &Shared, request: &Request, fault: Option<Fault>) -> Reply {
     match fault {
-        None | Some(Fault::Mixed(_)) => Answer::Whole(forward(shared, request, None).await),
-        Some(Fault::Refuse | Fault::Reset) => Answer::Reset,
-        Some(Fault::Hang) => Answer::Never,
+        None | Some(Fault::Mixed(_)) => Reply::Whole(forward(shared, request, None).await),
+        Some(Fault::Refuse | Fault::Reset) => Reply::Reset,
+        Some(Fault::Hang) => Reply::Never,
         Some(Fault::Slow(delay)) => {
             tokio::time::sleep(delay).await;
-            Answer::Whole(forward(shared, request, None).await)
+            Reply::Whole(forward(shared, request, None).await)
         }
         Some(Fault::Status(status)) => {
             let body = json!({
                 "error": { "type": "unavailable", "reason": "the proxy says so" },
                 "status": status,
             });
-            Answer::Whole(render(status, "application/json", body.to_string().as_bytes()))
+            Reply::Whole(render(status, "application/json", body.to_string().as_bytes()))
         }
         Some(Fault::Items(status)) if request.is_bulk() => {
-            Answer::Whole(forward_some_items(shared, request, status).await)
+            Reply::Whole(forward_some_items(shared, request, status).await)
         }
-        Some(Fault::Items(_)) => Answer::Whole(forward(shared, request, None).await),
+        Some(Fault::Items(_)) => Reply::Whole(forward(shared, request, None).await),
         Some(Fault::Html) => {
             let page = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>";
-            Answer::Whole(render(200, "text/html", page))
+            Reply::Whole(render(200, "text/html", page))
         }
         Some(Fault::CutAnswer) => {
             let mut whole = forward(shared, request, None).await;
             whole.truncate(whole.len() / 2);
-            Answer::Cut(whole)
+            Reply::Cut(whole)
         }
         Some(Fault::CutAfterWrite) => {
             forward(shared, request, None).await;
-            Answer::Cut(Vec::new())
+            Reply::Cut(Vec::new())
         }
     }
 }
 
-/// A request as it came.
+/// A request as it arrived.
 struct Request {
     /// The request line and the headers, without the empty line.
     head: String,
@@ -339,7 +340,7 @@ impl Request {
     }
 }
 
-/// The next request of a connection, or none at its end.
+/// Reads the next request of a connection; `None` at its end.
 async fn read_request(stream: &mut TcpStream, buffer: &mut BytesMut) -> Option<Request> {
     let end = loop {
         if let Some(end) = find(buffer, b"\r\n\r\n") {
@@ -369,7 +370,7 @@ fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
     text.windows(pattern.len()).position(|window| window == pattern)
 }
 
-/// The server's answer as bytes, to this request or to the same one with another plain body.
+/// The server's response as bytes, to this request or to the same one with another, plain body.
 async fn forward(shared: &Shared, request: &Request, body: Option<Bytes>) -> Vec<u8> {
     let (status, content_type, body) = exchange(shared, request, body).await;
     render(status, &content_type, &body)
@@ -382,7 +383,7 @@ async fn exchange(shared: &Shared, request: &Request, body: Option<Bytes>) -> (u
     for (name, value) in request.headers() {
         let unwanted = ["content-length", "connection", "accept-encoding", "expect"];
         let replaced = body.is_some() && name.eq_ignore_ascii_case("content-encoding");
-        // `host` stays: AWS's signatures cover it.
+        // `host` is kept: AWS's signatures cover it.
         if !replaced && !unwanted.iter().any(|other| name.eq_ignore_ascii_case(other)) {
             outgoing = outgoing.header(name, value);
         }
@@ -408,7 +409,7 @@ fn render(status: u16, content_type: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// Passes on the items that the draw spares and refuses the others at their places.
+/// Forwards about half of the items, at random, and inserts errors for the others.
 async fn forward_some_items(shared: &Shared, request: &Request, status: u16) -> Vec<u8> {
     let body = request.plain_body();
     let items = bulk_items(&body);
@@ -446,14 +447,14 @@ async fn forward_some_items(shared: &Shared, request: &Request, status: u16) -> 
     render(200, "application/json", answer.to_string().as_bytes())
 }
 
-/// One action of a `_bulk` body with its source, both with their line ends.
+/// One action of a `_bulk` body and its source, both with their line ends.
 struct BulkItem<'a> {
     action: Value,
     bytes: &'a [u8],
 }
 
 impl BulkItem<'_> {
-    /// As an engine refuses it: `_index` is there in each item, even if only the path named it.
+    /// The error of an engine. It has an `_index`, even if only the path names one.
     fn refusal(&self, stream: &str, status: u16) -> Value {
         let (name, target) = self.action.as_object().unwrap().iter().next().unwrap();
         let index = target["_index"].as_str().unwrap_or(stream);
@@ -481,7 +482,7 @@ fn bulk_items(body: &[u8]) -> Vec<BulkItem<'_>> {
     items
 }
 
-/// Up to and with the line's end.
+/// The length of the first line with its line end.
 fn line_length(text: &[u8]) -> usize {
     text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| at + 1)
 }
@@ -489,12 +490,13 @@ fn line_length(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::gzip;
+    use crate::payload::gzip;
+    use crate::server::Server;
     use axum::Router;
     use axum::routing::{get, post};
 
-    /// A server that knows which bulk items it was sent.
-    async fn upstream() -> (String, Arc<Mutex<Vec<String>>>) {
+    /// A server that records the bulk items it was sent.
+    async fn upstream() -> (Server, Arc<Mutex<Vec<String>>>) {
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let sink = Arc::clone(&seen);
         let bulk = move |body: Bytes| async move {
@@ -510,10 +512,7 @@ mod tests {
         let router = Router::new()
             .route("/", get(|| async { "hello".repeat(100) }))
             .route("/stream/_bulk", post(bulk));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        (url, seen)
+        (Server::start(router).await, seen)
     }
 
     fn client() -> reqwest::Client {
@@ -526,9 +525,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_fault_looks_like_what_it_is_called() {
-        let (url, _) = upstream().await;
-        let proxy = Proxy::start(&url).await;
+    async fn fault_looks_to_a_client_like_its_name() {
+        let (server, _) = upstream().await;
+        let proxy = Proxy::start(server.url()).await;
         let right = (200, "hello".repeat(100));
         assert_eq!(get_text(proxy.url()).await.unwrap(), right);
 
@@ -548,7 +547,7 @@ mod tests {
         assert!(get_text(proxy.url()).await.unwrap_err().is_request());
         proxy.fail(Fault::Slow(Duration::from_millis(100))).await;
         assert_eq!(get_text(proxy.url()).await.unwrap(), right);
-        assert_eq!(proxy.failed(), 8 - 1, "a refused connection brings no request");
+        assert_eq!(proxy.failed(), 8 - 1, "no request arrives on a refused connection");
 
         proxy.fail_only(Fault::Status(503), |head| head.contains("post /")).await;
         assert_eq!(get_text(proxy.url()).await.unwrap(), right);
@@ -557,9 +556,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn open_connections_are_refused_too() {
-        let (url, _) = upstream().await;
-        let proxy = Proxy::start(&url).await;
+    async fn refuse_closes_open_connections_too() {
+        let (server, _) = upstream().await;
+        let proxy = Proxy::start(server.url()).await;
         let client = client();
         client.get(proxy.url()).send().await.unwrap().text().await.unwrap();
         proxy.fail(Fault::Refuse).await;
@@ -569,9 +568,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn items_that_fail_are_withheld_and_answered_at_their_places() {
-        let (url, seen) = upstream().await;
-        let proxy = Proxy::start(&url).await;
+    async fn failed_items_are_withheld_and_answered_at_their_positions() {
+        let (server, seen) = upstream().await;
+        let proxy = Proxy::start(server.url()).await;
         proxy.fail(Fault::Items(429)).await;
         let lines: String = (0..40)
             .map(|n| format!("{{\"create\":{{\"_id\":\"{n}\"}}}}\n{{\"n\":{n}}}\n"))
@@ -587,7 +586,7 @@ mod tests {
             .await
             .unwrap();
         let seen = seen.lock().unwrap().clone();
-        assert!(!seen.is_empty() && seen.len() < 40, "some, not all: {}", seen.len());
+        assert!(!seen.is_empty() && seen.len() < 40, "some, but not all: {}", seen.len());
         let items = answer["items"].as_array().unwrap();
         assert_eq!(items.len(), 40);
         for (n, item) in items.iter().enumerate() {

@@ -1,10 +1,9 @@
 //! Lambda, as far as the functions notice: the runtime API, execution environments, timeouts.
 //!
-//! AWS's emulator cannot be had everywhere, and the runtime API is small: a function asks
-//! `/2018-06-01/runtime/invocation/next` for work and posts the outcome. An environment is one
-//! process, which works on one invocation at a time; concurrency is several of them. As in Lambda, a
-//! process that died or ran into its timeout (it is killed then) is started again by the next
-//! invocation that comes its way.
+//! AWS's emulator is not available everywhere, and the runtime API is small: a function polls
+//! `/2018-06-01/runtime/invocation/next` and posts the outcome. An environment is one process, which
+//! works on one invocation at a time; concurrency means several environments. As in Lambda, a process
+//! that dies, or is killed at its timeout, is replaced at the next invocation.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,34 +17,33 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use chrono::Utc;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
 
-/// How long a process may take from its start to its first invocation.
+use crate::server::Server;
+use crate::stack::Variables;
+
+/// The longest time from the start of a process to its first request for work.
 const LONGEST_START: Duration = Duration::from_secs(60);
 
-/// A machine that runs many tests at once is slow; the functions do not know of this.
+/// Added to a timeout, because a machine that runs many tests at once is slow. The functions are not
+/// told.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How an invocation can end without a result.
+/// Why an invocation ended without a result.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum InvokeError {
-    /// The function reported an error; the body it posted.
+    /// The function reported an error, with this body.
     #[error("the function reported {0}")]
     Reported(Value),
-    /// The process ended in the middle of it.
+    /// The process ended during the invocation.
     #[error("the process died")]
     Died,
-    /// The time was up; the process was killed.
+    /// The timeout passed, and the process was killed.
     #[error("the invocation timed out")]
     TimedOut,
 }
@@ -55,13 +53,13 @@ pub enum InvokeError {
 pub struct Function {
     binary: PathBuf,
     launcher: Vec<String>,
-    variables: Vec<(String, String)>,
+    variables: Variables,
     idle: Mutex<Vec<Environment>>,
     permits: Semaphore,
     running: Arc<Running>,
 }
 
-/// What outlives the single process.
+/// State that outlives a single process.
 #[derive(Debug, Default)]
 struct Running {
     logs: Mutex<Vec<String>>,
@@ -73,7 +71,7 @@ struct Running {
 #[derive(Debug)]
 struct Environment {
     pid: u32,
-    api: AbortHandle,
+    _api: Server,
     work: mpsc::Sender<Invocation>,
     /// Whether the process has asked for work.
     ready: watch::Receiver<bool>,
@@ -93,32 +91,32 @@ struct Invocation {
 
 impl Function {
     /// A function that works on up to `concurrency` invocations at once. No process is started yet,
-    /// and none sees a variable of our own environment.
+    /// and none inherits a variable of our own environment.
     #[must_use]
-    pub fn new(binary: PathBuf, concurrency: usize, variables: &[(String, String)]) -> Self {
+    pub fn new(binary: PathBuf, concurrency: usize, variables: Variables) -> Self {
         Self {
             binary,
             launcher: Vec::new(),
-            variables: variables.to_vec(),
+            variables,
             idle: Mutex::default(),
             permits: Semaphore::new(concurrency),
             running: Arc::default(),
         }
     }
 
-    /// Has each process started by another program, such as `valgrind` and its options; the binary is
-    /// the last argument.
+    /// Starts each process through another program, such as `valgrind` with its options; the binary
+    /// is the last argument.
     #[must_use]
     pub fn under(mut self, launcher: &[&str]) -> Self {
         self.launcher = launcher.iter().map(ToString::to_string).collect();
         self
     }
 
-    /// Starts one process ahead of its first invocation; gives its id and how long it took to ask for
-    /// work.
+    /// Starts one process ahead of its first invocation; returns its id and how long it took to ask
+    /// for work.
     ///
     /// # Panics
-    /// Where it does not do so within a minute.
+    /// If it does not ask within a minute.
     pub async fn start_ahead(&self) -> (u32, Duration) {
         let start = Instant::now();
         let mut environment = self.start().await;
@@ -131,11 +129,11 @@ impl Function {
         (pid, took)
     }
 
-    /// Ends the idle processes by SIGTERM and waits for them: a program that measures one writes its
-    /// results then.
+    /// Ends the idle processes by SIGTERM and waits for them. A program that measures a process writes
+    /// its results then.
     ///
     /// # Panics
-    /// Where there is no command `kill`.
+    /// If there is no command `kill`.
     pub async fn terminate(&self) {
         let idle = std::mem::take(&mut *self.idle.lock().unwrap());
         for mut environment in idle {
@@ -145,26 +143,25 @@ impl Function {
         }
     }
 
-    /// Invokes the function as Lambda does: waits for a free environment, starts a process where
-    /// there is none, and kills it when the timeout is over, which counts from when the process has
-    /// fetched the invocation.
+    /// Invokes the function as Lambda does: waits for a free environment, starts a process if there
+    /// is none, and kills it at the timeout, which starts when the process fetches the invocation.
     ///
     /// # Errors
     /// See [`InvokeError`].
     ///
     /// # Panics
-    /// Where the binary cannot be started at all.
+    /// If the binary cannot be started at all.
     pub async fn invoke(&self, payload: Value, timeout: Duration) -> Result<Value, InvokeError> {
         self.invoke_bytes(payload.to_string().into(), timeout).await
     }
 
-    /// The same with a payload that is JSON already.
+    /// The same with a payload that is already JSON.
     ///
     /// # Errors
     /// See [`InvokeError`].
     ///
     /// # Panics
-    /// Where the binary cannot be started at all.
+    /// If the binary cannot be started at all.
     pub async fn invoke_bytes(
         &self,
         payload: Bytes,
@@ -211,18 +208,17 @@ impl Function {
         }
     }
 
-    /// Kills all processes by SIGKILL, in the middle of whatever they do. Later invocations start
-    /// new ones.
+    /// Kills all processes by SIGKILL, whatever they are doing. Later invocations start new ones.
     pub fn kill(&self) {
         self.running.kill.notify_waiters();
     }
 
-    /// How many processes were started so far.
+    /// The number of processes started so far.
     pub fn starts(&self) -> u64 {
         self.running.starts.load(Ordering::Relaxed)
     }
 
-    /// All that the processes printed, a line each.
+    /// Everything that the processes printed.
     ///
     /// # Panics
     /// Never: no holder of the lock panics.
@@ -241,8 +237,6 @@ impl Function {
     async fn start(&self) -> Environment {
         self.running.starts.fetch_add(1, Ordering::Relaxed);
         let (work, queue) = mpsc::channel(1);
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
         let (set_ready, ready) = watch::channel(false);
         let api = Arc::new(Api {
             queue: tokio::sync::Mutex::new(queue),
@@ -255,9 +249,7 @@ impl Function {
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .route("/2018-06-01/runtime/init/error", post(|| async { StatusCode::ACCEPTED }))
             .with_state(api);
-        // Without it, Nagle's algorithm and delayed acknowledgements cost 40 ms an invocation.
-        let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("a live socket"));
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+        let server = Server::start(router).await;
 
         let name = self.binary.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let mut command = match self.launcher.split_first() {
@@ -271,7 +263,7 @@ impl Function {
         let mut child = command
             .env_clear()
             .envs([
-                ("AWS_LAMBDA_RUNTIME_API", address.to_string().as_str()),
+                ("AWS_LAMBDA_RUNTIME_API", server.address()),
                 ("AWS_LAMBDA_FUNCTION_NAME", name),
                 ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
                 ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
@@ -279,7 +271,7 @@ impl Function {
                 ("AWS_LAMBDA_LOG_STREAM_NAME", "1"),
                 ("RUST_BACKTRACE", "1"),
             ])
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(self.variables.iter())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -292,7 +284,7 @@ impl Function {
 
         let (set_dead, dead) = watch::channel(false);
         let (alive, dropped) = oneshot::channel::<()>();
-        // It counts from here on, not from the task's first turn: no kill is missed.
+        // Registered here, not at the task's first turn, so that no kill is missed.
         let killed = Arc::clone(&self.running.kill).notified_owned();
         tokio::spawn(async move {
             tokio::select! {
@@ -302,7 +294,7 @@ impl Function {
             }
             set_dead.send_replace(true);
         });
-        Environment { pid, api: serving.abort_handle(), work, ready, dead, _alive: alive }
+        Environment { pid, _api: server, work, ready, dead, _alive: alive }
     }
 
     fn collect(&self, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
@@ -313,12 +305,6 @@ impl Function {
                 running.logs.lock().unwrap().push(line);
             }
         });
-    }
-}
-
-impl Drop for Environment {
-    fn drop(&mut self) {
-        self.api.abort();
     }
 }
 
@@ -333,7 +319,7 @@ struct Api {
 impl Api {
     fn finish(&self, id: &str, outcome: Result<Value, InvokeError>) -> StatusCode {
         match self.current.lock().unwrap().remove(id) {
-            // Nobody waits any more after a timeout.
+            // After a timeout nobody waits any more.
             Some(waiting) => {
                 drop(waiting.send(outcome));
                 StatusCode::ACCEPTED
@@ -370,61 +356,10 @@ async fn error(State(api): State<Arc<Api>>, Path(id): Path<String>, body: Bytes)
     api.finish(&id, Err(InvokeError::Reported(reported)))
 }
 
-/// The payload that API Gateway's HTTP API (version 2.0) makes of a request. A body that is no UTF-8
-/// is sent as base64, as the gateway does with what is not declared to be text.
-#[must_use]
-pub fn gateway_request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Value {
-    let headers: HashMap<String, &str> =
-        headers.iter().map(|(name, value)| (name.to_lowercase(), *value)).collect();
-    let (body, encoded) = match std::str::from_utf8(body) {
-        Ok(text) => (text.to_owned(), false),
-        Err(_) => (BASE64.encode(body), true),
-    };
-    json!({
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": headers,
-        "requestContext": {
-            "accountId": "123456789012",
-            "apiId": "api",
-            "domainName": "api.execute-api.eu-west-1.amazonaws.com",
-            "domainPrefix": "api",
-            "http": {
-                "method": method,
-                "path": path,
-                "protocol": "HTTP/1.1",
-                "sourceIp": "192.0.2.1",
-                "userAgent": "auth0",
-            },
-            "requestId": "JKJaXmPLvHcESHA=",
-            "routeKey": "$default",
-            "stage": "$default",
-            "time": "12/Mar/2026:19:03:58 +0000",
-            "timeEpoch": 1_773_342_238_000_i64,
-        },
-        "body": body,
-        "isBase64Encoded": encoded,
-    })
-}
-
-/// Compressed as `Content-Encoding: gzip` wants it.
+/// Repeats the check until it returns `true`.
 ///
 /// # Panics
-/// Never: writing to memory does not fail.
-#[must_use]
-pub fn gzip(body: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(body).expect("writing to memory");
-    encoder.finish().expect("writing to memory")
-}
-
-/// Asks again and again until the answer is yes.
-///
-/// # Panics
-/// After a minute without, with `what` in the message.
+/// After a minute, with `what` in the message.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
     let start = Instant::now();
     while !check().await {
@@ -435,19 +370,21 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl Fn
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    /// A script of ours that does what its payload says.
+    /// A script that does what its payload says.
     fn scripted(concurrency: usize) -> Function {
         let script = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/scripted.sh"));
-        let search = [("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())];
-        Function::new(script, concurrency, &search)
+        let path = Variables::default().with([("PATH", "/usr/local/bin:/usr/bin:/bin")]);
+        Function::new(script, concurrency, path)
     }
 
     const LONG: Duration = Duration::from_secs(30);
 
     #[tokio::test]
-    async fn one_process_serves_invocation_after_invocation() {
+    async fn process_serves_one_invocation_after_another() {
         let function = scripted(1);
         for n in 0..3 {
             assert_eq!(function.invoke(json!({ "n": n }), LONG).await, Ok(json!({ "n": n })));
@@ -460,7 +397,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn started_ahead_it_serves_until_it_is_terminated() {
+    async fn process_started_ahead_serves_until_terminated() {
         let function = scripted(1).under(&["/usr/bin/env"]);
         let (pid, _) = function.start_ahead().await;
         assert!(std::fs::exists(format!("/proc/{pid}")).unwrap());
@@ -473,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_died_or_ran_too_long_is_started_again() {
+    async fn dead_or_timed_out_process_is_replaced() {
         let function = scripted(1);
         assert_eq!(function.invoke(json!("die"), LONG).await, Err(InvokeError::Died));
         assert_eq!(function.invoke(json!(1), LONG).await, Ok(json!(1)));
@@ -484,7 +421,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_kill_strikes_in_the_middle_of_an_invocation() {
+    async fn kill_ends_running_invocations() {
         let function = scripted(2);
         let killed = async {
             eventually("both hang", || async { function.logs().matches("hang").count() == 2 })
@@ -498,14 +435,5 @@ mod tests {
         );
         assert_eq!((one, other), (Err(InvokeError::Died), Err(InvokeError::Died)));
         assert_eq!(function.invoke(json!(1), LONG).await, Ok(json!(1)));
-    }
-
-    #[test]
-    fn the_gateway_sends_text_as_it_is_and_the_rest_as_base64() {
-        let text = gateway_request("POST", "/auth0/logs", &[("X-A", "b")], b"{}");
-        assert_eq!((&text["body"], &text["isBase64Encoded"]), (&json!("{}"), &json!(false)));
-        assert_eq!(text["headers"]["x-a"], "b");
-        let packed = gateway_request("POST", "/auth0/logs", &[], &gzip(b"{}"));
-        assert_eq!(packed["isBase64Encoded"], true);
     }
 }

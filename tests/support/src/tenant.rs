@@ -1,12 +1,12 @@
-//! A stand-in for an Auth0 tenant: the two endpoints that the poller calls, with the behaviour that
+//! A stand-in for an Auth0 tenant: the two endpoints that the poller calls, with the behavior that
 //! Auth0 documents, and faults on demand.
 //!
 //! - `POST /oauth/token`: client credentials as JSON for the audience `<url>/api/v2/`.
-//! - `GET /api/v2/logs?from=&take=`: retrieval by checkpoint. Events after `from` in the order of
-//!   their log ids; `Link: rel="next"` starts at the last one given, or repeats `from` on an empty
-//!   page; `x-ratelimit-*` on each answer.
-//! - `POST /_stand-in/events`: adds events (Auth0 has nothing of the kind); a JSON array in either
-//!   form of an event.
+//! - `GET /api/v2/logs?from=&take=`: retrieval by checkpoint. Returns the events after `from` in the
+//!   order of their log ids; `Link: rel="next"` starts at the last of them, or repeats `from` on an
+//!   empty page; each response has `x-ratelimit-*`.
+//! - `POST /_stand-in/events`: adds events, a JSON array of them in either form. Auth0 has no such
+//!   endpoint.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,62 +22,66 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::AbortHandle;
 
-use crate::events::pulled;
+use crate::events::{Events, pulled};
+use crate::server::{Port, Server};
 
 /// Auth0's limit for `take`.
 const MOST_PER_PAGE: usize = 100;
-/// What `x-ratelimit-limit` says; the free plan's order of magnitude.
+/// The value of `x-ratelimit-limit`; the order of magnitude is the free plan's.
 const RATE_LIMIT: u32 = 50;
-/// A log id that was made from a time, not given by Auth0, ends in this many zeros.
+/// A log id made from a time, which no event has, ends in this many zeros.
 const INITIAL_ZEROS: usize = 39;
 
-/// A wrong answer to one request.
+/// A wrong response to one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// 401, as for a token that was revoked.
     Unauthorized,
-    /// 429; `x-ratelimit-reset` is so far away.
+    /// 429 with `x-ratelimit-reset` this far away.
     RateLimited(Duration),
     /// This status with an error body.
     Status(u16),
-    /// No answer, ever; the connection stays open.
+    /// No response, ever; the connection stays open.
     Hang,
-    /// A page of HTML with status 200, as a proxy's or a maintenance page.
+    /// A page of HTML with status 200, as from a proxy or during maintenance.
     Html,
-    /// The right answer, but the connection ends in the middle of it.
+    /// The right response, cut in the middle.
     HalfBody,
-    /// The right answer, so much later.
+    /// The right response, this much later.
     Slow(Duration),
-    /// `[]` although there are events.
+    /// `[]`, although there are events.
     EmptyPage,
-    /// The right page, but no event in it has an id.
+    /// The right page without any log id.
     NoIds,
     /// 400, as for a checkpoint that is older than the retention.
     ExpiredCheckpoint,
 }
 
-/// What the tenant has been asked so far.
+/// The requests so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Access tokens issued; Auth0 bills them.
     pub tokens: usize,
-    /// Requests for a page, whatever the answer.
+    /// Requests for a page, whatever the response.
     pub requests: usize,
-    /// Pages given with at least one event.
+    /// Pages returned with at least one event.
     pub pages: usize,
     /// Each `from` that was asked for, in order.
     pub from: Vec<String>,
+    /// Requests for a page that had no valid token.
+    pub unauthorized: usize,
+    /// Faults injected into requests for a page.
+    pub page_faults: usize,
+    /// Faults injected into requests for a token.
+    pub token_faults: usize,
 }
 
 /// A running stand-in; it stops when dropped.
 #[derive(Debug)]
 pub struct Tenant {
-    url: String,
     shared: Arc<Shared>,
-    server: AbortHandle,
+    _server: Server,
 }
 
 #[derive(Debug)]
@@ -91,7 +95,7 @@ struct Shared {
 struct Inner {
     client_secret: String,
     events: BTreeMap<String, Value>,
-    /// Checkpoints below this one are older than the retention.
+    /// Checkpoints before this one are older than the retention.
     oldest: String,
     tokens: HashMap<String, DateTime<Utc>>,
     token_life: Option<TimeDelta>,
@@ -104,7 +108,7 @@ impl Tenant {
     /// Starts on a free port of the loopback interface.
     ///
     /// # Errors
-    /// Where no port can be had.
+    /// No port is free.
     pub async fn start(client_id: &str, client_secret: &str) -> std::io::Result<Self> {
         Self::start_on(0, client_id, client_secret).await
     }
@@ -112,89 +116,93 @@ impl Tenant {
     /// Starts on this port of the loopback interface.
     ///
     /// # Errors
-    /// Where the port is taken.
+    /// The port is taken.
     pub async fn start_on(
         port: u16,
         client_id: &str,
         client_secret: &str,
     ) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-        let url = format!("http://{}", listener.local_addr()?);
+        let port = Port::bind(port).await?;
+        let state = Inner { client_secret: client_secret.to_owned(), ..Inner::default() };
         let shared = Arc::new(Shared {
-            url: url.clone(),
+            url: port.url().to_owned(),
             client_id: client_id.to_owned(),
-            state: Mutex::new(Inner {
-                client_secret: client_secret.to_owned(),
-                ..Inner::default()
-            }),
+            state: Mutex::new(state),
         });
         let router = Router::new()
             .route("/oauth/token", post(token))
             .route("/api/v2/logs", get(logs))
             .route("/_stand-in/events", post(add_events))
             .with_state(Arc::clone(&shared));
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { url, shared, server: serving.abort_handle() })
+        Ok(Self { shared, _server: port.serve(router) })
     }
 
     /// The base URL, for `AUTH0_URL`.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        &self.shared.url
     }
 
-    /// Adds events, in either form; they are given in the pulled form.
+    /// Adds events in either form; they are returned in the pulled form.
     pub fn add(&self, events: &[Value]) {
         self.shared.lock().add(events);
     }
 
-    /// The next requests for a page are answered with these faults, one each.
+    /// Adds the next `count` events, and returns them in the log stream's form.
+    pub fn add_next(&self, source: &mut Events, count: usize) -> Vec<Value> {
+        let events = source.take(count);
+        self.add(&events);
+        events
+    }
+
+    /// Injects these faults into the next requests for a page, one each.
     pub fn fail_pages(&self, faults: impl IntoIterator<Item = Fault>) {
         self.shared.lock().page_faults.extend(faults);
     }
 
-    /// The next requests for a token are answered with these faults, one each.
+    /// Injects these faults into the next requests for a token, one each.
     pub fn fail_tokens(&self, faults: impl IntoIterator<Item = Fault>) {
         self.shared.lock().token_faults.extend(faults);
     }
 
-    /// Takes all faults back that were not used.
+    /// Returns whether a fault has not been injected yet.
+    #[must_use]
+    pub fn has_faults_left(&self) -> bool {
+        let state = self.shared.lock();
+        !state.page_faults.is_empty() || !state.token_faults.is_empty()
+    }
+
+    /// Drops all faults that have not been injected yet.
     pub fn heal(&self) {
         let mut state = self.shared.lock();
         state.page_faults.clear();
         state.token_faults.clear();
     }
 
-    /// Tokens issued from now on live so long (24 h otherwise).
+    /// Sets the lifetime of the tokens issued from now on; it is 24 hours before.
     pub fn token_life(&self, life: TimeDelta) {
         self.shared.lock().token_life = Some(life);
     }
 
-    /// From now on only this secret is right, and no token that was issued before.
+    /// Accepts only this secret from now on, and no token issued before.
     pub fn rotate_client_secret(&self, client_secret: &str) {
         let mut state = self.shared.lock();
         client_secret.clone_into(&mut state.client_secret);
         state.tokens.clear();
     }
 
-    /// Forgets the events before this log id, as at the end of the retention: a checkpoint among
-    /// them is no longer accepted.
+    /// Deletes the events before this log id, as at the end of the retention. A checkpoint among them
+    /// is no longer accepted.
     pub fn forget_before(&self, log_id: &str) {
         let mut state = self.shared.lock();
         state.events = state.events.split_off(log_id);
         log_id.clone_into(&mut state.oldest);
     }
 
-    /// What has been asked so far.
+    /// The requests so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.shared.lock().counters.clone()
-    }
-}
-
-impl Drop for Tenant {
-    fn drop(&mut self) {
-        self.server.abort();
     }
 }
 
@@ -215,19 +223,24 @@ impl Inner {
 }
 
 async fn token(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let fault = shared.lock().token_faults.pop_front();
-    let answer = issue(&shared, &body);
-    spoil(fault, answer, || json!({ "error": "access_denied" })).await
+    let fault = {
+        let mut state = shared.lock();
+        let fault = state.token_faults.pop_front();
+        state.counters.token_faults += usize::from(fault.is_some());
+        fault
+    };
+    let right = issue(&shared, &body);
+    spoil(fault, right, || json!({ "error": "access_denied" })).await
 }
 
-/// The right answer of `POST /oauth/token`.
+/// The right response to `POST /oauth/token`.
 fn issue(shared: &Shared, body: &[u8]) -> Response {
     let refuse = |status: StatusCode, error: &str, description: &str| {
         let body = json!({ "error": error, "error_description": description });
         (status, axum::Json(body)).into_response()
     };
     let Ok(request) = serde_json::from_slice::<Value>(body) else {
-        return refuse(StatusCode::BAD_REQUEST, "invalid_request", "the body is no JSON");
+        return refuse(StatusCode::BAD_REQUEST, "invalid_request", "the body is not JSON");
     };
     if request["grant_type"] != "client_credentials" {
         return refuse(StatusCode::FORBIDDEN, "unauthorized_client", "grant type not allowed");
@@ -259,23 +272,24 @@ async fn logs(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    let (fault, answer) = {
+    let (fault, right) = {
         let mut state = shared.lock();
         state.counters.requests += 1;
         let from = query.get("from").cloned().unwrap_or_default();
         state.counters.from.push(from);
         let fault = state.page_faults.pop_front();
+        state.counters.page_faults += usize::from(fault.is_some());
         (fault, page(&shared.url, &mut state, &query, &headers, fault))
     };
     spoil(
         fault,
-        answer,
+        right,
         || json!({ "statusCode": 401, "error": "Unauthorized", "message": "Invalid token" }),
     )
     .await
 }
 
-/// The right answer of `GET /api/v2/logs`.
+/// The right response to `GET /api/v2/logs`.
 fn page(
     url: &str,
     state: &mut Inner,
@@ -287,15 +301,17 @@ fn page(
     let expiry = bearer
         .and_then(|value| value.strip_prefix("Bearer "))
         .and_then(|token| state.tokens.get(token));
-    match expiry {
-        None => return api_error(StatusCode::UNAUTHORIZED, "Invalid token", "invalid_token"),
-        Some(expiry) if *expiry <= Utc::now() => {
-            return api_error(StatusCode::UNAUTHORIZED, "Expired token received", "invalid_token");
-        }
-        Some(_) => {}
+    let refusal = match expiry {
+        None => Some("Invalid token"),
+        Some(expiry) if *expiry <= Utc::now() => Some("Expired token received"),
+        Some(_) => None,
+    };
+    if let Some(message) = refusal {
+        state.counters.unauthorized += 1;
+        return api_error(StatusCode::UNAUTHORIZED, message, "invalid_token");
     }
     let Some(from) = query.get("from") else {
-        // Without it Auth0 searches; the stand-in has only the retrieval by checkpoint.
+        // Without it, Auth0 searches. The stand-in has only retrieval by checkpoint.
         return invalid_query("'from' is missing");
     };
     let take = query.get("take").map_or(Ok(50), |take| take.parse::<usize>());
@@ -303,34 +319,34 @@ fn page(
         return invalid_query("'take' has to be a number from 1 to 100");
     };
     if !from.starts_with("900") || !from.bytes().all(|b| b.is_ascii_digit()) {
-        return invalid_query("'from' is no log id");
+        return invalid_query("'from' is not a log id");
     }
     let made_from_a_time = from.ends_with(&"0".repeat(INITIAL_ZEROS));
     if !made_from_a_time && *from < state.oldest {
         return expired_checkpoint();
     }
-    let given: Vec<(&String, &Value)> = if fault == Some(Fault::EmptyPage) {
+    let found: Vec<(&String, &Value)> = if fault == Some(Fault::EmptyPage) {
         Vec::new()
     } else {
         let after = (std::ops::Bound::Excluded(from.clone()), std::ops::Bound::Unbounded);
         state.events.range(after).take(take).collect()
     };
-    let last = given.last().map_or(from, |(id, _)| *id);
+    let last = found.last().map_or(from, |(id, _)| *id);
     let link = format!("<{url}/api/v2/logs?from={last}&take={take}>; rel=\"next\"");
-    let mut events: Vec<Value> = given.iter().map(|(_, event)| (*event).clone()).collect();
+    let mut events: Vec<Value> = found.iter().map(|(_, event)| (*event).clone()).collect();
     if fault == Some(Fault::NoIds) {
         for event in events.iter_mut().filter_map(Value::as_object_mut) {
             event.retain(|name, _| !["log_id", "_id"].contains(&name.as_str()));
         }
     }
     let answer = ([(header::LINK, link)], axum::Json(events)).into_response();
-    if !given.is_empty() {
+    if !found.is_empty() {
         state.counters.pages += 1;
     }
     with_rate_limit(answer, RATE_LIMIT - 1, Duration::from_secs(1))
 }
 
-/// The form of the Management API's errors.
+/// An error of the Management API.
 fn api_error(status: StatusCode, message: &str, code: &str) -> Response {
     let body = json!({
         "statusCode": status.as_u16(),
@@ -346,8 +362,8 @@ fn invalid_query(message: &str) -> Response {
     api_error(StatusCode::BAD_REQUEST, &message, "invalid_query_string")
 }
 
-/// Auth0 documents the retention and the form of its errors, but not this message: what reads it
-/// must not depend on more than the status.
+/// Auth0 documents the retention and the form of its errors, but not this message. A reader must
+/// depend on the status only.
 fn expired_checkpoint() -> Response {
     api_error(
         StatusCode::BAD_REQUEST,
@@ -357,7 +373,7 @@ fn expired_checkpoint() -> Response {
 }
 
 fn with_rate_limit(mut answer: Response, remaining: u32, reset_in: Duration) -> Response {
-    // Whole seconds since the epoch, rounded up: at that moment the limit is really over.
+    // Whole seconds since the epoch, rounded up: the limit is over by then.
     let reset = (Utc::now() + reset_in).timestamp_millis().div_euclid(1_000) + 1;
     let headers = answer.headers_mut();
     headers.insert("x-ratelimit-limit", RATE_LIMIT.into());
@@ -366,7 +382,7 @@ fn with_rate_limit(mut answer: Response, remaining: u32, reset_in: Duration) -> 
     answer
 }
 
-/// The answer that the fault makes of the right one.
+/// The response that the fault makes of the right one.
 async fn spoil(
     fault: Option<Fault>,
     right: Response,
@@ -400,7 +416,7 @@ async fn spoil(
     }
 }
 
-/// The same head, which announces the whole length, and half of the body before the connection ends.
+/// The same head, which announces the whole length, and half of the body.
 async fn half_of(right: Response) -> Response {
     let (mut head, body) = right.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.expect("the body is in memory");
@@ -431,7 +447,7 @@ fn has_id(event: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{Events, log_ids};
+    use crate::events::log_ids;
 
     struct Client {
         tenant: Tenant,
@@ -476,7 +492,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tokens_are_for_the_right_client_and_audience_only() {
+    async fn token_is_issued_to_the_right_client_and_audience_only() {
         let client = Client::new().await;
         assert_eq!(client.token(json!({})).await.status(), 200);
         assert_eq!(client.token(json!({ "client_secret": "guess" })).await.status(), 401);
@@ -486,7 +502,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_follow_each_other_by_the_last_id_until_one_is_empty() {
+    async fn pages_continue_at_the_last_id_until_one_is_empty() {
         let client = Client::new().await;
         let start = Utc::now() - TimeDelta::hours(1);
         let events = Events::new(1, start).take(250);
@@ -501,7 +517,7 @@ mod tests {
             assert_eq!(answer.headers()["x-ratelimit-limit"], "50");
             let page = ids(&answer.json().await.unwrap());
             let Some(last) = page.last() else {
-                assert!(link.contains(&from), "an empty page repeats its own address");
+                assert!(link.contains(&from), "an empty page repeats its own `from`");
                 break;
             };
             assert!(link.contains(last) && link.ends_with("rel=\"next\""), "{link}");
@@ -513,7 +529,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_time_as_checkpoint_gives_what_is_later() {
+    async fn time_as_checkpoint_returns_later_events() {
         let client = Client::new().await;
         let start = Utc::now() - TimeDelta::hours(2);
         client.tenant.add(&Events::new(1, start).take(5));
@@ -526,7 +542,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wrong_requests_are_refused_in_the_apis_form() {
+    async fn wrong_request_is_answered_with_an_api_error() {
         let client = Client::new().await;
         let token = client.good_token().await;
         let from = initial(Utc::now());
@@ -540,15 +556,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tokens_expire() {
+    async fn expired_token_is_rejected() {
         let client = Client::new().await;
         client.tenant.token_life(TimeDelta::zero());
         let token = client.good_token().await;
         assert_eq!(client.page(&token, &initial(Utc::now()), 100).await.status(), 401);
+        assert_eq!(client.tenant.counters().unauthorized, 1);
     }
 
     #[tokio::test]
-    async fn a_checkpoint_older_than_the_retention_is_refused_and_a_time_is_not() {
+    async fn expired_checkpoint_is_rejected_and_a_time_is_not() {
         let client = Client::new().await;
         let start = Utc::now() - TimeDelta::hours(1);
         let events = Events::new(1, start).take(10);
@@ -563,7 +580,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn faults_are_used_once_each_and_in_order() {
+    async fn faults_are_injected_once_each_and_in_order() {
         let client = Client::new().await;
         client.tenant.add(&Events::new(1, Utc::now()).take(3));
         let token = client.good_token().await;
@@ -590,13 +607,15 @@ mod tests {
         assert!(html.text().await.unwrap().starts_with("<!DOCTYPE"));
         let half = client.page(&token, &from, 100).await;
         assert_eq!(half.status(), 200);
-        assert!(half.bytes().await.is_err(), "the connection ended in the middle");
+        assert!(half.bytes().await.is_err(), "the connection was cut in the middle");
+        assert!(!client.tenant.has_faults_left());
         let page = client.page(&token, &from, 100).await.json().await.unwrap();
         assert_eq!(ids(&page).len(), 3);
+        assert_eq!(client.tenant.counters().page_faults, 7);
     }
 
     #[tokio::test]
-    async fn events_can_be_added_over_http_in_both_forms() {
+    async fn events_are_added_over_http_in_both_forms() {
         let client = Client::new().await;
         let events = Events::new(1, Utc::now()).take(2);
         let url = format!("{}/_stand-in/events", client.tenant.url());

@@ -1,9 +1,9 @@
 //! The stand-in Auth0 tenant as a program, for the local stack.
 //!
-//! `tenant --port 9300 --client-id ID --client-secret SECRET --events 250`: the events are of the
+//! `tenant --port 9300 --client-id ID --client-secret SECRET --events 250`: the events are from the
 //! last hour; `POST /_stand-in/events` adds more. It runs until it is stopped.
 
-#![expect(clippy::indexing_slicing, reason = "the options asked for are those of the table")]
+#![expect(clippy::indexing_slicing, reason = "the table has every option that is read")]
 #![expect(clippy::disallowed_methods, reason = "a stand-in for a server has a clock of its own")]
 
 use std::collections::HashMap;
@@ -24,16 +24,16 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let Some(value) = options.get_mut(name.as_str()) else {
-            bail!("{name} is not known; options: --port --client-id --client-secret --events");
+            bail!("unknown option {name}; options: --port --client-id --client-secret --events");
         };
         *value = arguments.next().with_context(|| format!("{name} needs a value"))?;
     }
-    let port = options["--port"].parse().context("--port has to be a port number")?;
-    let count: usize = options["--events"].parse().context("--events has to be a number")?;
+    let port = options["--port"].parse().context("--port must be a port number")?;
+    let count: usize = options["--events"].parse().context("--events must be a number")?;
 
     let tenant = Tenant::start_on(port, &options["--client-id"], &options["--client-secret"])
         .await
-        .with_context(|| format!("port {port} cannot be used"))?;
+        .with_context(|| format!("cannot use port {port}"))?;
     // Events are half a second apart on average: an hour back is enough room for some thousands.
     tenant.add(&Events::new(1, Utc::now() - TimeDelta::hours(1)).take(count));
     eprintln!("stand-in Auth0 tenant on {} with {count} events", tenant.url());
