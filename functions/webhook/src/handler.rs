@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 use shared::clock;
 use shared::delivery::frames::Origin;
 use shared::delivery::queue::Queue;
-use shared::delivery::report::Report;
 use shared::delivery::ship::{NotJsonError, Shipper};
 use shared::delivery::shipment::Shipment;
 use shared::error::chain;
@@ -181,7 +180,14 @@ impl Webhook {
             took_ms = (clock::now() - received).num_milliseconds(),
             "batch stored"
         );
-        Ok(counts(&report, unwritten.len()))
+        Ok(json!({
+            "received": report.received,
+            "stored": report.stored,
+            "duplicates": report.duplicates,
+            "rejected": report.rejected,
+            "dead_lettered": report.dead_lettered,
+            "parked": unwritten.len(),
+        }))
     }
 
     async fn check_token(&self, request: &Request<Bytes>) -> Result<(), Rejection> {
@@ -219,17 +225,6 @@ fn unpack(request: &Request<Bytes>) -> Result<Bytes, Rejection> {
         }
         _ => Err(Rejection::UnsupportedEncoding),
     }
-}
-
-fn counts(report: &Report, parked: usize) -> Value {
-    json!({
-        "received": report.received,
-        "stored": report.stored,
-        "duplicates": report.duplicates,
-        "rejected": report.rejected,
-        "dead_lettered": report.dead_lettered,
-        "parked": parked,
-    })
 }
 
 fn json_response(status: StatusCode, body: &Value) -> Response<Body> {
