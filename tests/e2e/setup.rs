@@ -378,7 +378,10 @@ async fn missing_privilege_is_named() {
 async fn hanging_engine_is_reported_before_the_timeout() {
     let silent = Port::bind(0).await.unwrap();
     let reason = reason(silent.url(), &[], Duration::from_secs(4)).await;
-    assert!(reason.contains("took too long") || reason.contains("deadline has elapsed"), "{reason}");
+    assert!(
+        reason.contains("took too long") || reason.contains("deadline has elapsed"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! The document is written straight into the body of the `_bulk` request, member by member. The mapper
 //! never reads a clock and never touches the network: the same bytes give the same document. Names and
-//! values follow ECS 8.11 and Elastic's Auth0 integration; [`fields`](super::fields) lists them all.
+//! values follow ECS 8.11 and Elastic's Auth0 integration; [`fields`] lists them all.
 
 use std::borrow::Cow;
 
