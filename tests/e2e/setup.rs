@@ -248,7 +248,7 @@ async fn install_over_existing_stream_keeps_its_documents(kind: EngineKind) {
     other(499).await;
     let first = update().await;
     assert_eq!(first["Status"], "SUCCESS", "{first}");
-    let hint = format!("POST {}/_rollover makes one now", stream.name);
+    let hint = format!("POST {}/_rollover creates one now", stream.name);
     assert!(first["Reason"].as_str().unwrap().ends_with(&hint), "{first}");
 
     stream.rollover().await;
