@@ -36,7 +36,7 @@ const FORBIDDEN_TOKEN_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Auth0Error {
+pub enum Auth0Error {
     /// The operator has to fix the application's credentials.
     #[error("Auth0 rejected the application's credentials")]
     Unauthorized(#[source] ErrorResponse),
@@ -66,14 +66,14 @@ pub(crate) enum Auth0Error {
 /// An error response in Auth0's own words, which repeat nothing of the request except the log id.
 #[derive(Debug, thiserror::Error)]
 #[error("{status}, {message}")]
-pub(crate) struct ErrorResponse {
+pub struct ErrorResponse {
     status: StatusCode,
     message: String,
 }
 
 /// What is wrong with a response of status 200.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MalformedError {
+pub enum MalformedError {
     #[error("not a JSON array")]
     NotAnArray(#[source] serde_json::Error),
     /// Without the parser's error, which could quote the token.

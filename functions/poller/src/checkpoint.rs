@@ -19,7 +19,7 @@ use tokio::time::timeout_at;
 
 /// Why the checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CheckpointError {
+pub enum CheckpointError {
     #[error("the checkpoint cannot be {verb}")]
     Unavailable { verb: &'static str, source: BoxError },
     /// Starting over would hide that somebody damaged it.

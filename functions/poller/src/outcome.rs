@@ -11,7 +11,7 @@ use crate::checkpoint::CheckpointError;
 
 /// Why a run that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stopped {
+pub enum Stopped {
     /// Auth0 has no more events.
     CaughtUp,
     /// Another page might not have been finished. The next run goes on.
@@ -33,7 +33,9 @@ pub(crate) enum EarlyStop {
 }
 
 impl Stopped {
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// Returns the name in responses and log messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::CaughtUp => "caught_up",
             Self::OutOfTime => "out_of_time",
@@ -68,42 +70,55 @@ impl<E: Into<PollError>> From<E> for EarlyStop {
 
 /// An invocation's response.
 #[derive(Debug, Serialize)]
-pub(crate) struct PollOutcome {
-    pub(crate) stopped: Stopped,
+pub struct PollOutcome {
+    /// Why the run ended.
+    pub stopped: Stopped,
     /// Finished pages, including the empty one at the end.
-    pub(crate) pages: usize,
-    pub(crate) received: usize,
-    pub(crate) stored: usize,
-    pub(crate) duplicates: usize,
-    pub(crate) rejected: usize,
-    pub(crate) dead_lettered: usize,
-    pub(crate) unknown_types: usize,
+    pub pages: usize,
+    /// Events of these pages.
+    pub received: usize,
+    /// Events that are now in the index, as error documents or not.
+    pub stored: usize,
+    /// Events that were in the index already.
+    pub duplicates: usize,
+    /// Events kept as error documents.
+    pub rejected: usize,
+    /// Events in the dead-letter queue.
+    pub dead_lettered: usize,
+    /// Events of a type that is not in the table.
+    pub unknown_types: usize,
     /// The checkpoint as saved.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) checkpoint: Option<String>,
+    pub checkpoint: Option<String>,
+    /// How far a backfill has come.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) backfill: Option<BackfillProgress>,
+    pub backfill: Option<BackfillProgress>,
 }
 
 /// Why an invocation failed. The checkpoint is that of the last stored page.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PollError {
+pub enum PollError {
+    /// There is no page.
     #[error(transparent)]
     Auth0(#[from] Auth0Error),
+    /// The checkpoint was neither read nor saved.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The engine did not take a page.
     #[error("a page was not stored")]
     Engine(#[from] ShipError),
     /// The page was shipped, but the next run gets the same page again.
     #[error("no event of the page has a log id to continue from")]
     NoLogId,
+    /// The operator has to fix the payload.
     #[error("unusable backfill order")]
     BackfillOrder(#[from] BackfillOrderError),
 }
 
 impl PollError {
     /// Returns the type by which alarms and the Lambda console distinguish errors.
-    pub(crate) const fn error_type(&self) -> &'static str {
+    #[must_use]
+    pub const fn error_type(&self) -> &'static str {
         match self {
             Self::Auth0(error) => error.error_type(),
             Self::Checkpoint(_) => "CheckpointUnusable",

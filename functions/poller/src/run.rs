@@ -7,15 +7,19 @@
 use std::time::Duration;
 
 use auth0_ecs::Input;
+use aws_config::SdkConfig;
 use chrono::{DateTime, Utc};
+use reqwest::Client;
 use serde_json::Value;
 use shared::clock;
 use shared::delivery::report::Report;
 use shared::delivery::ship::Shipper;
 use shared::delivery::shipment::Shipment;
-use shared::error::chain;
+use shared::error::{BoxError, chain};
 use shared::metrics::{Function, Metrics};
 use shared::retry::{Backoff, Deadline};
+use shared::start::config::PollerConfig;
+use shared::start::secrets::Secrets;
 use tokio::time::{Instant, sleep};
 use tokio::try_join;
 
@@ -28,12 +32,28 @@ use crate::pace::{Pace, until_reset};
 use crate::page::Page;
 
 /// Everything that outlives an invocation.
-pub(crate) struct Poller {
-    pub(crate) auth0: Auth0,
-    pub(crate) checkpoints: Checkpoints,
-    pub(crate) shipper: Shipper,
+pub struct Poller {
+    auth0: Auth0,
+    checkpoints: Checkpoints,
+    shipper: Shipper,
     /// How far back the first run starts.
-    pub(crate) initial_interval: Duration,
+    initial_interval: Duration,
+}
+
+impl Poller {
+    /// Opens the GeoIP files. Nothing is requested before the first run.
+    ///
+    /// # Errors
+    /// A configured GeoIP file cannot be used.
+    pub fn new(config: PollerConfig, http: Client, aws: &SdkConfig) -> Result<Self, BoxError> {
+        let tenant = config.auth0_url.host_str().unwrap_or_default().to_owned();
+        Ok(Self {
+            auth0: Auth0::new(http, &config.auth0_url, Secrets::new(aws), config.secret_id)?,
+            checkpoints: Checkpoints::new(aws, config.checkpoint_table, tenant),
+            shipper: Shipper::new(&config.pipeline, aws)?,
+            initial_interval: config.initial_interval,
+        })
+    }
 }
 
 /// An invocation in progress.
