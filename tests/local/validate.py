@@ -326,7 +326,6 @@ VARIANTS = {
         "SearchSignIn": "es",
         "SearchSecretArn": "",
         "SearchResourceArn": f"arn:aws:es:{REGION}:{ACCOUNT}:domain/logs",
-        "ReservePollerConcurrency": "false",
     },
 }
 

@@ -3,9 +3,11 @@
 //! A library, so that tests can run the poller in their own process; `main` only wires it.
 
 mod auth0;
+mod auth0_error;
 mod backfill;
 mod checkpoint;
 pub mod handler;
+mod link;
 mod log_id;
 pub mod outcome;
 mod pace;

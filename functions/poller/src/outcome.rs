@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use shared::delivery::shipment::ShipError;
 use shared::error::chain;
 
-use crate::auth0::Auth0Error;
+use crate::auth0_error::Auth0Error;
 use crate::backfill::{BackfillOrderError, BackfillProgress};
 use crate::checkpoint::CheckpointError;
 
@@ -108,7 +108,7 @@ pub enum PollError {
     #[error("a page was not stored")]
     Engine(#[from] ShipError),
     /// The page was shipped, but the next run gets the same page again.
-    #[error("no event of the page has a log id to continue from")]
+    #[error("neither Auth0's link nor the page's events say where to continue")]
     NoLogId,
     /// The operator has to fix the payload.
     #[error("unusable backfill order")]
@@ -182,6 +182,9 @@ mod tests {
         let error = Stopped::from_end(Err(PollError::NoLogId.into())).unwrap_err();
         let Diagnostic { error_type, error_message } = error.into();
         assert_eq!(error_type, "NoLogId");
-        assert_eq!(error_message, "no event of the page has a log id to continue from");
+        assert_eq!(
+            error_message,
+            "neither Auth0's link nor the page's events say where to continue"
+        );
     }
 }
