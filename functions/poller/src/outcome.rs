@@ -73,7 +73,7 @@ impl<E: Into<PollError>> From<E> for EarlyStop {
 pub struct PollOutcome {
     /// Why the run ended.
     pub stopped: Stopped,
-    /// Finished pages, including the empty one at the end.
+    /// Finished pages, including an empty one at the end.
     pub pages: usize,
     /// Events of these pages.
     pub received: usize,
