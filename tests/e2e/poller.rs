@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use support::events::{json_lines, log_ids};
+use support::events::{Events, json_lines, log_ids};
 use support::proxy::{Fault as EngineFault, Proxy};
 use support::runtime::{Function, InvokeError, eventually};
 use support::stack::{self, EngineKind};
@@ -212,8 +212,9 @@ async fn short_rate_limit_waits_until_reset() {
     poll(&world.poller()).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(1), "it did not wait: {:?}", begun.elapsed());
     world.stream.assert_holds_exactly(&log_ids(&events)).await;
-    // The limited page, the two pages and the empty one. Without the wait there would be more.
-    assert_eq!(world.tenant.counters().requests, 4, "{:?}", world.tenant.counters());
+    // The limited page and the two pages, of which the short one is the last. Without the wait there
+    // would be more.
+    assert_eq!(world.tenant.counters().requests, 3, "{:?}", world.tenant.counters());
 }
 
 #[tokio::test]
@@ -289,29 +290,131 @@ async fn access_token_is_renewed_before_it_expires() {
 }
 
 #[tokio::test]
-async fn expired_checkpoint_is_reported_and_replaced_by_the_oldest_event() {
+async fn endless_token_is_kept() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
     let mut source = events();
+    world.tenant.fail_tokens([Fault::EndlessToken]);
+    let first = world.tenant.add_next(&mut source, 5);
+    poll(&poller).await.unwrap();
+    let second = world.tenant.add_next(&mut source, 5);
+    poll(&poller).await.unwrap();
+    world.stream.assert_holds_exactly(&log_ids(&[first, second].concat())).await;
+    assert_eq!(world.tenant.counters().tokens, 1);
+}
+
+#[tokio::test]
+async fn next_page_starts_where_auth0s_link_says() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let poller = world.poller();
+    let sent = log_ids(&world.tenant.add_next(&mut events(), 350));
+    world.tenant.fail_pages([Fault::LinkBehind, Fault::LinkElsewhere]);
+    poll(&poller).await.unwrap();
+    let from = world.tenant.counters().from;
+    assert_eq!(from[1], sent[98], "the link of the first page");
+    assert_eq!(from[2], sent[198], "the last log id, because the link leads elsewhere");
+    assert_eq!(from[3], sent[298], "the link of the third page");
+    assert_eq!(from.len(), 4, "the short page is the last one: {from:?}");
+    assert_eq!(world.table.checkpoint().await.as_ref(), sent.last());
+    world.stream.assert_holds_exactly(&sent).await;
+}
+
+/// A poller whose checkpoint is older than the shortest retention, a day, and what it has stored.
+async fn poller_with_old_checkpoint(world: &World) -> (Function, Vec<Value>, Events) {
+    let poller = world.function_with("poller", 1, &[("INITIAL_INTERVAL", "3d")]);
+    let mut source = Events::new(fastrand::u64(..), Utc::now() - TimeDelta::hours(30));
     let first = world.tenant.add_next(&mut source, 10);
     poll(&poller).await.unwrap();
+    (poller, first, source)
+}
+
+#[tokio::test]
+async fn expired_checkpoint_is_reported_and_replaced_by_the_oldest_event() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let (poller, first, mut source) = poller_with_old_checkpoint(&world).await;
     // While nobody polled, events were logged and the oldest ones expired.
     let lost = source.take(10);
-    let kept = source.take(150);
+    let kept = events().take(150);
     world.tenant.add(&lost);
     world.tenant.add(&kept);
     world.tenant.forget_before(&log_ids(&kept)[0]);
 
-    drop(poll(&poller).await);
-    poll_to_the_end(&world, &poller, &log_ids(&[first.clone(), kept.clone()].concat())).await;
+    let before = world.tenant.counters().from.len();
+    poll(&poller).await.unwrap();
+    let from = world.tenant.counters().from;
+    assert_eq!(from[before], from[before + 1], "one refusal is not believed");
+    assert_eq!(world.table.checkpoint().await.as_ref(), log_ids(&kept).last());
     world.stream.assert_holds_exactly(&log_ids(&[first, kept].concat())).await;
     assert!(poller.logs().contains("CheckpointExpired"), "{}", poller.last_logs());
 }
 
 #[tokio::test]
+async fn checkpoint_refused_once_is_kept() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let (poller, first, mut source) = poller_with_old_checkpoint(&world).await;
+    let checkpoint = log_ids(&first).remove(9);
+    let second = world.tenant.add_next(&mut source, 10);
+    world.tenant.fail_pages([Fault::ExpiredCheckpoint]);
+    let before = world.tenant.counters().from.len();
+    poll(&poller).await.unwrap();
+    assert_eq!(world.tenant.counters().from[before..], [checkpoint.clone(), checkpoint]);
+    world.stream.assert_holds_exactly(&log_ids(&[first, second].concat())).await;
+    assert!(!poller.logs().contains("CheckpointExpired"), "{}", poller.last_logs());
+}
+
+#[tokio::test]
+async fn refused_checkpoint_that_no_retention_has_passed_is_kept() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let poller = world.poller();
+    let mut source = events();
+    let first = world.tenant.add_next(&mut source, 10);
+    poll(&poller).await.unwrap();
+    let second = world.tenant.add_next(&mut source, 10);
+    world.tenant.fail_pages([Fault::ExpiredCheckpoint; 10]);
+    let before = world.tenant.counters();
+    let Err(InvokeError::Reported(error)) = poll(&poller).await else {
+        panic!("{}", poller.logs());
+    };
+    assert_eq!(error["errorType"], "CheckpointRefused");
+    assert_eq!(world.tenant.counters().requests, before.requests + 1);
+    assert_eq!(world.table.checkpoint().await.as_ref(), log_ids(&first).last());
+    assert!(!poller.logs().contains("CheckpointExpired"), "{}", poller.last_logs());
+
+    world.tenant.heal();
+    poll(&poller).await.unwrap();
+    world.stream.assert_holds_exactly(&log_ids(&[first, second].concat())).await;
+}
+
+#[tokio::test]
+async fn other_refusals_fail_the_poll_and_keep_the_checkpoint() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let (poller, first, mut source) = poller_with_old_checkpoint(&world).await;
+    let second = world.tenant.add_next(&mut source, 10);
+    for (status, error_type) in [
+        (404, "Auth0UrlWrong"),
+        (302, "Auth0UrlWrong"),
+        (400, "Auth0Rejected"),
+        (414, "Auth0Rejected"),
+    ] {
+        world.tenant.fail_pages([Fault::Status(status); 10]);
+        let before = world.tenant.counters().requests;
+        let Err(InvokeError::Reported(error)) = poll(&poller).await else {
+            panic!("{}", poller.logs());
+        };
+        assert_eq!(error["errorType"], error_type, "{error}");
+        assert_eq!(world.tenant.counters().requests, before + 1);
+        assert_eq!(world.table.checkpoint().await.as_ref(), log_ids(&first).last());
+        world.tenant.heal();
+    }
+    assert!(!poller.logs().contains("CheckpointExpired"), "{}", poller.last_logs());
+    poll(&poller).await.unwrap();
+    world.stream.assert_holds_exactly(&log_ids(&[first, second].concat())).await;
+}
+
+#[tokio::test]
 async fn first_run_starts_at_initial_interval_and_later_ones_at_checkpoint() {
     let world = World::new(EngineKind::OpenSearch).await;
-    let mut old = support::events::Events::new(1, Utc::now() - TimeDelta::hours(3));
+    let mut old = Events::new(1, Utc::now() - TimeDelta::hours(3));
     let too_old = old.take(5);
     let mut source = events();
     let recent = source.take(5);
@@ -372,8 +475,8 @@ async fn backfill_reads_its_window_and_keeps_the_checkpoint() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.function_with("poller", 1, &[("INITIAL_INTERVAL", "90m")]);
     let hours_ago = |hours| Utc::now() - TimeDelta::hours(hours);
-    let wanted = support::events::Events::new(fastrand::u64(..), hours_ago(6)).take(350);
-    let later = support::events::Events::new(fastrand::u64(..), hours_ago(4)).take(30);
+    let wanted = Events::new(fastrand::u64(..), hours_ago(6)).take(350);
+    let later = Events::new(fastrand::u64(..), hours_ago(4)).take(30);
     let live = events().take(10);
     world.tenant.add(&[wanted.clone(), later].concat());
     world.tenant.add(&live);
@@ -414,15 +517,33 @@ async fn unusable_backfill_order_is_rejected_with_the_reason() {
 }
 
 #[tokio::test]
-async fn expired_checkpoint_falls_back_to_the_retention_of_a_plan() {
+async fn backfill_leaves_the_last_requests_to_ticks() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
-    let mut source = events();
-    let first = world.tenant.add_next(&mut source, 10);
-    poll(&poller).await.unwrap();
+    let sent = log_ids(&world.tenant.add_next(&mut events(), 150));
+    let hours_ago = |hours| (Utc::now() - TimeDelta::hours(hours)).to_rfc3339();
+    let order = json!({ "backfill": { "from": hours_ago(2), "to": hours_ago(0) } });
+
+    world.tenant.fail_pages([Fault::LastRequest(Duration::from_secs(2))]);
+    let begun = Instant::now();
+    let answer = poller.invoke(order.clone(), TIMEOUT).await.unwrap();
+    assert_eq!(answer["backfill"]["done"], true, "{answer}");
+    assert!(begun.elapsed() >= Duration::from_secs(2), "it did not wait: {:?}", begun.elapsed());
+    world.stream.assert_holds_exactly(&sent).await;
+
+    world.tenant.fail_pages([Fault::LastRequest(Duration::from_secs(3_600))]);
+    let answer = poller.invoke(order, TIMEOUT).await.unwrap();
+    assert_eq!(answer["stopped"], "rate_limited", "{answer}");
+    assert_eq!(answer["backfill"]["next_from"], sent[99], "{answer}");
+}
+
+#[tokio::test]
+async fn expired_checkpoint_falls_back_to_the_retention_of_a_plan() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let (poller, first, mut source) = poller_with_old_checkpoint(&world).await;
     let second = world.tenant.add_next(&mut source, 10);
-    // The checkpoint, the beginning of time and the longest retention, 30 days, are rejected.
-    world.tenant.fail_pages([Fault::ExpiredCheckpoint; 3]);
+    // The checkpoint twice, the beginning of time and the longest retention, 30 days, are rejected.
+    world.tenant.fail_pages([Fault::ExpiredCheckpoint; 4]);
     let before = world.tenant.counters().from.len();
     poll(&poller).await.unwrap();
     // The next retention is ten days; the poller starts five minutes later.
@@ -430,7 +551,7 @@ async fn expired_checkpoint_falls_back_to_the_retention_of_a_plan() {
     let log_id = |minutes| {
         (ten_days_ago + TimeDelta::minutes(minutes)).format("900%Y%m%d%H%M%S").to_string()
     };
-    let from = &world.tenant.counters().from[before + 3];
+    let from = &world.tenant.counters().from[before + 4];
     assert!((log_id(0)..log_id(6)).contains(from), "{from}");
     let sent = log_ids(&[first, second].concat());
     world.stream.assert_holds_exactly(&sent).await;
@@ -438,18 +559,54 @@ async fn expired_checkpoint_falls_back_to_the_retention_of_a_plan() {
 }
 
 #[tokio::test]
-async fn page_without_log_ids_is_stored_and_fails_without_looping() {
+async fn page_without_log_ids_is_stored_and_passed_by_its_link() {
     let world = World::new(EngineKind::OpenSearch).await;
     let poller = world.poller();
-    world.tenant.add_next(&mut events(), 5);
-    world.tenant.fail_pages([Fault::NoIds; 50]);
+    let sent = log_ids(&world.tenant.add_next(&mut events(), 105));
+    world.tenant.fail_pages([Fault::NoIds]);
+    poll(&poller).await.unwrap();
+    assert_eq!(world.tenant.counters().requests, 2);
+    assert_eq!(world.table.checkpoint().await.as_ref(), sent.last());
+    assert_eq!(world.stream.count().await, 105);
+    let message = "no event of the page has a log id";
+    assert!(poller.logs().contains(message), "{}", poller.last_logs());
+}
+
+#[tokio::test]
+async fn page_without_log_ids_and_link_continues_at_its_last_date() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let poller = world.poller();
+    let sent = log_ids(&world.tenant.add_next(&mut events(), 120));
+    world.tenant.fail_pages([Fault::NoIdsNorLink]);
+    poll(&poller).await.unwrap();
+    assert_eq!(world.table.checkpoint().await.as_ref(), sent.last());
+    let copies = world.stream.copies().await;
+    let missing: Vec<_> = sent[99..].iter().filter(|id| !copies.contains_key(*id)).collect();
+    assert!(missing.is_empty(), "passed, though not on the page: {missing:?}");
+}
+
+#[tokio::test]
+async fn page_that_leads_nowhere_is_stored_and_fails_without_looping() {
+    let world = World::new(EngineKind::OpenSearch).await;
+    let poller = world.poller();
+    let mut source = events();
+    let first = log_ids(&world.tenant.add_next(&mut source, 5));
+    world.tenant.fail_pages([Fault::NoIdsNorLink; 50]);
+    // To the second of the last date, and not further.
+    poll(&poller).await.unwrap();
+    let checkpoint = world.table.checkpoint().await.unwrap();
+    assert!(checkpoint < first[4], "{checkpoint}");
+    assert_eq!(checkpoint.get(..17), first[4].get(..17), "the same second");
     let Err(InvokeError::Reported(error)) = poll(&poller).await else {
         panic!("{}", poller.logs());
     };
     assert_eq!(error["errorType"], "NoLogId");
-    assert_eq!(world.tenant.counters().requests, 1);
-    assert_eq!(world.table.checkpoint().await, None);
-    assert_eq!(world.stream.count().await, 5);
-    drop(poll(&poller).await);
-    assert_eq!(world.stream.count().await, 5, "the same page yields the same documents");
+    assert_eq!(world.tenant.counters().requests, 2);
+    assert_eq!(world.table.checkpoint().await.unwrap(), checkpoint);
+    assert_eq!(world.stream.count().await, 5, "the same events yield the same documents");
+
+    world.tenant.heal();
+    let second = log_ids(&world.tenant.add_next(&mut source, 5));
+    poll(&poller).await.unwrap();
+    assert_eq!(world.table.checkpoint().await.as_ref(), second.last());
 }

@@ -193,7 +193,7 @@ def deployed(function: str) -> Callable[[dict], dict]:
             try:
                 response = client.invoke(FunctionName=function, Payload=json.dumps(payload))
             except client.exceptions.TooManyRequestsException:
-                say("  the poller is running on its schedule: waiting for 10 s")
+                say("  Lambda throttles the poller: waiting for 10 s")
                 time.sleep(10)
                 continue
             except (BotoCoreError, ClientError) as error:

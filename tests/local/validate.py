@@ -189,6 +189,10 @@ def own_rules(template):
                 known = f'("{metric["MetricName"]}", ' in metrics
                 check(known, f"{name} watches {metric['MetricName']}, which no code emits")
 
+    check(
+        "ReservedConcurrentExecutions" not in resources["PollerFunction"]["Properties"],
+        "a backfill would take the poller's reserved concurrency from its ticks",
+    )
     for name in ("CheckpointTable", "RetryQueue", "DeadLetterQueue"):
         check(
             resources[name].get("DeletionPolicy") == "Retain", f"{name} is deleted with the stack"
@@ -326,7 +330,6 @@ VARIANTS = {
         "SearchSignIn": "es",
         "SearchSecretArn": "",
         "SearchResourceArn": f"arn:aws:es:{REGION}:{ACCOUNT}:domain/logs",
-        "ReservePollerConcurrency": "false",
     },
 }
 

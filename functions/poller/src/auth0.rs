@@ -1,7 +1,6 @@
 //! The two requests to Auth0: an access token by client credentials, and a page of logs.
 //!
-//! Errors are named by what the caller can do. Nothing is retried here, except that a rejected token is
-//! replaced once.
+//! Nothing is retried here, except that a rejected token is replaced once.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,21 +10,25 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::{Value, json};
-use shared::error::BoxError;
+use serde_json::json;
+use serde_json::value::RawValue;
 use shared::retry::Deadline;
-use shared::start::secrets::{SecretError, Secrets};
-use tokio::time::error::Elapsed;
+use shared::start::secrets::Secrets;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use crate::page::Page;
-
-/// Events per page: Auth0's maximum.
-const TAKE: &str = "100";
+use crate::auth0_error::{Auth0Error, MalformedError};
+use crate::link::next_from;
+use crate::page::{Page, TAKE};
 
 /// Upper bound for a response, in bytes. A hundred of the largest events stay far below.
 const MAX_RESPONSE: usize = 32 * 1024 * 1024;
+
+/// Upper bound for the life of a token: Auth0's own.
+const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The life of a token whose response does not say it. A token that Auth0 rejects is replaced anyway.
+const ASSUMED_LIFE: Duration = Duration::from_secs(60 * 60);
 
 /// How long before it expires a token is replaced.
 const TOKEN_MARGIN: Duration = Duration::from_secs(60);
@@ -34,80 +37,21 @@ const TOKEN_MARGIN: Duration = Duration::from_secs(60);
 /// it is this old, and not at each tick, because tokens are metered.
 const FORBIDDEN_TOKEN_AGE: Duration = Duration::from_secs(10 * 60);
 
-/// Why there is no page.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Auth0Error {
-    /// The operator has to fix the application's credentials.
-    #[error("Auth0 rejected the application's credentials")]
-    Unauthorized(#[source] ErrorResponse),
-    /// The operator has to grant the application `read:logs` and `read:logs_users`.
-    #[error("Auth0 does not allow the application to read logs")]
-    Forbidden(#[source] ErrorResponse),
-    /// The operator has to fix the secret.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// Retry.
-    #[error("the application's secret was not read in time")]
-    SecretTimeout(#[source] Elapsed),
-    /// Retry after `reset`.
-    #[error("Auth0's rate limit is exhausted")]
-    RateLimited { reset: Option<DateTime<Utc>> },
-    /// Start elsewhere: Auth0 no longer knows this log id.
-    #[error("Auth0 rejected the checkpoint")]
-    CheckpointRefused(#[source] ErrorResponse),
-    /// Retry.
-    #[error("Auth0 is unavailable")]
-    Unavailable(#[source] BoxError),
-    /// Retry: a proxy responded in Auth0's place, or the response is incomplete.
-    #[error("Auth0's response is unusable")]
-    Malformed(#[source] MalformedError),
-}
-
-/// An error response in Auth0's own words, which repeat nothing of the request except the log id.
-#[derive(Debug, thiserror::Error)]
-#[error("{status}, {message}")]
-pub(crate) struct ErrorResponse {
-    status: StatusCode,
-    message: String,
-}
-
-/// What is wrong with a response of status 200.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum MalformedError {
-    #[error("not a JSON array")]
-    NotAnArray(#[source] serde_json::Error),
-    /// Without the parser's error, which could quote the token.
-    #[error("no access token in it")]
-    NoToken,
-    #[error("longer than {MAX_RESPONSE} bytes")]
-    TooLong,
-}
-
-impl Auth0Error {
-    /// Returns whether the same request may succeed later.
-    pub(crate) const fn is_transient(&self) -> bool {
-        matches!(self, Self::SecretTimeout(_) | Self::Unavailable(_) | Self::Malformed(_))
-    }
-
-    /// Returns the type by which alarms and the Lambda console distinguish errors.
-    pub(crate) const fn error_type(&self) -> &'static str {
-        match self {
-            Self::Unauthorized(_) => "Auth0Unauthorized",
-            Self::Forbidden(_) => "Auth0Forbidden",
-            Self::Secret(_) => "SecretUnusable",
-            Self::RateLimited { .. } => "Auth0RateLimited",
-            Self::CheckpointRefused(_) => "CheckpointRefused",
-            Self::SecretTimeout(_) | Self::Unavailable(_) => "Auth0Unavailable",
-            Self::Malformed(_) => "Auth0Malformed",
-        }
-    }
-}
-
-/// A page and its rate limit.
+/// A page, and what the response says next to it.
 pub(crate) struct LogsResponse {
     pub(crate) page: Page,
+    /// Where the next page starts, in Auth0's words.
+    pub(crate) next: Option<String>,
+    pub(crate) rate_limit: RateLimit,
+}
+
+/// What Auth0 says about the rate limit.
+#[derive(Clone, Copy)]
+pub(crate) struct RateLimit {
     /// Requests that Auth0 still allows.
-    pub(crate) rate_limit_remaining: Option<u64>,
+    pub(crate) remaining: Option<u64>,
+    /// When it allows more.
+    pub(crate) reset: Option<DateTime<Utc>>,
 }
 
 /// A tenant's API, used as one application.
@@ -132,8 +76,8 @@ struct Token {
 #[derive(Deserialize)]
 struct TokenResponse {
     access_token: String,
-    /// Seconds.
-    expires_in: u64,
+    /// Seconds. The protocol only recommends it (RFC 6749, 5.1), so it may be missing, or anything.
+    expires_in: Option<Box<RawValue>>,
 }
 
 struct RawResponse {
@@ -195,15 +139,17 @@ impl Auth0 {
         let request = self
             .http
             .get(self.logs_url.clone())
-            .query(&[("from", from), ("take", TAKE)])
+            .query(&[("from", from)])
+            .query(&[("take", TAKE)])
             .bearer_auth(token.text.expose_secret());
         let RawResponse { status, headers, body } = send(request, deadline).await?;
         if status != StatusCode::OK {
-            return Err(refusal(status, &headers, &body));
+            return Err(Auth0Error::from_response(status, RateLimit::of(&headers).reset, &body));
         }
         let page = Page::parse(body)
             .map_err(|error| Auth0Error::Malformed(MalformedError::NotAnArray(error)))?;
-        Ok(LogsResponse { page, rate_limit_remaining: number(&headers, "x-ratelimit-remaining") })
+        let next = next_from(&headers, &self.logs_url);
+        Ok(LogsResponse { page, next, rate_limit: RateLimit::of(&headers) })
     }
 
     async fn token(&self, deadline: Deadline) -> Result<Token, Auth0Error> {
@@ -235,15 +181,16 @@ impl Auth0 {
         let requested = Instant::now();
         let RawResponse { status, headers, body } = send(request, deadline).await?;
         if status != StatusCode::OK {
-            return Err(match refusal(status, &headers, &body) {
-                // This endpoint knows no checkpoint.
-                Auth0Error::CheckpointRefused(response) => Auth0Error::Unauthorized(response),
+            let reset = RateLimit::of(&headers).reset;
+            return Err(match Auth0Error::from_response(status, reset, &body) {
+                // This endpoint knows no log id.
+                Auth0Error::CheckpointRefused(response) => Auth0Error::Rejected(response),
                 other => other,
             });
         }
         let response: TokenResponse = serde_json::from_slice(&body)
             .map_err(|_| Auth0Error::Malformed(MalformedError::NoToken))?;
-        let life = Duration::from_secs(response.expires_in).saturating_sub(TOKEN_MARGIN);
+        let life = life(response.expires_in.as_deref()).saturating_sub(TOKEN_MARGIN);
         Ok(Token { text: response.access_token.into(), requested, expires: requested + life })
     }
 }
@@ -254,44 +201,30 @@ async fn send(request: RequestBuilder, deadline: Deadline) -> Result<RawResponse
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
         if body.len() + chunk.len() > MAX_RESPONSE {
-            return Err(Auth0Error::Malformed(MalformedError::TooLong));
+            return Err(Auth0Error::Malformed(MalformedError::TooLong(MAX_RESPONSE)));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(RawResponse { status: response.status(), headers: response.headers().clone(), body })
 }
 
-/// Returns the error for a response that is not a success.
-fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Auth0Error {
-    if status == StatusCode::TOO_MANY_REQUESTS {
+impl RateLimit {
+    fn of(headers: &HeaderMap) -> Self {
         let reset = number(headers, "x-ratelimit-reset")
             .and_then(|seconds| DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0));
-        return Auth0Error::RateLimited { reset };
+        Self { remaining: number(headers, "x-ratelimit-remaining"), reset }
     }
-    let response = error_response(status, body);
-    match status {
-        StatusCode::UNAUTHORIZED => Auth0Error::Unauthorized(response),
-        StatusCode::FORBIDDEN => Auth0Error::Forbidden(response),
-        // Auth0 documents neither status nor text for a log id past its retention. But it never
-        // responds with HTML, as proxies do.
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !is_markup(body) => {
-            Auth0Error::CheckpointRefused(response)
+}
+
+/// Returns how long a token is valid, from `expires_in` of any form.
+fn life(expires_in: Option<&RawValue>) -> Duration {
+    let seconds = expires_in.and_then(|value| value.get().trim_matches('"').parse::<f64>().ok());
+    match seconds {
+        Some(seconds) if seconds >= 0.0 => {
+            Duration::from_secs_f64(seconds.min(LONGEST_LIFE.as_secs_f64()))
         }
-        _ => Auth0Error::Unavailable(response.into()),
+        _ => ASSUMED_LIFE,
     }
-}
-
-fn is_markup(body: &[u8]) -> bool {
-    body.trim_ascii_start().starts_with(b"<")
-}
-
-fn error_response(status: StatusCode, body: &[u8]) -> ErrorResponse {
-    let error: Value = serde_json::from_slice(body).unwrap_or_default();
-    let message = ["message", "error_description", "error"]
-        .iter()
-        .find_map(|name| error.get(name)?.as_str())
-        .unwrap_or("no reason given");
-    ErrorResponse { status, message: message.chars().take(200).collect() }
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
@@ -300,40 +233,40 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use shared::error::chain;
-
     use super::*;
 
-    fn refused(status: u16, body: &str) -> Auth0Error {
-        refusal(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
-    }
-
     #[test]
-    fn refusals_are_named_by_what_the_caller_can_do() {
-        let error = r#"{"statusCode":400,"error":"Bad Request","message":"no such log"}"#;
-        let refused_checkpoint = refused(400, error);
-        assert!(matches!(&refused_checkpoint, Auth0Error::CheckpointRefused(_)));
-        assert!(chain(&refused_checkpoint).ends_with("400 Bad Request, no such log"));
-        assert!(matches!(refused(404, "{}"), Auth0Error::CheckpointRefused(_)));
-        assert!(matches!(refused(401, error), Auth0Error::Unauthorized(_)));
-        assert!(matches!(refused(403, error), Auth0Error::Forbidden(_)));
-        assert!(matches!(refused(500, error), Auth0Error::Unavailable(_)));
-        assert!(matches!(refused(302, ""), Auth0Error::Unavailable(_)));
-    }
-
-    #[test]
-    fn html_of_a_proxy_does_not_refuse_the_checkpoint() {
-        let page = "\n<!DOCTYPE html><html><body>400 Bad Request</body></html>";
-        assert!(matches!(refused(400, page), Auth0Error::Unavailable(_)));
+    fn token_lives_as_long_as_it_says_within_reason() {
+        let life_of = |body: &str| {
+            let response: TokenResponse = serde_json::from_str(body).unwrap();
+            life(response.expires_in.as_deref())
+        };
+        let says = |expires_in: &str| {
+            life_of(&format!(r#"{{"access_token":"t","expires_in":{expires_in}}}"#))
+        };
+        assert_eq!(says("86400"), Duration::from_secs(86_400));
+        assert_eq!(says("\"86400\""), Duration::from_secs(86_400));
+        assert_eq!(says("1.5"), Duration::from_millis(1_500));
+        assert_eq!(says("0"), Duration::ZERO);
+        for endless in ["18446744073709551615", "1e300", "1e999", "\"inf\""] {
+            assert_eq!(says(endless), LONGEST_LIFE, "{endless}");
+        }
+        for unknown in ["-1", "-1e999", "null", "true", "\"\"", "\"NaN\"", "{}", "[60]"] {
+            assert_eq!(says(unknown), ASSUMED_LIFE, "{unknown}");
+        }
+        assert_eq!(life_of(r#"{"access_token":"t"}"#), ASSUMED_LIFE);
+        // What overflowed with the life of a token in seconds.
+        let _ = Instant::now() + says("18446744073709551615");
     }
 
     #[test]
     fn rate_limit_has_its_reset() {
         let mut headers = HeaderMap::new();
         headers.insert("x-ratelimit-reset", "1700000000".parse().unwrap());
-        let error = refusal(StatusCode::TOO_MANY_REQUESTS, &headers, b"");
-        let Auth0Error::RateLimited { reset } = error else { panic!("{error}") };
-        assert_eq!(reset.unwrap().timestamp(), 1_700_000_000);
-        assert!(matches!(refused(429, ""), Auth0Error::RateLimited { reset: None }));
+        headers.insert("x-ratelimit-remaining", "3".parse().unwrap());
+        let RateLimit { remaining, reset } = RateLimit::of(&headers);
+        assert_eq!((remaining, reset.unwrap().timestamp()), (Some(3), 1_700_000_000));
+        headers.insert("x-ratelimit-reset", "soon".parse().unwrap());
+        assert!(RateLimit::of(&headers).reset.is_none());
     }
 }

@@ -9,7 +9,7 @@ use crate::log_id::log_id_at;
 
 /// How far a backfill has come.
 #[derive(Debug, Serialize)]
-pub(crate) struct BackfillProgress {
+pub struct BackfillProgress {
     /// The `from` of the order that continues here.
     pub(crate) next_from: String,
     pub(crate) done: bool,
@@ -27,7 +27,7 @@ struct BackfillOrder {
 
 /// Why an order cannot be carried out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BackfillOrderError {
+pub enum BackfillOrderError {
     #[error("it needs `from` and `to`")]
     Malformed(#[source] serde_json::Error),
     #[error("`{name}` is {text:?}, not an RFC 3339 time")]

@@ -17,9 +17,28 @@ use shared::error::{BoxError, sdk_cause};
 use shared::retry::Deadline;
 use tokio::time::timeout_at;
 
+use crate::log_id::{SHORTEST_RETENTION, time_of};
+
+/// A checkpoint as saved.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    /// The log id after which reading continues.
+    pub(crate) from: String,
+    updated_at: Option<DateTime<Utc>>,
+}
+
+impl Checkpoint {
+    /// Returns whether no plan's retention is over for this log id. One of unknown age counts as kept.
+    pub(crate) fn is_certainly_kept(&self, now: DateTime<Utc>) -> bool {
+        // The event was logged before the checkpoint was saved, so either time is a lower bound for its age.
+        let since = time_of(&self.from).or(self.updated_at);
+        since.is_none_or(|since| now - since < SHORTEST_RETENTION)
+    }
+}
+
 /// Why the checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CheckpointError {
+pub enum CheckpointError {
     #[error("the checkpoint cannot be {verb}")]
     Unavailable { verb: &'static str, source: BoxError },
     /// Starting over would hide that somebody damaged it.
@@ -53,7 +72,10 @@ impl Checkpoints {
     }
 
     /// Returns the checkpoint; `None` before the first run.
-    pub(crate) async fn load(&self, deadline: Deadline) -> Result<Option<String>, CheckpointError> {
+    pub(crate) async fn load(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Option<Checkpoint>, CheckpointError> {
         let unavailable = |source| CheckpointError::Unavailable { verb: "read", source };
         let get = self
             .client
@@ -67,10 +89,11 @@ impl Checkpoints {
             .map_err(|elapsed| unavailable(elapsed.into()))?
             .map_err(|error| unavailable(sdk_cause(error)))?;
         let Some(item) = output.item else { return Ok(None) };
-        match string(&item, "from") {
-            Some(from) => Ok(Some(from)),
-            None => Err(CheckpointError::Damaged { id: self.id.clone() }),
-        }
+        let Some(from) = string(&item, "from") else {
+            return Err(CheckpointError::Damaged { id: self.id.clone() });
+        };
+        let updated_at = string(&item, "updated_at").and_then(|text| text.parse().ok());
+        Ok(Some(Checkpoint { from, updated_at }))
     }
 
     /// Moves the checkpoint from `previous` to `from`.
@@ -119,4 +142,31 @@ impl Checkpoints {
 
 fn string(item: &Item, name: &str) -> Option<String> {
     item.get(name)?.as_s().ok().filter(|text| !text.is_empty()).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log_id::log_id_at;
+
+    fn time(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn checkpoint_can_expire_once_the_shortest_retention_is_over() {
+        let now = time("2026-11-22T12:00:00Z");
+        let kept = |from: String, updated_at: Option<&str>| {
+            Checkpoint { from, updated_at: updated_at.map(time) }.is_certainly_kept(now)
+        };
+        let (old, young) = ("2026-11-21T12:00:00Z", "2026-11-21T12:00:01Z");
+        assert!(kept(log_id_at(time(young)), None));
+        assert!(!kept(log_id_at(time(old)), None));
+        // Of a backlog that was read a moment ago.
+        assert!(!kept(log_id_at(time(old)), Some("2026-11-22T11:59:00Z")));
+        let cursor = || "cursor".to_owned();
+        assert!(kept(cursor(), Some(young)));
+        assert!(!kept(cursor(), Some(old)));
+        assert!(kept(cursor(), None));
+    }
 }

@@ -16,13 +16,15 @@ use crate::run::{Poller, Run};
 const RESPONSE_TIME: Duration = Duration::from_millis(200);
 
 /// Serves a tick of the schedule, whatever its payload, or a backfill order.
-pub(crate) async fn handle(
-    poller: &Poller,
-    event: LambdaEvent<Value>,
-) -> Result<PollOutcome, PollError> {
+///
+/// # Errors
+/// The run failed; the next one continues at the checkpoint.
+pub async fn handle(poller: &Poller, event: LambdaEvent<Value>) -> Result<PollOutcome, PollError> {
     let started = Instant::now();
     let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
-    let result = Run::new(poller, deadline.minus(RESPONSE_TIME)).poll(&event.payload).await;
+    let run = Run::new(poller, deadline.minus(RESPONSE_TIME));
+    // On the heap: nested in `main`'s, the future is too deep for the compiler's limit.
+    let result = Box::pin(run.poll(&event.payload)).await;
     let milliseconds = started.elapsed().as_millis();
     match &result {
         Ok(outcome) => tracing::info!(

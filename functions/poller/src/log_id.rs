@@ -1,16 +1,34 @@
-//! Made-up log ids, for starting at a time: Auth0 returns the events after a log id, and accepts any.
+//! What a log id tells, and made-up log ids for starting at a time: Auth0 returns the events after a log
+//! id, and accepts any.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 /// Digits of a log id: `900`, the time of logging as `YYYYMMDDhhmmss`, and a unique suffix.
 const LOG_ID_DIGITS: usize = 56;
 
-/// Auth0's log retention in days, by plan. No API tells a tenant's plan.
+/// Auth0's log retention in days: Enterprise 30, Professional 10, Essentials 5, Free 1, and 2 in former
+/// plans (<https://auth0.com/docs/deploy-monitor/logs/log-data-retention>). No API tells a tenant's plan.
 const RETENTION_DAYS: [i64; 5] = [30, 10, 5, 2, 1];
+
+/// No log id expires sooner, whatever the plan.
+pub(crate) const SHORTEST_RETENTION: TimeDelta = TimeDelta::days(1);
 
 /// Returns the log id that precedes all events logged at `time` or later.
 pub(crate) fn log_id_at(time: DateTime<Utc>) -> String {
     format!("{:0<LOG_ID_DIGITS$}", time.format("900%Y%m%d%H%M%S").to_string())
+}
+
+/// Returns the time of logging, in whole seconds. `None` if the log id has another form, which Auth0 does
+/// not rule out.
+pub(crate) fn time_of(log_id: &str) -> Option<DateTime<Utc>> {
+    let has_form = log_id.len() == LOG_ID_DIGITS && log_id.bytes().all(|b| b.is_ascii_digit());
+    let digits = log_id.strip_prefix("900").filter(|_| has_form)?.get(..14)?;
+    Some(NaiveDateTime::parse_from_str(digits, "%Y%m%d%H%M%S").ok()?.and_utc())
+}
+
+/// Returns whether reading from `next` makes progress, compared with reading from `from`.
+pub(crate) fn is_after(next: &str, from: &str) -> bool {
+    if time_of(next).is_some() && time_of(from).is_some() { next > from } else { next != from }
 }
 
 /// Returns where to start when Auth0 rejects a log id: the epoch, then, should Auth0 reject that too,
@@ -35,6 +53,28 @@ mod tests {
         assert_eq!(id, "90020211103030609000000000000000000000000000000000000000");
         assert_eq!(id.len(), real.len());
         assert!(id.as_str() < real);
+    }
+
+    #[test]
+    fn log_id_tells_the_time_of_logging() {
+        let real = "90020211103030609732115389415260839021644201259064885298";
+        assert_eq!(time_of(real), Some(time("2021-11-03T03:06:09Z")));
+        assert_eq!(time_of(&log_id_at(DateTime::UNIX_EPOCH)), Some(DateTime::UNIX_EPOCH));
+        let no_date = real.replace("90020211103", "90020211303");
+        for other in ["", "9002", "Zm9vYmFy", &real.replace('9', "x"), &no_date, "é"] {
+            assert_eq!(time_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn log_id_is_after_another_by_its_order() {
+        let (early, late) =
+            (log_id_at(time("2026-01-01T00:00:00Z")), log_id_at(time("2026-01-02T00:00:00Z")));
+        assert!(is_after(&late, &early));
+        assert!(!is_after(&early, &late));
+        assert!(!is_after(&early, &early));
+        assert!(is_after("cursor", &late) && is_after(&early, "cursor"), "no order is known");
+        assert!(!is_after("cursor", "cursor"));
     }
 
     #[test]

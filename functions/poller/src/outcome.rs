@@ -5,13 +5,13 @@ use serde::{Serialize, Serializer};
 use shared::delivery::shipment::ShipError;
 use shared::error::chain;
 
-use crate::auth0::Auth0Error;
+use crate::auth0_error::Auth0Error;
 use crate::backfill::{BackfillOrderError, BackfillProgress};
 use crate::checkpoint::CheckpointError;
 
 /// Why a run that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stopped {
+pub enum Stopped {
     /// Auth0 has no more events.
     CaughtUp,
     /// Another page might not have been finished. The next run goes on.
@@ -33,7 +33,9 @@ pub(crate) enum EarlyStop {
 }
 
 impl Stopped {
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// Returns the name in responses and log messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::CaughtUp => "caught_up",
             Self::OutOfTime => "out_of_time",
@@ -68,42 +70,55 @@ impl<E: Into<PollError>> From<E> for EarlyStop {
 
 /// An invocation's response.
 #[derive(Debug, Serialize)]
-pub(crate) struct PollOutcome {
-    pub(crate) stopped: Stopped,
-    /// Finished pages, including the empty one at the end.
-    pub(crate) pages: usize,
-    pub(crate) received: usize,
-    pub(crate) stored: usize,
-    pub(crate) duplicates: usize,
-    pub(crate) rejected: usize,
-    pub(crate) dead_lettered: usize,
-    pub(crate) unknown_types: usize,
+pub struct PollOutcome {
+    /// Why the run ended.
+    pub stopped: Stopped,
+    /// Finished pages, including an empty one at the end.
+    pub pages: usize,
+    /// Events of these pages.
+    pub received: usize,
+    /// Events that are now in the index, as error documents or not.
+    pub stored: usize,
+    /// Events that were in the index already.
+    pub duplicates: usize,
+    /// Events kept as error documents.
+    pub rejected: usize,
+    /// Events in the dead-letter queue.
+    pub dead_lettered: usize,
+    /// Events of a type that is not in the table.
+    pub unknown_types: usize,
     /// The checkpoint as saved.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) checkpoint: Option<String>,
+    pub checkpoint: Option<String>,
+    /// How far a backfill has come.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) backfill: Option<BackfillProgress>,
+    pub backfill: Option<BackfillProgress>,
 }
 
 /// Why an invocation failed. The checkpoint is that of the last stored page.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PollError {
+pub enum PollError {
+    /// There is no page.
     #[error(transparent)]
     Auth0(#[from] Auth0Error),
+    /// The checkpoint was neither read nor saved.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The engine did not take a page.
     #[error("a page was not stored")]
     Engine(#[from] ShipError),
     /// The page was shipped, but the next run gets the same page again.
-    #[error("no event of the page has a log id to continue from")]
+    #[error("neither Auth0's link nor the page's events say where to continue")]
     NoLogId,
+    /// The operator has to fix the payload.
     #[error("unusable backfill order")]
     BackfillOrder(#[from] BackfillOrderError),
 }
 
 impl PollError {
     /// Returns the type by which alarms and the Lambda console distinguish errors.
-    pub(crate) const fn error_type(&self) -> &'static str {
+    #[must_use]
+    pub const fn error_type(&self) -> &'static str {
         match self {
             Self::Auth0(error) => error.error_type(),
             Self::Checkpoint(_) => "CheckpointUnusable",
@@ -167,6 +182,9 @@ mod tests {
         let error = Stopped::from_end(Err(PollError::NoLogId.into())).unwrap_err();
         let Diagnostic { error_type, error_message } = error.into();
         assert_eq!(error_type, "NoLogId");
-        assert_eq!(error_message, "no event of the page has a log id to continue from");
+        assert_eq!(
+            error_message,
+            "neither Auth0's link nor the page's events say where to continue"
+        );
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Pace {
     pub(crate) save: Duration,
     /// Upper bound for one request to Auth0.
     pub(crate) attempt: Duration,
+    /// Before asking again for a checkpoint that Auth0 rejected.
+    pub(crate) second_look: Duration,
 }
 
 impl Pace {
@@ -24,6 +26,7 @@ impl Pace {
             store: (total / 4).min(Duration::from_secs(4)),
             save: (total / 8).min(Duration::from_secs(2)),
             attempt: (total / 2).min(Duration::from_secs(10)),
+            second_look: (total / 8).min(Duration::from_secs(30)),
         }
     }
 }
@@ -57,6 +60,7 @@ mod tests {
             let total = Duration::from_secs(seconds);
             let pace = Pace::guess(total);
             assert!(pace.fetch + pace.store < total / 2);
+            assert!(pace.fetch + pace.second_look + pace.fetch + pace.store < total);
             assert!(pace.save < pace.store);
         }
     }

@@ -7,6 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::log_id::{is_after, log_id_at};
+
+/// Events per page: Auth0's maximum.
+pub(crate) const TAKE: usize = 100;
+
 /// Upper bound for the time between an event and its logging. Events come in the order of logging, not
 /// of their dates.
 const MAX_LOGGING_DELAY: TimeDelta = TimeDelta::minutes(10);
@@ -16,7 +21,7 @@ const MAX_LOGGING_DELAY: TimeDelta = TimeDelta::minutes(10);
 pub(crate) struct Page {
     body: Vec<u8>,
     last_id: Option<String>,
-    is_empty: bool,
+    events: usize,
 }
 
 /// The members of an event that the poller reads. Each may be absent, or of any type.
@@ -39,16 +44,43 @@ impl Page {
         let events: Vec<&RawValue> = serde_json::from_str(&text)?;
         let last_id =
             events.iter().rev().find_map(|event| EventHead::of(event.get().as_bytes())?.log_id());
-        Ok(Self { last_id, is_empty: events.is_empty(), body })
+        Ok(Self { last_id, events: events.len(), body })
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
-        self.is_empty
+        self.events == 0
     }
 
-    /// Returns where the next page starts; `None` if no event has a log id.
+    /// Returns whether Auth0 had fewer events than a page holds.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.events < TAKE
+    }
+
+    /// Returns the log id of the last event that has one.
     pub(crate) fn last_id(&self) -> Option<&str> {
         self.last_id.as_deref()
+    }
+
+    /// Returns where to continue after reading this page from `from`: where Auth0's `link` says, or else
+    /// after the last log id, or else at the time of the last event. That is never before `from`. `None`
+    /// if none of them leads on.
+    pub(crate) fn next_from(
+        &self,
+        link: Option<&str>,
+        from: &str,
+        now: DateTime<Utc>,
+    ) -> Option<String> {
+        let last_id = self.last_id();
+        let by_time = last_id.is_none().then(|| self.last_date(now).map(log_id_at)).flatten();
+        let mut known = [link, last_id, by_time.as_deref()].into_iter().flatten();
+        known.find(|next| is_after(next, from)).map(ToOwned::to_owned)
+    }
+
+    /// Returns the date of the last event that has one. An event is logged after its date, so no later
+    /// event has a log id before it. A date in the future is wrong.
+    fn last_date(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let dates = split::split(&self.body).filter_map(|event| EventHead::of(event)?.date());
+        dates.filter(|date| *date <= now).last()
     }
 
     /// Returns the events as Auth0 sent them, except those that happened after `until`. Events without
@@ -120,6 +152,30 @@ mod tests {
         let none = page("[{}]");
         assert_eq!((none.last_id(), none.is_empty()), (None, false));
         assert!(page(" [ ] ").is_empty());
+    }
+
+    #[test]
+    fn next_page_starts_at_the_link_or_the_last_log_id_or_the_last_date() {
+        let now = time("2026-11-01T12:00:00Z");
+        let at = |text: &str| log_id_at(time(text));
+        let (from, later) = (at("2026-11-01T10:00:00Z"), at("2026-11-01T10:00:05Z"));
+        let next = |page: &Page, link: Option<&str>| page.next_from(link, &from, now);
+
+        let usual = page(&format!(r#"[{{"log_id":"{later}","date":"2026-11-01T11:00:00Z"}}]"#));
+        assert_eq!(next(&usual, Some("cursor")).as_deref(), Some("cursor"));
+        assert_eq!(next(&usual, None).as_ref(), Some(&later));
+        let repeated = Some(from.as_str());
+        assert_eq!(next(&usual, repeated).as_ref(), Some(&later), "the link does not lead on");
+        let before = at("2026-11-01T09:00:00Z");
+        assert_eq!(next(&usual, Some(&before)).as_ref(), Some(&later), "never back");
+        assert_eq!(next(&page(&format!(r#"[{{"log_id":"{before}"}}]"#)), None), None, "never back");
+
+        let dates = r#"[{"date":"2026-11-01T10:30:00.7Z"},{},{"date":"2099-01-01T00:00:00Z"}]"#;
+        let without_ids = page(dates);
+        assert_eq!(next(&without_ids, Some(&later)).as_ref(), Some(&later));
+        assert_eq!(next(&without_ids, None), Some(at("2026-11-01T10:30:00Z")));
+        assert_eq!(next(&page(r#"[{"date":"2026-11-01T10:00:00.7Z"}]"#), None), None);
+        assert_eq!(next(&page("[{}]"), None), None);
     }
 
     #[test]

@@ -7,33 +7,57 @@
 use std::time::Duration;
 
 use auth0_ecs::Input;
+use aws_config::SdkConfig;
 use chrono::{DateTime, Utc};
+use reqwest::Client;
 use serde_json::Value;
 use shared::clock;
 use shared::delivery::report::Report;
 use shared::delivery::ship::Shipper;
 use shared::delivery::shipment::Shipment;
-use shared::error::chain;
+use shared::error::{BoxError, chain};
 use shared::metrics::{Function, Metrics};
 use shared::retry::{Backoff, Deadline};
+use shared::start::config::PollerConfig;
+use shared::start::secrets::Secrets;
 use tokio::time::{Instant, sleep};
 use tokio::try_join;
 
-use crate::auth0::{Auth0, Auth0Error, LogsResponse};
+use crate::auth0::{Auth0, LogsResponse, RateLimit};
+use crate::auth0_error::Auth0Error;
 use crate::backfill::{BackfillProgress, parse_order, without_checkpoint_metrics};
-use crate::checkpoint::{Checkpoints, SaveResult};
+use crate::checkpoint::{Checkpoint, Checkpoints, SaveResult};
 use crate::log_id::{log_id_at, oldest_log_ids};
 use crate::outcome::{EarlyStop, PollError, PollOutcome, Stopped};
 use crate::pace::{Pace, until_reset};
 use crate::page::Page;
 
+/// Requests of Auth0's rate limit that a backfill leaves: a tick usually takes one.
+const LEFT_TO_TICKS: u64 = 2;
+
 /// Everything that outlives an invocation.
-pub(crate) struct Poller {
-    pub(crate) auth0: Auth0,
-    pub(crate) checkpoints: Checkpoints,
-    pub(crate) shipper: Shipper,
+pub struct Poller {
+    auth0: Auth0,
+    checkpoints: Checkpoints,
+    shipper: Shipper,
     /// How far back the first run starts.
-    pub(crate) initial_interval: Duration,
+    initial_interval: Duration,
+}
+
+impl Poller {
+    /// Opens the GeoIP files. Nothing is requested before the first run.
+    ///
+    /// # Errors
+    /// A configured GeoIP file cannot be used.
+    pub fn new(config: PollerConfig, http: Client, aws: &SdkConfig) -> Result<Self, BoxError> {
+        let tenant = config.auth0_url.host_str().unwrap_or_default().to_owned();
+        Ok(Self {
+            auth0: Auth0::new(http, &config.auth0_url, Secrets::new(aws), config.secret_id)?,
+            checkpoints: Checkpoints::new(aws, config.checkpoint_table, tenant),
+            shipper: Shipper::new(&config.pipeline, aws)?,
+            initial_interval: config.initial_interval,
+        })
+    }
 }
 
 /// An invocation in progress.
@@ -98,44 +122,77 @@ impl<'a> Run<'a> {
             (from, page)
         } else {
             let checkpoint = self.poller.checkpoints.load(self.deadline).await?;
-            self.position = Position::Live(checkpoint.clone());
+            self.position = Position::Live(checkpoint.as_ref().map(|saved| saved.from.clone()));
             self.fetch_first_page(checkpoint).await?
         };
         self.ship_pages(from, page).await
     }
 
-    /// Returns the page at the checkpoint, or at the initial interval without one. If Auth0 rejects that,
-    /// returns the oldest page. The `String` is the page's `from`.
+    /// Returns the page at the checkpoint, or at the initial interval without one. If Auth0 rejects an
+    /// expired checkpoint, returns the oldest page. The `String` is the page's `from`.
     async fn fetch_first_page(
         &mut self,
-        checkpoint: Option<String>,
+        checkpoint: Option<Checkpoint>,
     ) -> Result<(String, FetchedPage), EarlyStop> {
         let now = clock::now();
-        let is_checkpoint = checkpoint.is_some();
-        let start = checkpoint.unwrap_or_else(|| log_id_at(now - self.poller.initial_interval));
-        let mut refusal = match self.fetch_page(&start, Duration::ZERO).await {
-            Err(EarlyStop::Failed(PollError::Auth0(error @ Auth0Error::CheckpointRefused(_)))) => {
-                error
-            }
-            result => return Ok((start, result?)),
+        let Some(checkpoint) = checkpoint else {
+            let start = log_id_at(now - self.poller.initial_interval);
+            return match self.fetch_or_refusal(&start).await? {
+                Ok(page) => Ok((start, page)),
+                Err(refusal) => self.fetch_oldest_page(refusal, now).await,
+            };
         };
-        if is_checkpoint {
-            self.metrics.checkpoint_expired = true;
-            tracing::error!(
-                checkpoint = start,
-                error = %chain(&refusal),
-                "checkpoint expired, events may be lost, resuming at the oldest available"
-            );
+        let start = &checkpoint.from;
+        let refusal = match self.fetch_or_refusal(start).await? {
+            Ok(page) => return Ok((checkpoint.from, page)),
+            Err(refusal) => refusal,
+        };
+        if checkpoint.is_certainly_kept(now) {
+            return Err(refusal.into());
         }
+        // A passing fault may reject it, too. Asked twice in one run, because another run may be another
+        // process, which knows of no first time.
+        tracing::warn!(checkpoint = start, error = %chain(&refusal), "checkpoint rejected, trying it again");
+        sleep(self.pace.second_look).await;
+        let refusal = match self.fetch_or_refusal(start).await? {
+            Ok(page) => return Ok((checkpoint.from, page)),
+            Err(refusal) => refusal,
+        };
+        self.metrics.checkpoint_expired = true;
+        tracing::error!(
+            checkpoint = start,
+            error = %chain(&refusal),
+            "checkpoint expired, events may be lost, resuming at the oldest available"
+        );
+        self.fetch_oldest_page(refusal, now).await
+    }
+
+    /// Returns the oldest page that Auth0 still has, or its last refusal.
+    async fn fetch_oldest_page(
+        &self,
+        mut refusal: Auth0Error,
+        now: DateTime<Utc>,
+    ) -> Result<(String, FetchedPage), EarlyStop> {
         for from in oldest_log_ids(now) {
-            match self.fetch_page(&from, Duration::ZERO).await {
-                Err(EarlyStop::Failed(PollError::Auth0(
-                    error @ Auth0Error::CheckpointRefused(_),
-                ))) => refusal = error,
-                result => return Ok((from, result?)),
+            match self.fetch_or_refusal(&from).await? {
+                Ok(page) => return Ok((from, page)),
+                Err(error) => refusal = error,
             }
         }
         Err(refusal.into())
+    }
+
+    /// Returns the page after `from`, or Auth0's refusal of this log id.
+    async fn fetch_or_refusal(
+        &self,
+        from: &str,
+    ) -> Result<Result<FetchedPage, Auth0Error>, EarlyStop> {
+        match self.fetch_page(from, Duration::ZERO).await {
+            Err(EarlyStop::Failed(PollError::Auth0(
+                refusal @ Auth0Error::CheckpointRefused(_),
+            ))) => Ok(Err(refusal)),
+            page => Ok(Ok(page?)),
+        }
     }
 
     /// Ships this page and all that follow.
@@ -145,7 +202,7 @@ impl<'a> Run<'a> {
         mut fetched: FetchedPage,
     ) -> Result<(), EarlyStop> {
         loop {
-            let page = self.record_fetch(fetched);
+            let LogsResponse { page, next, rate_limit } = self.record_fetch(fetched);
             if page.is_empty() || self.is_past_window(&page) {
                 return self.reach_end(&from).await;
             }
@@ -153,19 +210,31 @@ impl<'a> Run<'a> {
                 // The previous page took the time that this one was fetched for.
                 return Err(EarlyStop::OutOfTime);
             }
-            let next = match page.last_id() {
-                Some(next) if next != from => next.to_owned(),
-                // There is no next page. This one is shipped anyway: it may be new.
-                last_id => {
-                    let shipped = self.ship_page(&page).await;
-                    self.record_page(shipped)?;
-                    return match last_id {
-                        Some(_) => self.reach_end(&from).await,
-                        None => Err(PollError::NoLogId.into()),
-                    };
-                }
+            let Some(next) = page.next_from(next.as_deref(), &from, clock::now()) else {
+                // Shipped anyway: it may be new.
+                let shipped = self.ship_page(&page).await;
+                self.record_page(shipped)?;
+                return match page.last_id() {
+                    Some(_) if page.is_short() => self.reach_end(&from).await,
+                    _ => Err(PollError::NoLogId.into()),
+                };
             };
-            let fetching = async { Ok(self.fetch_page(&next, self.pace.store).await) };
+            if page.last_id().is_none() {
+                tracing::error!(next, "no event of the page has a log id, continuing without");
+            }
+            if page.is_short() && matches!(self.position, Position::Live(_)) {
+                // Auth0 has no more, and the next tick is near. A backfill makes sure.
+                let stored = self.store_page(&page, &next).await;
+                self.record_page(stored)?;
+                self.advance(next);
+                return Ok(());
+            }
+            let fetching = async {
+                Ok(match self.leave_requests_to_ticks(rate_limit).await {
+                    Ok(()) => self.fetch_page(&next, self.pace.store).await,
+                    Err(stop) => Err(stop),
+                })
+            };
             let following = match try_join!(self.store_page(&page, &next), fetching) {
                 Ok((stored, following)) => {
                     self.record_page(Ok(stored))?;
@@ -186,6 +255,20 @@ impl<'a> Run<'a> {
                 following => following?,
             };
         }
+    }
+
+    /// Waits, in a backfill, once Auth0 allows only the few requests that a tick needs.
+    async fn leave_requests_to_ticks(&self, limit: RateLimit) -> Result<(), EarlyStop> {
+        let is_scarce = limit.remaining.is_some_and(|left| left <= LEFT_TO_TICKS);
+        if matches!(self.position, Position::Live(_)) || !is_scarce {
+            return Ok(());
+        }
+        let wait = until_reset(limit.reset, clock::now());
+        if self.deadline.remaining() < wait + self.pace.fetch + self.pace.store {
+            return Err(EarlyStop::RateLimited);
+        }
+        sleep(wait).await;
+        Ok(())
     }
 
     /// Returns the page after `from` as soon as Auth0 has it. `busy` is how long the previous page may
@@ -288,10 +371,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn record_fetch(&mut self, FetchedPage { response, took }: FetchedPage) -> Page {
-        self.metrics.rate_limit_remaining = response.rate_limit_remaining;
+    fn record_fetch(&mut self, FetchedPage { response, took }: FetchedPage) -> LogsResponse {
+        self.metrics.rate_limit_remaining = response.rate_limit.remaining;
         self.pace.fetch = self.pace.fetch.max(took);
-        response.page
+        response
     }
 
     fn record_page(&mut self, page: Result<StoredPage, UnfinishedPage>) -> Result<(), EarlyStop> {

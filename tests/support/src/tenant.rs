@@ -52,10 +52,20 @@ pub enum Fault {
     Slow(Duration),
     /// `[]`, although there are events.
     EmptyPage,
-    /// The right page without any log id.
+    /// The right page without any log id; the link still leads on.
     NoIds,
+    /// The right page without any log id and without a link.
+    NoIdsNorLink,
+    /// The right page with a link to the event before its last one.
+    LinkBehind,
+    /// The right page with a link to another host.
+    LinkElsewhere,
+    /// The right page, after which no request is allowed for this long.
+    LastRequest(Duration),
     /// 400, as for a checkpoint that is older than the retention.
     ExpiredCheckpoint,
+    /// A token that is valid for more seconds than a clock can count.
+    EndlessToken,
 }
 
 /// The requests so far.
@@ -229,12 +239,12 @@ async fn token(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
         state.counters.token_faults += usize::from(fault.is_some());
         fault
     };
-    let right = issue(&shared, &body);
+    let right = issue(&shared, &body, fault);
     spoil(fault, right, || json!({ "error": "access_denied" })).await
 }
 
 /// The right response to `POST /oauth/token`.
-fn issue(shared: &Shared, body: &[u8]) -> Response {
+fn issue(shared: &Shared, body: &[u8], fault: Option<Fault>) -> Response {
     let refuse = |status: StatusCode, error: &str, description: &str| {
         let body = json!({ "error": error, "error_description": description });
         (status, axum::Json(body)).into_response()
@@ -258,10 +268,14 @@ fn issue(shared: &Shared, body: &[u8]) -> Response {
     let token = format!("stand-in.{}.{:016x}", state.counters.tokens, fastrand::u64(..));
     let life = state.token_life.unwrap_or(TimeDelta::hours(24));
     state.tokens.insert(token.clone(), Utc::now() + life);
+    let expires_in = match fault {
+        Some(Fault::EndlessToken) => json!(u64::MAX),
+        _ => json!(life.num_seconds()),
+    };
     let answer = json!({
         "access_token": token,
         "scope": "read:logs read:logs_users",
-        "expires_in": life.num_seconds(),
+        "expires_in": expires_in,
         "token_type": "Bearer",
     });
     axum::Json(answer).into_response()
@@ -331,19 +345,27 @@ fn page(
         let after = (std::ops::Bound::Excluded(from.clone()), std::ops::Bound::Unbounded);
         state.events.range(after).take(take).collect()
     };
-    let last = found.last().map_or(from, |(id, _)| *id);
-    let link = format!("<{url}/api/v2/logs?from={last}&take={take}>; rel=\"next\"");
+    let passed = usize::from(fault == Some(Fault::LinkBehind));
+    let next = found.iter().rev().nth(passed).map_or(from, |(id, _)| *id);
+    let host = if fault == Some(Fault::LinkElsewhere) { "https://elsewhere.example" } else { url };
+    let link = format!("<{host}/api/v2/logs?from={next}&take={take}>; rel=\"next\"");
     let mut events: Vec<Value> = found.iter().map(|(_, event)| (*event).clone()).collect();
-    if fault == Some(Fault::NoIds) {
+    if matches!(fault, Some(Fault::NoIds | Fault::NoIdsNorLink)) {
         for event in events.iter_mut().filter_map(Value::as_object_mut) {
             event.retain(|name, _| !["log_id", "_id"].contains(&name.as_str()));
         }
     }
-    let answer = ([(header::LINK, link)], axum::Json(events)).into_response();
+    let mut answer = axum::Json(events).into_response();
+    if fault != Some(Fault::NoIdsNorLink) {
+        answer.headers_mut().insert(header::LINK, link.parse().expect("a link is ASCII"));
+    }
     if !found.is_empty() {
         state.counters.pages += 1;
     }
-    with_rate_limit(answer, RATE_LIMIT - 1, Duration::from_secs(1))
+    match fault {
+        Some(Fault::LastRequest(reset_in)) => with_rate_limit(answer, 0, reset_in),
+        _ => with_rate_limit(answer, RATE_LIMIT - 1, Duration::from_secs(1)),
+    }
 }
 
 /// An error of the Management API.
@@ -362,14 +384,10 @@ fn invalid_query(message: &str) -> Response {
     api_error(StatusCode::BAD_REQUEST, &message, "invalid_query_string")
 }
 
-/// Auth0 documents the retention and the form of its errors, but not this message. A reader must
-/// depend on the status only.
+/// Auth0 documents the retention and the form of its errors, which name the parameter, but not this
+/// message.
 fn expired_checkpoint() -> Response {
-    api_error(
-        StatusCode::BAD_REQUEST,
-        "The checkpoint is no longer available",
-        "invalid_checkpoint",
-    )
+    invalid_query("'Log id not found' on property from (Log Event Id to start retrieving logs)")
 }
 
 fn with_rate_limit(mut answer: Response, remaining: u32, reset_in: Duration) -> Response {
@@ -389,7 +407,16 @@ async fn spoil(
     unauthorized: impl FnOnce() -> Value,
 ) -> Response {
     match fault {
-        None | Some(Fault::EmptyPage | Fault::NoIds) => right,
+        None
+        | Some(
+            Fault::EmptyPage
+            | Fault::NoIds
+            | Fault::NoIdsNorLink
+            | Fault::LinkBehind
+            | Fault::LinkElsewhere
+            | Fault::LastRequest(_)
+            | Fault::EndlessToken,
+        ) => right,
         Some(Fault::Unauthorized) => {
             (StatusCode::UNAUTHORIZED, axum::Json(unauthorized())).into_response()
         }
