@@ -19,7 +19,9 @@ DENY_WARNINGS = ("--locked", "--", "-D", "warnings")
 def lint() -> None:
     with tools.exclusive("setup", wait=True):
         ruff, typos, machete = map(str, (tools.ruff(), tools.typos(), tools.cargo_machete()))
-    imports = str(ROOT / "tests/local/imports.py")
+    imports, named_tests = (
+        str(ROOT / "tests/local" / name) for name in ("imports.py", "named_tests.py")
+    )
     fuzz = ("-p", "auth0-ecs-fuzz", "--features", "target")
     doc = ("cargo", "doc", "--no-deps", "--document-private-items")
     # What is checked, the command, how to fix what it finds.
@@ -29,6 +31,7 @@ def lint() -> None:
         ("Python lints", (ruff, "check", "--quiet"), f"{ruff} check --fix"),
         ("spelling", (typos, "--format", "brief"), f"{typos} --write-changes, or typos.toml"),
         ("imports", (sys.executable, imports), "see tests/local/imports.py"),
+        ("tests named in docs", (sys.executable, named_tests), "name the test that proves the row"),
         ("unused dependencies", (machete,), "remove them from Cargo.toml"),
         (
             "Rust lints",
