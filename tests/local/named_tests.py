@@ -1,4 +1,4 @@
-"""Checks that each test exists that a table of docs/architecture.md names; a part of `make lint`."""
+"""Checks that every test named in a table of docs/architecture.md exists; a part of `make lint`."""
 
 from __future__ import annotations
 
