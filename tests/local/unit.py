@@ -1,4 +1,4 @@
-"""`make unit`: runs the unit tests, and rejects snapshots that no test refers to."""
+"""`make unit`: runs the unit tests, rejects unused snapshots, and builds without a network."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import tools
 from services import exit_code
 from tools import ROOT, StackError
 
 # The whole workspace, as for the end-to-end tests: another selection enables other features of the
 # same dependencies, and would compile them again.
 TESTS = ("cargo", "test", "--workspace", "--lib", "--bins", "--test", "it", "--locked")
+OFFLINE = ("sh", "shared/user-agent/check-offline.sh")
 
 
 def unit() -> None:
@@ -29,6 +31,8 @@ def unit() -> None:
     unused = [name for name in listed.splitlines() if (ROOT / name).resolve() not in used]
     if unused:
         raise StackError("no test refers to these snapshots: git rm " + " ".join(unused))
+    # After the tests, whose build filled cargo's cache.
+    tools.run_step("build without a network", list(OFFLINE), cwd=ROOT)
 
 
 if __name__ == "__main__":
