@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 
 use super::bulk::Batch;
 use super::frames::Origin;
+use super::incoming::Incoming;
 use super::queue::Queue;
 use super::rollover::Rollovers;
 use super::shipment::{ShipError, Shipment};
@@ -39,6 +40,22 @@ pub struct Shipper {
 #[error("nothing in the body is JSON")]
 pub struct NotJsonError;
 
+/// Cuts `body`, received at `received`, into its events.
+///
+/// # Errors
+/// [`NotJsonError`] if no part of the body is JSON. An empty array is JSON; an empty body is not.
+pub fn split_body(
+    body: &[u8],
+    input: Input,
+    received: DateTime<Utc>,
+) -> Result<impl Iterator<Item = Incoming<'_>>, NotJsonError> {
+    let pieces = split::split(body);
+    if !pieces.clone().any(is_json) && !is_json(body) {
+        return Err(NotJsonError);
+    }
+    Ok(pieces.map(move |raw| Incoming { raw, input, received, source: 0 }))
+}
+
 impl Shipper {
     /// Opens the GeoIP files. The engine's client is made for the first event, or by [`Self::connect`].
     ///
@@ -62,7 +79,7 @@ impl Shipper {
                 gzip: config.search.gzip,
                 stream,
             },
-            dead_letters: Queue::new(aws, config.dead_letter_queue_url.clone()),
+            dead_letters: Queue::dead_letters(aws, config.dead_letter_queue_url.clone()),
         })
     }
 
@@ -75,8 +92,7 @@ impl Shipper {
     /// Writes the events of `body`, received at `received`, before `deadline`.
     ///
     /// # Errors
-    /// [`NotJsonError`], and nothing was written, if no part of the body is JSON. An empty array is
-    /// JSON; an empty body is not.
+    /// [`NotJsonError`], and nothing was written, if no part of the body is JSON.
     pub async fn ship<'a>(
         &self,
         body: &'a [u8],
@@ -84,55 +100,47 @@ impl Shipper {
         received: DateTime<Utc>,
         deadline: Deadline,
     ) -> Result<Shipment<'a>, NotJsonError> {
-        let pieces = split::split(body);
-        if !pieces.clone().any(is_json) && !is_json(body) {
-            return Err(NotJsonError);
-        }
-        Ok(self.ship_pieces(pieces, input, received, deadline).await)
+        Ok(self.ship_events(split_body(body, input, received)?, deadline).await)
     }
 
-    /// Writes events that are already split: the pieces of a body, or the events of a parked message.
-    pub async fn ship_pieces<'a>(
+    /// Writes events that are already split: those of a body, a page or some parked messages.
+    pub async fn ship_events<'a>(
         &self,
-        pieces: impl Iterator<Item = &'a [u8]>,
-        input: Input,
-        received: DateTime<Utc>,
+        events: impl Iterator<Item = Incoming<'a>>,
         deadline: Deadline,
     ) -> Shipment<'a> {
-        let origin = Origin { input, received, reason: None };
         let mut shipment = Shipment::default();
         let mut batch = Batch::default();
-        for piece in pieces {
+        let mut is_engine_up = true;
+        for event in events {
             shipment.report.received += 1;
-            if shipment.failure.is_some() {
-                shipment.unwritten.push(piece);
+            if !is_engine_up {
+                shipment.unwritten.push(event);
                 continue;
             }
-            batch.push(piece, |out| self.mapper.document(piece, input, received, out));
+            let Incoming { raw, input, received, .. } = event;
+            batch.push(event, |out| self.mapper.document(raw, input, received, out));
             if batch.len() >= FULL_REQUEST {
-                self.write(std::mem::take(&mut batch), origin, deadline, &mut shipment).await;
+                let settled = shipment.report.settled();
+                self.write(std::mem::take(&mut batch), deadline, &mut shipment).await;
+                // One event's trouble is not the others', but a failure of all of them is.
+                is_engine_up = shipment.failure.is_none() || shipment.report.settled() > settled;
             }
         }
-        self.write(batch, origin, deadline, &mut shipment).await;
+        self.write(batch, deadline, &mut shipment).await;
         shipment
     }
 
     /// Writes a batch, then its refused events as error documents, then the refused error documents to
     /// the dead-letter queue.
-    async fn write<'a>(
-        &self,
-        batch: Batch<'a>,
-        origin: Origin<'_>,
-        deadline: Deadline,
-        shipment: &mut Shipment<'a>,
-    ) {
-        let Origin { input, received, .. } = origin;
+    async fn write<'a>(&self, batch: Batch<'a>, deadline: Deadline, shipment: &mut Shipment<'a>) {
         let written = self.writer.write(batch, deadline).await;
         let mut errors = Batch::default();
         for (entry, reason) in &written.refused {
-            let (raw, document) = (entry.raw, &entry.document);
+            let (event, document) = (entry.event, &entry.document);
             tracing::warn!(id = document.id, reason, "the engine rejected an event");
-            errors.push(raw, |out| {
+            let Incoming { raw, input, received, .. } = event;
+            errors.push(event, |out| {
                 self.mapper.refused_document(raw, document, reason, input, received, out)
             });
         }
@@ -149,15 +157,16 @@ impl Shipper {
         shipment.add_unwritten(written.unwritten, written.failure);
         for (entry, reason) in &written.refused {
             let id = &entry.document.id;
-            let origin = Origin { reason: Some(reason), ..origin };
-            match self.dead_letters.send(&[entry.raw], origin, deadline).await {
+            let Incoming { raw, input, received, .. } = entry.event;
+            let origin = Origin { input, received, reason: Some(reason) };
+            match self.dead_letters.send(&[raw], origin, deadline).await {
                 Ok(()) => {
                     tracing::error!(id, reason, "an event became a dead letter");
                     shipment.report.dead_lettered += 1;
                 }
                 Err(error) => {
                     tracing::error!(id, error = %chain(&error), "a dead letter could not be sent");
-                    shipment.unwritten.push(entry.raw);
+                    shipment.unwritten.push(entry.event);
                     shipment.failure = Some(ShipError::Unavailable(error.into()));
                 }
             }
