@@ -81,3 +81,82 @@ fn client(config: &SdkConfig) -> Client {
         TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(2)).build();
     Client::from_conf(aws_sdk_sqs::config::Builder::from(config).timeout_config(timeouts).build())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use auth0_ecs::Input;
+    use aws_config::{BehaviorVersion, Region};
+    use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+    use axum::http::StatusCode;
+    use axum::routing::any;
+    use axum::{Json, Router};
+    use chrono::DateTime;
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::delivery::frames::{Part, read_message};
+    use crate::start::http;
+
+    /// Sends events to a stand-in for SQS that answers with this status; returns the outcome, and each
+    /// message after the name of its queue.
+    async fn send(
+        events: &[&[u8]],
+        status: StatusCode,
+    ) -> (Result<(), QueueError>, Vec<(String, String)>) {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&taken);
+        let take = any(move |body: String| async move {
+            let request: Value = serde_json::from_str(&body).unwrap();
+            let text = |name: &str| request[name].as_str().unwrap().to_owned();
+            let queue = text("QueueUrl").rsplit('/').next().unwrap().to_owned();
+            sink.lock().unwrap().push((queue, text("MessageBody")));
+            (status, Json(json!({ "MessageId": "1", "MD5OfMessageBody": "" })))
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(take)).await });
+        let credentials = Credentials::new("test", "test", None, None, "tests");
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .endpoint_url(&url)
+            .http_client(http::sdk_client(&http::client().unwrap()))
+            .build();
+        let queue = Queue::retries(&aws, format!("{url}/1/retry"), format!("{url}/1/dead"));
+        let (input, received) = (Input::HttpEndpoint, DateTime::UNIX_EPOCH);
+        let origin = Origin { input, received, reason: None };
+        let sent = queue.send(events, origin, Deadline::after(Duration::from_secs(20))).await;
+        let mut taken = taken.lock().unwrap().clone();
+        taken.sort();
+        (sent, taken)
+    }
+
+    #[tokio::test]
+    async fn event_too_large_goes_to_dead_letters_and_its_neighbors_are_parked() {
+        let mut large = vec![0; 1_000_000];
+        fastrand::fill(&mut large);
+        let (sent, messages) = send(&[b"{}", &large, b"[]"], StatusCode::OK).await;
+        sent.unwrap();
+        let (parts, parked): (Vec<_>, Vec<_>) =
+            messages.iter().partition(|(queue, _)| queue == "dead");
+        let parts: Vec<_> = parts.iter().map(|(_, text)| Part::read(text).unwrap()).collect();
+        assert_eq!(parts.len(), 2);
+        let joined = read_message(&Part::join(parts.iter()).unwrap()).unwrap();
+        assert_eq!(joined.events().collect::<Vec<_>>(), [large]);
+        let parked: Vec<_> = parked.iter().map(|(_, text)| read_message(text).unwrap()).collect();
+        let mut neighbors: Vec<_> = parked.iter().flat_map(|message| message.events()).collect();
+        neighbors.sort_unstable();
+        assert_eq!(neighbors, [b"[]", b"{}"]);
+    }
+
+    #[tokio::test]
+    async fn message_that_sqs_rejects_is_an_error() {
+        let (sent, messages) = send(&[b"{}"], StatusCode::FORBIDDEN).await;
+        assert!(sent.is_err());
+        assert_eq!(messages.len(), 1);
+    }
+}

@@ -173,3 +173,110 @@ impl Shipper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use aws_config::{BehaviorVersion, SdkConfig};
+    use axum::Router;
+    use axum::routing::any;
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::delivery::report::Report;
+    use crate::start::config::{GeoIpConfig, SearchConfig, SignIn};
+
+    /// Ships events with these log ids, each as a source of its own, to an engine that answers for each
+    /// document with the status that `verdict` gives for its id. Returns the outcome, and the number of
+    /// documents of each request.
+    async fn ship(
+        events: &[(&str, usize)],
+        verdict: fn(&str) -> u16,
+    ) -> (Report, Vec<usize>, Option<ShipError>, Vec<usize>) {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        let bulk = any(move |body: String| async move {
+            let actions = body.lines().step_by(2).map(|line| serde_json::from_str(line).unwrap());
+            let items: Vec<Value> = actions
+                .map(|action: Value| {
+                    let id = action["create"]["_id"].as_str().unwrap();
+                    json!({ "create": { "_index": "i", "_id": id, "status": verdict(id) } })
+                })
+                .collect();
+            seen.lock().unwrap().push(items.len());
+            json!({ "items": items }).to_string()
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let router = Router::new().fallback(bulk);
+        let router = router.layer(axum::extract::DefaultBodyLimit::disable());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let config = PipelineConfig {
+            search: SearchConfig {
+                endpoint,
+                sign_in: SignIn::None,
+                ca_certificate: None,
+                gzip: false,
+            },
+            namespace: "default".into(),
+            tags: Vec::new(),
+            preserve_original_event: false,
+            geoip: GeoIpConfig::default(),
+            function_name: "test".into(),
+            dead_letter_queue_url: "http://127.0.0.1:9/dead".into(),
+        };
+        let http = crate::start::http::client().unwrap();
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(crate::start::http::sdk_client(&http))
+            .build();
+        let shipper = Shipper::new(&config, &aws).unwrap();
+        let bodies: Vec<String> = events
+            .iter()
+            .map(|(id, length)| {
+                let details = json!({ "prompts": vec!["x".repeat(1_000); length / 1_000] });
+                json!({ "log_id": id, "data": { "log_id": id, "type": "s", "details": details } })
+                    .to_string()
+            })
+            .collect();
+        let received = clock::now();
+        let events = bodies.iter().enumerate().map(|(source, body)| Incoming {
+            raw: body.as_bytes(),
+            input: Input::HttpEndpoint,
+            received,
+            source,
+        });
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let Shipment { report, unwritten, failure } = shipper.ship_events(events, deadline).await;
+        let sources = unwritten.iter().map(|event| event.source).collect();
+        let requests = requests.lock().unwrap().clone();
+        (report, sources, failure, requests)
+    }
+
+    #[tokio::test]
+    async fn unwritten_event_names_its_source() {
+        let events = [("a", 0), ("b", 0), ("c", 0)];
+        let (report, sources, failure, requests) = ship(&events, |id| match id {
+            "b" => 403,
+            "c" => 409,
+            _ => 201,
+        })
+        .await;
+        assert_eq!((report.received, report.stored, report.duplicates), (3, 1, 1));
+        assert_eq!(sources, [1]);
+        assert!(failure.is_some());
+        assert_eq!(requests, [3], "one request for all sources");
+    }
+
+    #[tokio::test]
+    async fn events_after_a_full_request_are_tried_unless_it_failed_as_a_whole() {
+        let events = [("a", 0), ("large", FULL_REQUEST), ("b", 0)];
+        let one = ship(&events, |id| if id == "a" { 403 } else { 201 }).await;
+        assert_eq!((one.1, one.3), (vec![0], vec![2, 1]));
+        let all = ship(&events, |_| 403).await;
+        assert_eq!((all.1, all.3), (vec![0, 1, 2], vec![2]));
+    }
+}
