@@ -154,7 +154,8 @@ def own_rules(template):
     visibility = resources["RetryQueue"]["Properties"]["VisibilityTimeout"]
     check(visibility >= 6 * redrive, "the retry queue's visibility is under six redrive timeouts")
     frames = (ROOT / "shared/src/delivery/frames.rs").read_text()
-    mebibytes = re.search(r"^const MAX_MESSAGE: usize = (\d+) \* 1024 \* 1024;$", frames, re.MULTILINE)
+    limit = r"^const MAX_MESSAGE: usize = (\d+) \* 1024 \* 1024;$"
+    mebibytes = re.search(limit, frames, re.MULTILINE)
     for queue in ("RetryQueue", "DeadLetterQueue"):
         size = resources[queue]["Properties"]["MaximumMessageSize"]
         fits = mebibytes and size == int(mebibytes.group(1)) * 1024 * 1024
