@@ -102,9 +102,9 @@ async fn long_outage_parks_events_until_redrive_stores_them(kind: EngineKind) {
     let mut source = events();
     let mut batches: Vec<_> = (0..6).map(|_| source.take(50)).collect();
     // Noise hardly compresses: this batch needs more than one message.
-    let mut large = source.take(40);
+    let mut large = source.take(100);
     for event in &mut large {
-        let noise: String = (0..40_000).map(|_| fastrand::alphanumeric()).collect();
+        let noise: String = (0..16_000).map(|_| fastrand::alphanumeric()).collect();
         event["data"]["details"] = json!({ "noise": noise });
     }
     batches.push(large);
@@ -357,8 +357,8 @@ async fn event_too_large_for_a_message_harms_no_other_and_is_kept(kind: EngineKi
     let redrive = world.redrive();
     let mut events = events().take(3);
     let noise = || (0..400).map(|_| fastrand::alphanumeric()).collect::<String>();
-    let prompts: Vec<String> = std::iter::repeat_with(noise).take(4_000).collect();
-    events[1]["data"]["details"] = json!({ "prompts": prompts });
+    let texts: Vec<String> = std::iter::repeat_with(noise).take(4_000).collect();
+    events[1]["data"]["details"] = json!({ "noise": texts });
     world.proxy.fail(Fault::Refuse).await;
     let answer = post(&webhook, json_lines(&events).as_bytes()).await.unwrap();
     assert_eq!((answer.status, &answer.body["parked"]), (200, &json!(3)), "{answer:?}");

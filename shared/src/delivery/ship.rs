@@ -237,7 +237,7 @@ mod tests {
         let bodies: Vec<String> = events
             .iter()
             .map(|(id, length)| {
-                let details = json!({ "prompts": vec!["x".repeat(1_000); length / 1_000] });
+                let details = json!({ "noise": vec!["x".repeat(1_000); length / 1_000] });
                 json!({ "log_id": id, "data": { "log_id": id, "type": "s", "details": details } })
                     .to_string()
             })
