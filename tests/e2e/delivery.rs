@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chrono::{SecondsFormat, Utc};
 use serde_json::{Value, json};
 use support::events::{json_lines, log_ids};
 use support::parked;
@@ -23,11 +24,13 @@ on_both_engines![
     refused_event_becomes_error_document_and_harms_no_other,
     unwritable_message_becomes_dead_letter_byte_for_byte,
     redrive_returns_only_messages_it_could_not_write,
+    redrive_writes_all_messages_in_one_request,
+    outage_is_remembered_until_a_probe_succeeds,
+    event_too_large_for_a_message_harms_no_other_and_is_kept,
 ];
 
 async fn acknowledged_event_is_stored_once_whatever_fails(kind: EngineKind) {
     let world = World::new(kind).await;
-    let webhook = world.function("webhook", 4);
     let redrive = world.redrive();
     let mut source = events();
     let mut sent = Vec::new();
@@ -47,6 +50,8 @@ async fn acknowledged_event_is_stored_once_whatever_fails(kind: EngineKind) {
     ] {
         let failed = world.proxy.failed();
         world.proxy.fail(fault).await;
+        // New processes, which remember no earlier outage.
+        let webhook = world.function("webhook", 4);
         let count = if matches!(fault, Fault::Mixed(_)) { 16 } else { 4 };
         let batches: Vec<_> = (0..count).map(|_| source.take(25)).collect();
         let bodies: Vec<_> = batches.iter().map(|batch| json_lines(batch)).collect();
@@ -97,9 +102,9 @@ async fn long_outage_parks_events_until_redrive_stores_them(kind: EngineKind) {
     let mut source = events();
     let mut batches: Vec<_> = (0..6).map(|_| source.take(50)).collect();
     // Noise hardly compresses: this batch needs more than one message.
-    let mut large = source.take(40);
+    let mut large = source.take(100);
     for event in &mut large {
-        let noise: String = (0..10_000).map(|_| fastrand::alphanumeric()).collect();
+        let noise: String = (0..16_000).map(|_| fastrand::alphanumeric()).collect();
         event["data"]["details"] = json!({ "noise": noise });
     }
     batches.push(large);
@@ -282,4 +287,89 @@ async fn redrive_returns_only_messages_it_could_not_write(kind: EngineKind) {
     }
     assert_eq!(world.queues.parked().await + world.queues.dead_letters().await, 1);
     world.stream.assert_holds_exactly(&log_ids(&batches.concat())).await;
+}
+
+async fn redrive_writes_all_messages_in_one_request(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let redrive = world.redrive();
+    let mut source = events();
+    let header = json!({
+        "version": 1,
+        "input": "http_endpoint",
+        "received_at": Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+    });
+    let mut park = async || {
+        let batch = source.take(5);
+        let texts: Vec<String> = batch.iter().map(Value::to_string).collect();
+        world.queues.park(&parked::pack(&header, texts.iter().map(String::as_bytes))).await;
+        batch
+    };
+    // The first write makes the data stream, and asks for its backing indices.
+    let mut sent = park().await;
+    world.queues.drain(&redrive).await;
+    for _ in 0..6 {
+        sent.extend(park().await);
+    }
+    world.queues.park("not one of our messages").await;
+    let before = world.proxy.requests();
+    assert_eq!(world.queues.deliver_batch(&redrive, SHORT).await, (7, 1));
+    assert_eq!(world.proxy.requests() - before, 1, "{}", redrive.last_logs());
+    world.stream.assert_holds_exactly(&log_ids(&sent)).await;
+}
+
+async fn outage_is_remembered_until_a_probe_succeeds(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = world.webhook();
+    let mut source = events();
+    let mut sent = source.take(5);
+    world.proxy.fail(Fault::Status(503)).await;
+    let answer = post_within(&webhook, json_lines(&sent).as_bytes(), SHORT).await.unwrap();
+    assert_eq!((answer.status, &answer.body["parked"]), (200, &json!(5)), "{answer:?}");
+
+    // While the outage is remembered, the engine is not asked, whether it is back or not.
+    world.proxy.heal().await;
+    let before = world.proxy.requests();
+    let batch = source.take(5);
+    let answer = post(&webhook, json_lines(&batch).as_bytes()).await.unwrap();
+    assert_eq!((answer.status, &answer.body["parked"]), (200, &json!(5)), "{answer:?}");
+    assert_eq!(answer.body["received"], 5);
+    sent.extend(batch);
+    let answer = post(&webhook, b"not a single event").await.unwrap();
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert_eq!(world.proxy.requests(), before);
+
+    // The probe comes after 30 s, and its success ends the outage for the next batch, too.
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    for _ in 0..2 {
+        let batch = source.take(5);
+        let answer = post(&webhook, json_lines(&batch).as_bytes()).await.unwrap();
+        assert_eq!((answer.status, &answer.body["stored"]), (200, &json!(5)), "{answer:?}");
+        sent.extend(batch);
+    }
+    assert!(webhook.logs().contains("the engine takes events again"), "{}", webhook.last_logs());
+    world.queues.drain(&world.redrive()).await;
+    world.stream.assert_holds_exactly(&log_ids(&sent)).await;
+}
+
+async fn event_too_large_for_a_message_harms_no_other_and_is_kept(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = world.webhook();
+    let redrive = world.redrive();
+    let mut events = events().take(3);
+    let noise = || (0..400).map(|_| fastrand::alphanumeric()).collect::<String>();
+    let texts: Vec<String> = std::iter::repeat_with(noise).take(4_000).collect();
+    events[1]["data"]["details"] = json!({ "noise": texts });
+    world.proxy.fail(Fault::Refuse).await;
+    let answer = post(&webhook, json_lines(&events).as_bytes()).await.unwrap();
+    assert_eq!((answer.status, &answer.body["parked"]), (200, &json!(3)), "{answer:?}");
+    let parts = world.queues.dead_letters().await;
+    assert!(parts > 1, "{parts} parts\n{}", webhook.last_logs());
+
+    // Moved back, the parts are put together.
+    world.proxy.heal().await;
+    for part in world.queues.dead_bodies().await {
+        world.queues.park(&part).await;
+    }
+    world.queues.drain(&redrive).await;
+    world.stream.assert_holds_exactly(&log_ids(&events)).await;
 }

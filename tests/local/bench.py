@@ -282,6 +282,19 @@ def throughput(records: Records) -> str:
     return table(head, [row(record) for kind in THROUGHPUT for record in records.some(kind=kind)])
 
 
+def outages(records: Records) -> str:
+    head = ["the engine …, for a minute", "POSTs", "the first", "median", "the longest"]
+    head += ["over 0.5 s", "all together", "written again after"]
+
+    def row(record: dict) -> list[str]:
+        names = ("first", "median", "longest")
+        times = [f"{record[f'{name}_milliseconds']:,.0f} ms" for name in names]
+        seconds = [f"{record[name]:.0f} s" for name in ("seconds", "back_after_seconds")]
+        return [record["fault"], str(record["posts"]), *times, str(record["slow"]), *seconds]
+
+    return table(head, map(row, records.some(kind="outage")))
+
+
 def cost(pace: dict, memory_mb: int, architecture: str) -> float:
     """Returns dollars per million events in batches like this one."""
     share = min(1.0, memory_mb / ONE_CPU_MB)
@@ -358,6 +371,7 @@ def tables(records: Records) -> str:
         "Instructions": counts,
         "Compared with a plain `_bulk`": throughput,
         "Memory": memory,
+        "Outage": outages,
         "Cost": costs,
     }
     text = machine()

@@ -153,6 +153,13 @@ def own_rules(template):
     redrive = resources["RedriveFunction"]["Properties"]["Timeout"]
     visibility = resources["RetryQueue"]["Properties"]["VisibilityTimeout"]
     check(visibility >= 6 * redrive, "the retry queue's visibility is under six redrive timeouts")
+    frames = (ROOT / "shared/src/delivery/frames.rs").read_text()
+    limit = r"^const MAX_MESSAGE: usize = (\d+) \* 1024 \* 1024;$"
+    mebibytes = re.search(limit, frames, re.MULTILINE)
+    for queue in ("RetryQueue", "DeadLetterQueue"):
+        size = resources[queue]["Properties"]["MaximumMessageSize"]
+        fits = mebibytes and size == int(mebibytes.group(1)) * 1024 * 1024
+        check(fits, f"{queue} and shared/src/delivery/frames.rs differ about the size of a message")
     check(
         resources["WebhookFunction"]["Properties"]["Timeout"] < 30,
         "the webhook may run longer than the gateway waits",

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use reqwest::Client;
 use serde_json::Value;
 use shared::clock;
+use shared::delivery::incoming::Incoming;
 use shared::delivery::report::Report;
 use shared::delivery::ship::Shipper;
 use shared::delivery::shipment::Shipment;
@@ -321,10 +322,11 @@ impl<'a> Run<'a> {
             Position::Backfill { window_end, .. } => Some(*window_end),
         };
         let deadline = self.deadline.minus(self.pace.save);
+        let (input, received) = (Input::ManagementApi, clock::now());
         let events = page.events(window_end);
-        let shipper = &self.poller.shipper;
+        let events = events.map(|raw| Incoming { raw, input, received, source: 0 });
         let Shipment { report, failure, .. } =
-            shipper.ship_pieces(events, Input::ManagementApi, clock::now(), deadline).await;
+            self.poller.shipper.ship_events(events, deadline).await;
         match failure {
             None => Ok(StoredPage { report, took: started.elapsed() }),
             Some(error) => Err(UnfinishedPage { report, stop: error.into() }),

@@ -1,14 +1,21 @@
 //! SQS messages → ship → the messages that failed.
 //!
-//! A message returns to the queue as a whole while any of its events is not stored. The stored ones
-//! are duplicates the next time. After the queue's `maxReceiveCount` it becomes a dead letter.
+//! The events of all messages are shipped together. A message returns to the queue as a whole while any
+//! of its own events is not stored; the stored ones are duplicates the next time. After the queue's
+//! `maxReceiveCount` it becomes a dead letter.
+//!
+//! No outage is remembered here: a message is received once per visibility timeout, whether it fails at
+//! once or late, and whoever waits for the engine notices its return first.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::LambdaEvent;
 use shared::clock;
-use shared::delivery::frames::{Parked, read_message};
+use shared::delivery::frames::{Parked, Part, read_message};
+use shared::delivery::incoming::Incoming;
 use shared::delivery::ship::Shipper;
 use shared::delivery::shipment::Shipment;
 use shared::error::chain;
@@ -18,9 +25,20 @@ use shared::retry::Deadline;
 /// Time reserved for the response.
 const RESPONSE_TIME: Duration = Duration::from_secs(2);
 
+/// Messages are shipped once they have this many bytes unpacked, so that ten that are mostly air cannot
+/// exhaust the memory.
+const FULL_SHIPMENT: usize = 80 * 1024 * 1024;
+
 /// Everything that outlives an invocation.
 pub(crate) struct Redrive {
     pub(crate) shipper: Shipper,
+}
+
+/// A parked message, read.
+struct Message<'a> {
+    /// Its id, or those of its parts.
+    ids: Vec<&'a str>,
+    parked: Parked,
 }
 
 impl Redrive {
@@ -28,58 +46,150 @@ impl Redrive {
         let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
         let deadline = deadline.minus(RESPONSE_TIME);
         let mut metrics = Metrics::default();
-        let mut response = SqsBatchResponse::default();
+        let mut failed = Vec::new();
         let mut is_engine_up = true;
-        for message in event.payload.records {
-            let mut is_stored = false;
-            // Once one message fails at the engine, the others would fail too.
-            if is_engine_up && let Some(parked) = read(&message) {
-                is_stored = self.store(&parked, deadline, &mut metrics).await;
-                is_engine_up = is_stored;
+        let mut messages = Vec::new();
+        let mut unpacked = 0;
+        for (ids, body) in whole_bodies(&event.payload.records, &mut failed) {
+            if !is_engine_up {
+                failed.extend(ids);
+                continue;
             }
-            if !is_stored {
-                let mut failure = BatchItemFailure::default();
-                failure.item_identifier = message.message_id.unwrap_or_default();
-                response.batch_item_failures.push(failure);
+            match read_message(&body) {
+                Ok(parked) => {
+                    unpacked += parked.unpacked_size();
+                    messages.push(Message { ids, parked });
+                }
+                Err(error) => {
+                    let (id, error) = (ids.first(), chain(&error));
+                    tracing::error!(id, error, "unreadable message, returning it to the queue");
+                    failed.extend(ids);
+                }
+            }
+            if unpacked >= FULL_SHIPMENT {
+                is_engine_up = self.ship(&messages, deadline, &mut metrics, &mut failed).await;
+                messages.clear();
+                unpacked = 0;
             }
         }
+        self.ship(&messages, deadline, &mut metrics, &mut failed).await;
         metrics.emit(Function::Redrive, clock::now());
+        let mut response = SqsBatchResponse::default();
+        response.batch_item_failures = failed.into_iter().map(batch_item_failure).collect();
         response
     }
 
-    /// Returns whether all events of the message are stored.
-    async fn store(&self, parked: &Parked, deadline: Deadline, metrics: &mut Metrics) -> bool {
-        let Parked { input, received, .. } = *parked;
-        let Shipment { report, unwritten, failure } =
-            self.shipper.ship_pieces(parked.events(), input, received, deadline).await;
+    /// Ships the events of all messages. Adds the ids of those with an event that is not stored to
+    /// `failed`, and returns whether the engine took any event.
+    async fn ship<'a>(
+        &self,
+        messages: &[Message<'a>],
+        deadline: Deadline,
+        metrics: &mut Metrics,
+        failed: &mut Vec<&'a str>,
+    ) -> bool {
+        if messages.is_empty() {
+            return true;
+        }
+        let events = messages.iter().enumerate().flat_map(|(source, message)| {
+            let Parked { input, received, .. } = message.parked;
+            message.parked.events().map(move |raw| Incoming { raw, input, received, source })
+        });
+        let shipment = self.shipper.ship_events(events, deadline).await;
+        let is_outage = shipment.is_outage();
+        let Shipment { report, unwritten, failure } = shipment;
         metrics.add(&report);
+        let sources: BTreeSet<usize> = unwritten.iter().map(|event| event.source).collect();
         if let Some(error) = failure {
             tracing::error!(
+                messages = sources.len(),
                 events = unwritten.len(),
                 error = %chain(&error),
-                "events not stored, returning the message to the queue"
+                "events not stored, returning their messages to the queue"
             );
-            return false;
         }
-        tracing::info!(
-            received = report.received,
-            stored = report.stored,
-            duplicates = report.duplicates,
-            rejected = report.rejected,
-            dead_lettered = report.dead_lettered,
-            "parked batch stored"
-        );
-        true
+        if sources.len() < messages.len() {
+            tracing::info!(
+                messages = messages.len() - sources.len(),
+                received = report.received,
+                stored = report.stored,
+                duplicates = report.duplicates,
+                rejected = report.rejected,
+                dead_lettered = report.dead_lettered,
+                "parked messages stored"
+            );
+        }
+        let unstored = messages.iter().enumerate().filter(|(source, _)| sources.contains(source));
+        failed.extend(unstored.flat_map(|(_, message)| message.ids.iter().copied()));
+        !is_outage
     }
 }
 
-fn read(message: &SqsMessage) -> Option<Parked> {
-    let parked = read_message(message.body.as_deref().unwrap_or_default());
-    parked
-        .inspect_err(|error| {
-            let id = message.message_id.as_deref().unwrap_or_default();
-            let error = chain(error);
-            tracing::error!(id, error, "unreadable message, returning it to the queue");
-        })
-        .ok()
+/// Returns the bodies of the records, with the ids of the messages that each came in: those that came in
+/// one, and those whose parts are all here. Adds the ids of other parts to `failed`: perhaps they come
+/// together the next time.
+fn whole_bodies<'a>(
+    records: &'a [SqsMessage],
+    failed: &mut Vec<&'a str>,
+) -> Vec<(Vec<&'a str>, Cow<'a, str>)> {
+    let mut bodies = Vec::new();
+    let mut parts: BTreeMap<String, Vec<(&str, Part<'_>)>> = BTreeMap::new();
+    for record in records {
+        let id = record.message_id.as_deref().unwrap_or_default();
+        let body = record.body.as_deref().unwrap_or_default();
+        match Part::read(body) {
+            Some(part) => parts.entry(part.id().to_owned()).or_default().push((id, part)),
+            None => bodies.push((vec![id], body.into())),
+        }
+    }
+    for (event, parts) in parts {
+        let ids = parts.iter().map(|(id, _)| *id);
+        match Part::join(parts.iter().map(|(_, part)| part)) {
+            Some(body) => bodies.push((ids.collect(), body.into())),
+            None => {
+                tracing::warn!(event, parts = parts.len(), "parts of an event are missing here");
+                failed.extend(ids);
+            }
+        }
+    }
+    bodies
+}
+
+fn batch_item_failure(id: &str) -> BatchItemFailure {
+    let mut failure = BatchItemFailure::default();
+    id.clone_into(&mut failure.item_identifier);
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, body: &str) -> SqsMessage {
+        let mut record = SqsMessage::default();
+        record.message_id = Some(id.to_owned());
+        record.body = Some(body.to_owned());
+        record
+    }
+
+    fn part(event: &str, part: usize, of: usize, text: &str) -> String {
+        format!("{{\"id\":\"{event}\",\"part\":{part},\"of\":{of}}}\n{text}")
+    }
+
+    #[test]
+    fn parts_are_joined_once_all_are_there() {
+        let records = [
+            record("1", &part("x", 2, 2, "lo")),
+            record("2", "whole"),
+            record("3", &part("y", 1, 2, "half")),
+            record("4", &part("x", 1, 2, "hel")),
+            record("5", &part("x", 2, 2, "lo")),
+        ];
+        let mut failed = Vec::new();
+        let bodies = whole_bodies(&records, &mut failed);
+        let expected: [(Vec<&str>, Cow<'_, str>); 2] =
+            [(vec!["2"], "whole".into()), (vec!["1", "4", "5"], "hello".into())];
+        assert_eq!(bodies, expected);
+        assert_eq!(failed, ["3"]);
+    }
 }

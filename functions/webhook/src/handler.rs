@@ -1,4 +1,4 @@
-//! Token → body → ship → park the rest → status. A 2xx means that every event of the body is durable.
+//! Token → body → ship, unless an outage is known → park the rest → status. A 2xx means that every event of the body is durable.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -17,8 +17,9 @@ use lambda_http::{Body, RequestExt as _, Response};
 use serde_json::{Value, json};
 use shared::clock;
 use shared::delivery::frames::Origin;
+use shared::delivery::incoming::Incoming;
 use shared::delivery::queue::Queue;
-use shared::delivery::ship::{NotJsonError, Shipper};
+use shared::delivery::ship::{NotJsonError, Shipper, split_body};
 use shared::delivery::shipment::Shipment;
 use shared::error::chain;
 use shared::metrics::{Function, Metrics};
@@ -26,6 +27,9 @@ use shared::retry::Deadline;
 use shared::start::config::WebhookConfig;
 use shared::start::secrets::Secrets;
 use shared::start::token::WebhookToken;
+use tokio::time::Instant;
+
+use crate::breaker::Breaker;
 
 /// Upper bound for a body as sent, in bytes. With API Gateway, Lambda's limit of 6 MB comes first.
 const MAX_BODY: usize = 10 * 1024 * 1024;
@@ -51,6 +55,7 @@ pub(crate) struct Webhook {
     token: WebhookToken,
     shipper: Shipper,
     retry_queue: Queue,
+    breaker: Breaker,
 }
 
 /// Why a request is rejected.
@@ -98,7 +103,12 @@ impl Webhook {
             path: config.path.clone(),
             token: WebhookToken::new(Secrets::new(aws), config.secret_id.clone()),
             shipper: Shipper::new(&config.pipeline, aws)?,
-            retry_queue: Queue::new(aws, config.retry_queue_url.clone()),
+            retry_queue: Queue::retries(
+                aws,
+                config.retry_queue_url.clone(),
+                config.pipeline.dead_letter_queue_url.clone(),
+            ),
+            breaker: Breaker::default(),
         })
     }
 
@@ -152,23 +162,14 @@ impl Webhook {
         tokio::try_join!(self.check_token(request), connecting)?;
         let body = unpack(request)?;
 
-        let writing = deadline.minus(PARK_TIME).at_most(WRITE_TIME);
-        let Shipment { report, unwritten, failure } = self
-            .shipper
-            .ship(&body, Input::HttpEndpoint, received, writing)
-            .await
-            .map_err(|NotJsonError| Rejection::NotJson)?;
+        let Shipment { report, unwritten, failure } = self.write(&body, received, deadline).await?;
         metrics.add(&report);
         if let Some(failure) = failure {
             let events = unwritten.len();
             tracing::error!(events, error = %chain(&failure), "events not stored, parking them");
-            let origin = Origin { input: Input::HttpEndpoint, received, reason: None };
-            if let Err(error) = self.retry_queue.send(&unwritten, origin, deadline).await {
-                tracing::error!(events, error = %chain(&error), "parking events failed");
-                return Err(Rejection::NotDurable);
-            }
-            metrics.parked = events;
         }
+        self.park(&unwritten, received, deadline).await?;
+        metrics.parked = unwritten.len();
         tracing::info!(
             bytes = body.len(),
             received = report.received,
@@ -188,6 +189,47 @@ impl Webhook {
             "dead_lettered": report.dead_lettered,
             "parked": unwritten.len(),
         }))
+    }
+
+    /// Writes the events of a body, unless an outage is under way: then they are all unwritten.
+    async fn write<'a>(
+        &self,
+        body: &'a [u8],
+        received: DateTime<Utc>,
+        deadline: Deadline,
+    ) -> Result<Shipment<'a>, Rejection> {
+        let events = split_body(body, Input::HttpEndpoint, received);
+        let events = events.map_err(|NotJsonError| Rejection::NotJson)?;
+        if !self.breaker.lets_through(Instant::now()) {
+            return Ok(Shipment::unsent(events));
+        }
+        let writing = deadline.minus(PARK_TIME).at_most(WRITE_TIME);
+        let shipment = self.shipper.ship_events(events, writing).await;
+        if shipment.is_outage() {
+            self.breaker.failed(Instant::now());
+        } else if shipment.report.received > 0 {
+            self.breaker.succeeded(Instant::now());
+        }
+        Ok(shipment)
+    }
+
+    async fn park(
+        &self,
+        events: &[Incoming<'_>],
+        received: DateTime<Utc>,
+        deadline: Deadline,
+    ) -> Result<(), Rejection> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let origin = Origin { input: Input::HttpEndpoint, received, reason: None };
+        let raw: Vec<_> = events.iter().map(|event| event.raw).collect();
+        self.retry_queue.send(&raw, origin, deadline).await.map_err(|error| {
+            let events = events.len();
+            tracing::error!(events, error = %chain(&error), "parking events failed");
+            self.breaker.probe_next(Instant::now());
+            Rejection::NotDurable
+        })
     }
 
     async fn check_token(&self, request: &Request<Bytes>) -> Result<(), Rejection> {

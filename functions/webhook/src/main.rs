@@ -1,5 +1,6 @@
 //! Receives Auth0's custom webhook log stream: `POST /auth0/logs`.
 
+mod breaker;
 mod handler;
 mod invocation;
 

@@ -7,6 +7,7 @@ use auth0_ecs::input::split;
 use auth0_ecs::{Input, Mapper, MapperSettings};
 use chrono::DateTime;
 use shared::delivery::bulk::Batch;
+use shared::delivery::incoming::Incoming;
 
 /// Builds the mapper like a function, with GeoIP files if there are any.
 pub(crate) fn mapper(
@@ -29,7 +30,8 @@ pub(crate) fn map(mapper: &Mapper, body: &[u8]) -> usize {
     let received = DateTime::from_timestamp(1_763_780_800, 0).unwrap();
     let mut batch = Batch::default();
     for piece in split::split(body) {
-        batch.push(piece, |out| mapper.document(piece, Input::HttpEndpoint, received, out));
+        let event = Incoming { raw: piece, input: Input::HttpEndpoint, received, source: 0 };
+        batch.push(event, |out| mapper.document(piece, Input::HttpEndpoint, received, out));
     }
     batch.len()
 }

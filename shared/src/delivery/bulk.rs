@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::gzip::gzip;
+use super::incoming::Incoming;
 use crate::engine::client::Payload;
 
 /// Initial capacity of a request, in bytes: most batches fit without being copied as they grow.
@@ -31,22 +32,21 @@ pub struct Batch<'a> {
 /// One document of a [`Batch`].
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
-    /// The event as received.
-    pub(super) raw: &'a [u8],
+    pub(super) event: Incoming<'a>,
     pub(super) document: Document,
     /// The action and the document in the request.
     lines: Range<usize>,
 }
 
 impl<'a> Batch<'a> {
-    /// Adds the document of the event `raw`, which `write` appends to the request.
-    pub fn push(&mut self, raw: &'a [u8], write: impl FnOnce(&mut Vec<u8>) -> Document) {
+    /// Adds the document of `event`, which `write` appends to the request.
+    pub fn push(&mut self, event: Incoming<'a>, write: impl FnOnce(&mut Vec<u8>) -> Document) {
         let start = self.lines.len();
         if start == 0 {
             self.lines.reserve(INITIAL_CAPACITY);
         }
         // A document holds its event, what is derived from it, and the fields that all share.
-        self.lines.reserve(raw.len() + 2_048);
+        self.lines.reserve(event.raw.len() + 2_048);
         // The action comes first, but its id is known only when the document is written.
         let document = write(&mut self.lines);
         self.lines.push(b'\n');
@@ -56,7 +56,7 @@ impl<'a> Batch<'a> {
         if let Some(lines) = self.lines.get_mut(start..) {
             lines.rotate_right(action);
         }
-        self.entries.push(Entry { raw, document, lines: start..self.lines.len() });
+        self.entries.push(Entry { event, document, lines: start..self.lines.len() });
     }
 
     /// Returns the size of the request so far, in bytes.
@@ -165,6 +165,11 @@ pub(super) fn parse_response<'a>(
 mod tests {
     use super::*;
 
+    fn incoming(raw: &[u8]) -> Incoming<'_> {
+        let (input, received) = (auth0_ecs::Input::HttpEndpoint, chrono::DateTime::UNIX_EPOCH);
+        Incoming { raw, input, received, source: 0 }
+    }
+
     #[test]
     fn response_that_does_not_match_the_request_is_an_error() {
         let parse = |items: &str, ids: &[&str]| {
@@ -188,7 +193,7 @@ mod tests {
         let events: [&[u8]; 3] = [b"{\"log_id\":\"1\"}", b"{\"log_id\":\"2\"}", b"{}"];
         let mut batch = Batch::default();
         for event in events {
-            batch.push(event, |out| {
+            batch.push(incoming(event), |out| {
                 out.extend_from_slice(event);
                 Document { id: "x".into(), date: None, kind: auth0_ecs::DocumentKind::Event }
             });

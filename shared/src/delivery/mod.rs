@@ -3,6 +3,7 @@
 pub mod bulk;
 pub mod frames;
 mod gzip;
+pub mod incoming;
 pub mod queue;
 pub mod report;
 pub mod rollover;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
+use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
-use super::frames::{EventTooLargeError, Origin, pack};
+use super::frames::{Origin, Packed, pack};
 use crate::error::{BoxError, sdk_cause};
 use crate::retry::Deadline;
 
@@ -17,47 +18,145 @@ use crate::retry::Deadline;
 pub struct Queue {
     client: Client,
     url: String,
+    /// The queue for the parts of events that are too large for a message.
+    parts_url: String,
 }
 
-/// Why events are not in a queue.
+/// SQS rejected a message or did not answer in time.
 #[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    /// SQS rejected a message or did not answer in time.
-    #[error("the queue did not take the events")]
-    Unavailable(#[source] BoxError),
-    /// A single event exceeds the size of a message.
-    #[error(transparent)]
-    TooLarge(#[from] EventTooLargeError),
-}
+#[error("the queue did not take the events")]
+pub struct QueueError(#[source] BoxError);
 
 impl Queue {
-    /// Creates a client for the queue at this URL. The SDK's own retries are limited to a few seconds.
+    /// The dead-letter queue at this URL. The SDK's own retries are limited to a few seconds.
     #[must_use]
-    pub fn new(config: &SdkConfig, url: String) -> Self {
-        let timeouts =
-            TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(2)).build();
-        let config = aws_sdk_sqs::config::Builder::from(config).timeout_config(timeouts).build();
-        Self { client: Client::from_conf(config), url }
+    pub fn dead_letters(config: &SdkConfig, url: String) -> Self {
+        Self { client: client(config), parts_url: url.clone(), url }
     }
 
-    /// Sends all events, in as many messages as they need. After an error some may have been sent.
-    /// Sending them again does no harm, since the engine stores every event once.
+    /// The retry queue at this URL, and the dead-letter queue for events that are too large for it.
+    /// Redrive may not get their parts together, but a person can.
+    #[must_use]
+    pub fn retries(config: &SdkConfig, url: String, dead_letters_url: String) -> Self {
+        Self { client: client(config), url, parts_url: dead_letters_url }
+    }
+
+    /// Sends all events, in as many messages as they need. An event that is too large for any message goes
+    /// to the dead-letter queue in parts, so that nothing waits for it. After an error some events may have
+    /// been sent. Sending them again does no harm, since the engine stores every event once.
     ///
     /// # Errors
-    /// SQS rejects a message or does not answer in time, or an event is too large.
+    /// SQS rejects a message or does not answer in time.
     pub async fn send(
         &self,
         events: &[&[u8]],
         origin: Origin<'_>,
         deadline: Deadline,
     ) -> Result<(), QueueError> {
-        for message in pack(events, origin)? {
-            let request = self.client.send_message().queue_url(&self.url).message_body(message);
-            timeout_at(deadline.instant(), request.send())
-                .await
-                .map_err(|elapsed| QueueError::Unavailable(elapsed.into()))?
-                .map_err(|error| QueueError::Unavailable(sdk_cause(error)))?;
+        let Packed { messages, in_parts } = pack(events, origin);
+        for parts in &in_parts {
+            tracing::error!(
+                parts = parts.len(),
+                "an event is too large for a message, sending it to the dead-letter queue in parts"
+            );
+        }
+        // All at once: `SendMessageBatch` has the limit of a single message for the sum of its messages.
+        let mut sends = JoinSet::new();
+        let parts = in_parts.into_iter().flatten().map(|part| (&self.parts_url, part));
+        for (url, body) in messages.into_iter().map(|body| (&self.url, body)).chain(parts) {
+            let request = self.client.send_message().queue_url(url).message_body(body);
+            sends.spawn(timeout_at(deadline.instant(), request.send()));
+        }
+        while let Some(sent) = sends.join_next().await {
+            sent.map_err(|error| QueueError(error.into()))?
+                .map_err(|elapsed| QueueError(elapsed.into()))?
+                .map_err(|error| QueueError(sdk_cause(error)))?;
         }
         Ok(())
+    }
+}
+
+fn client(config: &SdkConfig) -> Client {
+    let timeouts =
+        TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(2)).build();
+    Client::from_conf(aws_sdk_sqs::config::Builder::from(config).timeout_config(timeouts).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use auth0_ecs::Input;
+    use aws_config::{BehaviorVersion, Region};
+    use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+    use axum::http::StatusCode;
+    use axum::routing::any;
+    use axum::{Json, Router};
+    use chrono::DateTime;
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::delivery::frames::{Part, read_message};
+    use crate::start::http;
+
+    /// Sends events to a stand-in for SQS that answers with this status; returns the outcome, and each
+    /// message after the name of its queue.
+    async fn send(
+        events: &[&[u8]],
+        status: StatusCode,
+    ) -> (Result<(), QueueError>, Vec<(String, String)>) {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&taken);
+        let take = any(move |body: String| async move {
+            let request: Value = serde_json::from_str(&body).unwrap();
+            let text = |name: &str| request[name].as_str().unwrap().to_owned();
+            let queue = text("QueueUrl").rsplit('/').next().unwrap().to_owned();
+            sink.lock().unwrap().push((queue, text("MessageBody")));
+            (status, Json(json!({ "MessageId": "1", "MD5OfMessageBody": "" })))
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(take)).await });
+        let credentials = Credentials::new("test", "test", None, None, "tests");
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .endpoint_url(&url)
+            .http_client(http::sdk_client(&http::client().unwrap()))
+            .build();
+        let queue = Queue::retries(&aws, format!("{url}/1/retry"), format!("{url}/1/dead"));
+        let (input, received) = (Input::HttpEndpoint, DateTime::UNIX_EPOCH);
+        let origin = Origin { input, received, reason: None };
+        let sent = queue.send(events, origin, Deadline::after(Duration::from_secs(20))).await;
+        let mut taken = taken.lock().unwrap().clone();
+        taken.sort();
+        (sent, taken)
+    }
+
+    #[tokio::test]
+    async fn event_too_large_goes_to_dead_letters_and_its_neighbors_are_parked() {
+        let mut large = vec![0; 1_000_000];
+        fastrand::fill(&mut large);
+        let (sent, messages) = send(&[b"{}", &large, b"[]"], StatusCode::OK).await;
+        sent.unwrap();
+        let (parts, parked): (Vec<_>, Vec<_>) =
+            messages.iter().partition(|(queue, _)| queue == "dead");
+        let parts: Vec<_> = parts.iter().map(|(_, text)| Part::read(text).unwrap()).collect();
+        assert_eq!(parts.len(), 2);
+        let joined = read_message(&Part::join(parts.iter()).unwrap()).unwrap();
+        assert_eq!(joined.events().collect::<Vec<_>>(), [large]);
+        let parked: Vec<_> = parked.iter().map(|(_, text)| read_message(text).unwrap()).collect();
+        let mut neighbors: Vec<_> = parked.iter().flat_map(|message| message.events()).collect();
+        neighbors.sort_unstable();
+        assert_eq!(neighbors, [b"[]", b"{}"]);
+    }
+
+    #[tokio::test]
+    async fn message_that_sqs_rejects_is_an_error() {
+        let (sent, messages) = send(&[b"{}"], StatusCode::FORBIDDEN).await;
+        assert!(sent.is_err());
+        assert_eq!(messages.len(), 1);
     }
 }

@@ -24,6 +24,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Returns the number of events that need nothing more.
+    pub(super) const fn settled(&self) -> usize {
+        self.stored + self.duplicates + self.rejected + self.dead_lettered
+    }
+
     /// Counts a document that the engine has at `now`.
     pub(super) fn count(&mut self, document: &Document, is_new: bool, now: DateTime<Utc>) {
         match document.kind {

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 
 use super::bulk::Batch;
 use super::frames::Origin;
+use super::incoming::Incoming;
 use super::queue::Queue;
 use super::rollover::Rollovers;
 use super::shipment::{ShipError, Shipment};
@@ -39,6 +40,22 @@ pub struct Shipper {
 #[error("nothing in the body is JSON")]
 pub struct NotJsonError;
 
+/// Cuts `body`, received at `received`, into its events.
+///
+/// # Errors
+/// [`NotJsonError`] if no part of the body is JSON. An empty array is JSON; an empty body is not.
+pub fn split_body(
+    body: &[u8],
+    input: Input,
+    received: DateTime<Utc>,
+) -> Result<impl Iterator<Item = Incoming<'_>>, NotJsonError> {
+    let pieces = split::split(body);
+    if !pieces.clone().any(is_json) && !is_json(body) {
+        return Err(NotJsonError);
+    }
+    Ok(pieces.map(move |raw| Incoming { raw, input, received, source: 0 }))
+}
+
 impl Shipper {
     /// Opens the GeoIP files. The engine's client is made for the first event, or by [`Self::connect`].
     ///
@@ -62,7 +79,7 @@ impl Shipper {
                 gzip: config.search.gzip,
                 stream,
             },
-            dead_letters: Queue::new(aws, config.dead_letter_queue_url.clone()),
+            dead_letters: Queue::dead_letters(aws, config.dead_letter_queue_url.clone()),
         })
     }
 
@@ -75,8 +92,7 @@ impl Shipper {
     /// Writes the events of `body`, received at `received`, before `deadline`.
     ///
     /// # Errors
-    /// [`NotJsonError`], and nothing was written, if no part of the body is JSON. An empty array is
-    /// JSON; an empty body is not.
+    /// [`NotJsonError`], and nothing was written, if no part of the body is JSON.
     pub async fn ship<'a>(
         &self,
         body: &'a [u8],
@@ -84,55 +100,47 @@ impl Shipper {
         received: DateTime<Utc>,
         deadline: Deadline,
     ) -> Result<Shipment<'a>, NotJsonError> {
-        let pieces = split::split(body);
-        if !pieces.clone().any(is_json) && !is_json(body) {
-            return Err(NotJsonError);
-        }
-        Ok(self.ship_pieces(pieces, input, received, deadline).await)
+        Ok(self.ship_events(split_body(body, input, received)?, deadline).await)
     }
 
-    /// Writes events that are already split: the pieces of a body, or the events of a parked message.
-    pub async fn ship_pieces<'a>(
+    /// Writes events that are already split: those of a body, a page or some parked messages.
+    pub async fn ship_events<'a>(
         &self,
-        pieces: impl Iterator<Item = &'a [u8]>,
-        input: Input,
-        received: DateTime<Utc>,
+        events: impl Iterator<Item = Incoming<'a>>,
         deadline: Deadline,
     ) -> Shipment<'a> {
-        let origin = Origin { input, received, reason: None };
         let mut shipment = Shipment::default();
         let mut batch = Batch::default();
-        for piece in pieces {
+        let mut is_engine_up = true;
+        for event in events {
             shipment.report.received += 1;
-            if shipment.failure.is_some() {
-                shipment.unwritten.push(piece);
+            if !is_engine_up {
+                shipment.unwritten.push(event);
                 continue;
             }
-            batch.push(piece, |out| self.mapper.document(piece, input, received, out));
+            let Incoming { raw, input, received, .. } = event;
+            batch.push(event, |out| self.mapper.document(raw, input, received, out));
             if batch.len() >= FULL_REQUEST {
-                self.write(std::mem::take(&mut batch), origin, deadline, &mut shipment).await;
+                let settled = shipment.report.settled();
+                self.write(std::mem::take(&mut batch), deadline, &mut shipment).await;
+                // One event's trouble is not the others', but a failure of all of them is.
+                is_engine_up = shipment.failure.is_none() || shipment.report.settled() > settled;
             }
         }
-        self.write(batch, origin, deadline, &mut shipment).await;
+        self.write(batch, deadline, &mut shipment).await;
         shipment
     }
 
     /// Writes a batch, then its refused events as error documents, then the refused error documents to
     /// the dead-letter queue.
-    async fn write<'a>(
-        &self,
-        batch: Batch<'a>,
-        origin: Origin<'_>,
-        deadline: Deadline,
-        shipment: &mut Shipment<'a>,
-    ) {
-        let Origin { input, received, .. } = origin;
+    async fn write<'a>(&self, batch: Batch<'a>, deadline: Deadline, shipment: &mut Shipment<'a>) {
         let written = self.writer.write(batch, deadline).await;
         let mut errors = Batch::default();
         for (entry, reason) in &written.refused {
-            let (raw, document) = (entry.raw, &entry.document);
+            let (event, document) = (entry.event, &entry.document);
             tracing::warn!(id = document.id, reason, "the engine rejected an event");
-            errors.push(raw, |out| {
+            let Incoming { raw, input, received, .. } = event;
+            errors.push(event, |out| {
                 self.mapper.refused_document(raw, document, reason, input, received, out)
             });
         }
@@ -149,18 +157,126 @@ impl Shipper {
         shipment.add_unwritten(written.unwritten, written.failure);
         for (entry, reason) in &written.refused {
             let id = &entry.document.id;
-            let origin = Origin { reason: Some(reason), ..origin };
-            match self.dead_letters.send(&[entry.raw], origin, deadline).await {
+            let Incoming { raw, input, received, .. } = entry.event;
+            let origin = Origin { input, received, reason: Some(reason) };
+            match self.dead_letters.send(&[raw], origin, deadline).await {
                 Ok(()) => {
                     tracing::error!(id, reason, "an event became a dead letter");
                     shipment.report.dead_lettered += 1;
                 }
                 Err(error) => {
                     tracing::error!(id, error = %chain(&error), "a dead letter could not be sent");
-                    shipment.unwritten.push(entry.raw);
+                    shipment.unwritten.push(entry.event);
                     shipment.failure = Some(ShipError::Unavailable(error.into()));
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use aws_config::{BehaviorVersion, SdkConfig};
+    use axum::Router;
+    use axum::routing::any;
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::delivery::report::Report;
+    use crate::start::config::{GeoIpConfig, SearchConfig, SignIn};
+
+    /// Ships events with these log ids, each as a source of its own, to an engine that answers for each
+    /// document with the status that `verdict` gives for its id. Returns the outcome, and the number of
+    /// documents of each request.
+    async fn ship(
+        events: &[(&str, usize)],
+        verdict: fn(&str) -> u16,
+    ) -> (Report, Vec<usize>, Option<ShipError>, Vec<usize>) {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        let bulk = any(move |body: String| async move {
+            let actions = body.lines().step_by(2).map(|line| serde_json::from_str(line).unwrap());
+            let items: Vec<Value> = actions
+                .map(|action: Value| {
+                    let id = action["create"]["_id"].as_str().unwrap();
+                    json!({ "create": { "_index": "i", "_id": id, "status": verdict(id) } })
+                })
+                .collect();
+            seen.lock().unwrap().push(items.len());
+            json!({ "items": items }).to_string()
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let router = Router::new().fallback(bulk);
+        let router = router.layer(axum::extract::DefaultBodyLimit::disable());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let config = PipelineConfig {
+            search: SearchConfig {
+                endpoint,
+                sign_in: SignIn::None,
+                ca_certificate: None,
+                gzip: false,
+            },
+            namespace: "default".into(),
+            tags: Vec::new(),
+            preserve_original_event: false,
+            geoip: GeoIpConfig::default(),
+            function_name: "test".into(),
+            dead_letter_queue_url: "http://127.0.0.1:9/dead".into(),
+        };
+        let http = crate::start::http::client().unwrap();
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(crate::start::http::sdk_client(&http))
+            .build();
+        let shipper = Shipper::new(&config, &aws).unwrap();
+        let bodies: Vec<String> = events
+            .iter()
+            .map(|(id, length)| {
+                let details = json!({ "noise": vec!["x".repeat(1_000); length / 1_000] });
+                json!({ "log_id": id, "data": { "log_id": id, "type": "s", "details": details } })
+                    .to_string()
+            })
+            .collect();
+        let received = clock::now();
+        let events = bodies.iter().enumerate().map(|(source, body)| Incoming {
+            raw: body.as_bytes(),
+            input: Input::HttpEndpoint,
+            received,
+            source,
+        });
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let Shipment { report, unwritten, failure } = shipper.ship_events(events, deadline).await;
+        let sources = unwritten.iter().map(|event| event.source).collect();
+        let requests = requests.lock().unwrap().clone();
+        (report, sources, failure, requests)
+    }
+
+    #[tokio::test]
+    async fn unwritten_event_names_its_source() {
+        let events = [("a", 0), ("b", 0), ("c", 0)];
+        let (report, sources, failure, requests) = ship(&events, |id| match id {
+            "b" => 403,
+            "c" => 409,
+            _ => 201,
+        })
+        .await;
+        assert_eq!((report.received, report.stored, report.duplicates), (3, 1, 1));
+        assert_eq!(sources, [1]);
+        assert!(failure.is_some());
+        assert_eq!(requests, [3], "one request for all sources");
+    }
+
+    #[tokio::test]
+    async fn events_after_a_full_request_are_tried_unless_it_failed_as_a_whole() {
+        let events = [("a", 0), ("large", FULL_REQUEST), ("b", 0)];
+        let one = ship(&events, |id| if id == "a" { 403 } else { 201 }).await;
+        assert_eq!((one.1, one.3), (vec![0], vec![2, 1]));
+        let all = ship(&events, |_| 403).await;
+        assert_eq!((all.1, all.3), (vec![0, 1, 2], vec![2]));
     }
 }

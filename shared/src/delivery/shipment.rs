@@ -1,18 +1,19 @@
-//! The outcome of one body.
+//! The outcome of a body's events.
 
 use super::bulk::Entry;
+use super::incoming::Incoming;
 use super::report::Report;
 use crate::engine::connection::ConnectionError;
 use crate::error::BoxError;
 
-/// The outcome of one body.
+/// The outcome of a body's events, or those of several parked messages.
 #[derive(Debug, Default)]
 pub struct Shipment<'a> {
     /// The counts.
     pub report: Report,
-    /// The raw events that are not stored. The caller has to park or repeat them.
-    pub unwritten: Vec<&'a [u8]>,
-    /// Why there are unwritten events; `None` if there are none.
+    /// The events that are not stored. The caller has to park or repeat them.
+    pub unwritten: Vec<Incoming<'a>>,
+    /// Why there are unwritten events; `None` if there are none, or nothing was sent.
     pub failure: Option<ShipError>,
 }
 
@@ -39,8 +40,22 @@ impl From<ConnectionError> for ShipError {
 }
 
 impl<'a> Shipment<'a> {
+    /// The outcome of events that are not sent to the engine at all.
+    #[must_use]
+    pub fn unsent(events: impl Iterator<Item = Incoming<'a>>) -> Self {
+        let unwritten: Vec<_> = events.collect();
+        let report = Report { received: unwritten.len(), ..Report::default() };
+        Self { report, unwritten, failure: None }
+    }
+
+    /// Returns whether the engine took nothing at all, though it was asked to.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        self.failure.is_some() && self.report.settled() == 0
+    }
+
     pub(super) fn add_unwritten(&mut self, entries: Vec<Entry<'a>>, failure: Option<ShipError>) {
-        self.unwritten.extend(entries.into_iter().map(|entry| entry.raw));
+        self.unwritten.extend(entries.into_iter().map(|entry| entry.event));
         self.failure = failure.or(self.failure.take());
     }
 }

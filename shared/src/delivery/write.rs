@@ -223,15 +223,17 @@ fn attempt_deadline(deadline: Deadline) -> Deadline {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use auth0_ecs::DocumentKind;
+    use auth0_ecs::{DocumentKind, Input};
     use aws_config::{BehaviorVersion, SdkConfig};
     use axum::Router;
     use axum::http::StatusCode;
     use axum::routing::any;
+    use chrono::DateTime;
     use serde_json::{Value, json};
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::delivery::incoming::Incoming;
     use crate::error::chain;
     use crate::start::config::{SearchConfig, SignIn};
 
@@ -267,7 +269,9 @@ mod tests {
         };
         let mut batch = Batch::default();
         for id in ids {
-            batch.push(id.as_bytes(), |out| {
+            let (input, received) = (Input::HttpEndpoint, DateTime::UNIX_EPOCH);
+            let event = Incoming { raw: id.as_bytes(), input, received, source: 0 };
+            batch.push(event, |out| {
                 out.extend_from_slice(b"{}");
                 Document { id: (*id).to_owned(), date: None, kind: DocumentKind::Event }
             });

@@ -5,7 +5,7 @@
 //! measurement is a line of JSON in the file `BENCH_RECORDS`, of which `tests/local/bench.py` makes
 //! tables. Nothing here fails because something is slow.
 //!
-//! Arguments select parts: `start`, `instructions`, `memory`, `pace`, `throughput`.
+//! Arguments select parts: `start`, `instructions`, `memory`, `pace`, `outage`, `throughput`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -19,6 +19,7 @@
 
 mod instructions;
 mod memory;
+mod outage;
 mod pace;
 mod process;
 mod start;
@@ -65,6 +66,9 @@ async fn main() {
     }
     if wants("pace") {
         pace::measure(&world, &records).await;
+    }
+    if wants("outage") {
+        outage::measure(&world, &records).await;
     }
     if wants("throughput") {
         throughput::measure(&world, &records).await;

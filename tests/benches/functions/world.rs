@@ -10,6 +10,7 @@ use support::aws;
 use support::batch;
 use support::events::Events;
 use support::payload::{sqs_record, tick, webhook_post};
+use support::proxy::Proxy;
 use support::runtime::Function;
 use support::stack::{self, EngineKind};
 use support::world::TOKEN;
@@ -54,7 +55,7 @@ impl Variant {
 }
 
 pub(crate) struct World {
-    /// The functions bypass its proxy.
+    /// The functions bypass its proxy, unless they are told otherwise.
     world: world::World,
     /// Events for the tenant.
     pulled: RefCell<Events>,
@@ -101,6 +102,11 @@ impl World {
         all.extend(geoip.iter().map(|(file, path)| (*file, path.as_str())));
         all.extend(changes);
         self.world.function_with(name.text(), concurrency, &all)
+    }
+
+    /// A way to the engine that can fail.
+    pub(crate) const fn proxy(&self) -> &Proxy {
+        &self.world.proxy
     }
 
     /// JSON lines of this many new events, which happened just now.
