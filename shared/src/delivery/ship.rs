@@ -1,8 +1,10 @@
 //! A body's events into the data stream: the one call that webhook, poller and redrive make.
 //!
 //! Every event ends in one of four ways: stored, known as a duplicate, kept as an error document (or,
-//! if the engine refuses even that, in the dead-letter queue), or returned as unwritten. Nothing is
-//! dropped, and nothing that is stored is returned.
+//! if the engine refuses even that or it holds only a part, in the dead-letter queue), or returned as
+//! unwritten. Nothing is dropped, and nothing that is stored is returned.
+
+use std::collections::BTreeMap;
 
 use auth0_ecs::geoip::{GeoIp, GeoIpError};
 use auth0_ecs::input::split::{self, is_json};
@@ -10,11 +12,12 @@ use auth0_ecs::{Input, Mapper, MapperSettings};
 use aws_config::SdkConfig;
 use chrono::{DateTime, Utc};
 
-use super::bulk::Batch;
+use super::bulk::{Batch, Entry};
 use super::frames::Origin;
 use super::queue::Queue;
 use super::rollover::Rollovers;
 use super::shipment::{ShipError, Shipment};
+use super::verdict::Reason;
 use super::write::{Stored, Writer};
 use crate::clock;
 use crate::engine::connection::Connection;
@@ -117,8 +120,8 @@ impl Shipper {
         shipment
     }
 
-    /// Writes a batch, then its refused events as error documents, then the refused error documents to
-    /// the dead-letter queue.
+    /// Writes a batch, then its refused events as error documents, then what not even those hold to the
+    /// dead-letter queue.
     async fn write<'a>(
         &self,
         batch: Batch<'a>,
@@ -127,40 +130,117 @@ impl Shipper {
         shipment: &mut Shipment<'a>,
     ) {
         let Origin { input, received, .. } = origin;
-        let written = self.writer.write(batch, deadline).await;
-        let mut errors = Batch::default();
-        for (entry, reason) in &written.refused {
-            let (raw, document) = (entry.raw, &entry.document);
-            tracing::warn!(id = document.id, reason, "the engine rejected an event");
-            errors.push(raw, |out| {
-                self.mapper.refused_document(raw, document, reason, input, received, out)
-            });
-        }
+        let written = self.writer.write(batch, false, deadline).await;
         let now = clock::now();
         for Stored { document, is_new } in &written.stored {
             shipment.report.count(document, *is_new, now);
         }
         shipment.add_unwritten(written.unwritten, written.failure);
-        if errors.is_empty() {
+        if written.refused.is_empty() {
             return;
         }
-        let written = self.writer.write(errors, deadline).await;
-        shipment.report.rejected += written.stored.len();
-        shipment.add_unwritten(written.unwritten, written.failure);
-        for (entry, reason) in &written.refused {
-            let id = &entry.document.id;
-            let origin = Origin { reason: Some(reason), ..origin };
-            match self.dead_letters.send(&[entry.raw], origin, deadline).await {
-                Ok(()) => {
-                    tracing::error!(id, reason, "an event became a dead letter");
-                    shipment.report.dead_lettered += 1;
-                }
-                Err(error) => {
-                    tracing::error!(id, error = %chain(&error), "a dead letter could not be sent");
-                    shipment.unwritten.push(entry.raw);
-                    shipment.failure = Some(ShipError::Unavailable(error.into()));
-                }
+        for (reason, events) in counted(written.refused.iter().map(|(_, reason)| reason)) {
+            tracing::warn!(events, reason, "the engine rejected events");
+        }
+
+        let is_whole = |(entry, _): &(Entry<'_>, _)| Mapper::holds_whole(entry.raw);
+        let (whole, cut): (Vec<_>, Vec<_>) = written.refused.into_iter().partition(is_whole);
+        let mut batch = Batch::default();
+        for (Entry { raw, .. }, reason) in &whole {
+            batch.push(raw, |out| {
+                self.mapper.refused_document(raw, &reason.full, input, received, out)
+            });
+        }
+        let kept = self.writer.write(batch, written.is_open, deadline).await;
+        let is_open = kept.is_open;
+        shipment.report.rejected += kept.stored.len();
+        shipment.add_unwritten(kept.unwritten, kept.failure);
+        let mut dead = Vec::new();
+        for (Entry { raw, .. }, reason) in kept.refused {
+            if self.bury(raw, &reason, is_open, origin, deadline, shipment).await {
+                dead.push(reason);
+            }
+        }
+        for (Entry { raw, .. }, reason) in cut {
+            let mut batch = Batch::default();
+            batch.push(raw, |out| {
+                self.mapper.refused_document(raw, &reason.full, input, received, out)
+            });
+            let kept = self.writer.write(batch, is_open, deadline).await;
+            shipment.add_unwritten(kept.unwritten, kept.failure);
+            let is_dead = if !kept.stored.is_empty() {
+                self.send_dead_letter(raw, &reason, origin, deadline, shipment).await
+            } else if !kept.refused.is_empty() {
+                self.bury(raw, &reason, kept.is_open, origin, deadline, shipment).await
+            } else {
+                false
+            };
+            if is_dead {
+                dead.push(reason);
+            }
+        }
+        for (reason, events) in counted(dead.iter()) {
+            tracing::error!(events, reason, "events became dead letters");
+        }
+    }
+
+    /// Makes an event a dead letter and leaves a document that says so, if the engine takes anything.
+    /// If it takes nothing, the operator is at fault, not the event. Returns whether it is a dead letter.
+    async fn bury<'a>(
+        &self,
+        raw: &'a [u8],
+        reason: &Reason,
+        is_open: bool,
+        origin: Origin<'_>,
+        deadline: Deadline,
+        shipment: &mut Shipment<'a>,
+    ) -> bool {
+        let Origin { input, received, .. } = origin;
+        let mut batch = Batch::default();
+        batch.push(raw, |out| {
+            self.mapper.dead_letter_document(raw, &reason.to_string(), input, received, out)
+        });
+        let written = self.writer.write(batch, is_open, deadline).await;
+        if !written.stored.is_empty() || is_open && !written.refused.is_empty() {
+            return self.send_dead_letter(raw, reason, origin, deadline, shipment).await;
+        }
+        let refused = written.refused.into_iter().map(|(entry, _)| entry);
+        let entries = written.unwritten.into_iter().chain(refused).collect();
+        let failure = written.failure.unwrap_or_else(|| ShipError::Operator(reason.clone().into()));
+        shipment.add_unwritten(entries, Some(failure));
+        false
+    }
+
+    /// Returns whether the dead-letter queue took the event.
+    async fn send_dead_letter<'a>(
+        &self,
+        raw: &'a [u8],
+        reason: &Reason,
+        origin: Origin<'_>,
+        deadline: Deadline,
+        shipment: &mut Shipment<'a>,
+    ) -> bool {
+        let origin = Origin { reason: Some(&reason.full), ..origin };
+        match self.dead_letters.send(&[raw], origin, deadline).await {
+            Ok(()) => {
+                shipment.report.dead_lettered += 1;
+                true
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "a dead letter could not be sent");
+                shipment.unwritten.push(raw);
+                shipment.failure = Some(ShipError::Unavailable(error.into()));
+                false
             }
         }
     }
+}
+
+/// Returns each reason, as it may be logged, with the number of events that have it.
+fn counted<'r>(reasons: impl Iterator<Item = &'r Reason>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for reason in reasons {
+        *counts.entry(reason.to_string()).or_default() += 1;
+    }
+    counts
 }
