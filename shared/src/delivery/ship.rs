@@ -344,7 +344,8 @@ mod tests {
         let (deadline, now) = (Deadline::after(Duration::from_secs(10)), clock::now());
         let shipment =
             shipper.ship_pieces(events.iter().copied(), Input::HttpEndpoint, now, deadline).await;
-        let dead = messages.lock().unwrap().iter().flat_map(|message| {
+        let messages = messages.lock().unwrap().clone();
+        let dead = messages.iter().flat_map(|message| {
             let parked = read_message(message).unwrap();
             parked.events().map(<[u8]>::to_vec).collect::<Vec<_>>()
         });
