@@ -72,7 +72,7 @@ impl fmt::Display for Reason {
 impl std::error::Error for Reason {}
 
 /// Upper bound for the engine's words in a log line, in bytes.
-const MAX_SUMMARY: usize = 300;
+const MAX_SUMMARY: usize = 500;
 
 /// Upper bound for the engine's words in an error document, in bytes.
 const MAX_REASON: usize = 4_096;
