@@ -50,6 +50,9 @@ pub struct Metrics {
     pub dead_lettered: usize,
     /// `EventsParked`: events put into the retry queue.
     pub parked: usize,
+    /// `EngineMisconfigured`: batches that the engine, or what is in front of it, will not take before an
+    /// operator acts.
+    pub misconfigured: usize,
     /// `UnknownTypes`: events of a type that the table does not have.
     pub unknown_types: usize,
     /// `DeliveryLag`: age of the oldest event when it was stored, in seconds.
@@ -74,6 +77,7 @@ impl Metrics {
         self.duplicates += report.duplicates;
         self.rejected += report.rejected;
         self.dead_lettered += report.dead_lettered;
+        self.misconfigured += report.misconfigured;
         self.unknown_types += report.unknown_types;
         self.delivery_lag = self.delivery_lag.max(report.lag_seconds);
     }
@@ -110,7 +114,7 @@ impl Metrics {
     }
 
     /// Returns every metric's name, unit and, if it is to be written, value.
-    fn values(&self) -> [(&'static str, &'static str, Option<Value>); 12] {
+    fn values(&self) -> [(&'static str, &'static str, Option<Value>); 13] {
         let nonzero = |count: usize| (count > 0).then(|| count.into());
         // An event's date may be ahead of our clock.
         let lag = self.delivery_lag.map(|seconds| seconds.max(0).into());
@@ -121,6 +125,7 @@ impl Metrics {
             ("EventsRejected", "Count", nonzero(self.rejected)),
             ("EventsDeadLettered", "Count", nonzero(self.dead_lettered)),
             ("EventsParked", "Count", nonzero(self.parked)),
+            ("EngineMisconfigured", "Count", nonzero(self.misconfigured)),
             ("UnknownTypes", "Count", nonzero(self.unknown_types)),
             ("DeliveryLag", "Seconds", lag),
             ("PollPages", "Count", self.poll_pages.map(Into::into)),
@@ -184,6 +189,7 @@ mod tests {
             rate_limit_remaining: Some(9),
             checkpoint_expired: true,
             unauthorized: 11,
+            misconfigured: 12,
         };
         let line = all.render(Function::Poller, now());
         assert_is_embedded_metric_format(&line);
@@ -204,6 +210,7 @@ mod tests {
             duplicates: 2,
             rejected: 3,
             dead_lettered: 1,
+            misconfigured: 1,
             unknown_types: 1,
             lag_seconds: Some(40),
         };
@@ -218,6 +225,7 @@ mod tests {
             duplicates: 2,
             rejected: 3,
             dead_lettered: 1,
+            misconfigured: 1,
             unknown_types: 1,
             delivery_lag: Some(90),
             ..Metrics::default()

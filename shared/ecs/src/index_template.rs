@@ -83,10 +83,34 @@ pub enum Lifecycle {
     None,
 }
 
-/// The body of `PUT _index_template/`[`NAME`]. `constant_keyword` tells whether an Elasticsearch has that
-/// type; its minimal distribution does not, and gets `keyword` instead.
+/// Returns the field of ours that `name` is, or is part of: an engine's `auth0.logs.data.details._value` is
+/// `auth0.logs.data.details`. The result never holds a word of an event, as a name in one might.
 #[must_use]
-pub fn render(product: Product, constant_keyword: bool, lifecycle: Lifecycle) -> Value {
+pub fn known_field(name: &str) -> Option<&'static str> {
+    let start_of = |field: &'static str, name: &str| {
+        let start = field.get(..name.len()).filter(|start| *start == name)?;
+        matches!(field.as_bytes().get(name.len()), None | Some(b'.')).then_some(start)
+    };
+    let mut name = name;
+    loop {
+        let found = FIELDS.iter().find_map(|field| start_of(field.name, name));
+        match (found, name.rsplit_once('.')) {
+            (None, Some((outer, _))) => name = outer,
+            (found, _) => return found.filter(|field| !field.is_empty()),
+        }
+    }
+}
+
+/// The body of `PUT _index_template/`[`NAME`]. `constant_keyword` tells whether an Elasticsearch has that
+/// type; its minimal distribution does not, and gets `keyword` instead. `failure_store` tells whether the
+/// engine has failure stores.
+#[must_use]
+pub fn render(
+    product: Product,
+    constant_keyword: bool,
+    failure_store: bool,
+    lifecycle: Lifecycle,
+) -> Value {
     let mut template = json!({
         "settings": settings(product, lifecycle),
         "mappings": {
@@ -100,6 +124,11 @@ pub fn render(product: Product, constant_keyword: bool, lifecycle: Lifecycle) ->
     });
     if lifecycle == Lifecycle::DataStream {
         set(&mut template, "lifecycle", json!({}));
+    }
+    if failure_store {
+        // With one, the engine says 201 to a document that it did not store. What it refuses is kept as an
+        // error document, in the data stream itself.
+        set(&mut template, "data_stream_options", json!({"failure_store": {"enabled": false}}));
     }
     let mut body = json!({
         "index_patterns": [PATTERN],
@@ -259,8 +288,20 @@ mod tests {
     }
 
     #[test]
+    fn known_field_holds_nothing_that_is_not_ours() {
+        let details = Some("auth0.logs.data.details");
+        assert_eq!(known_field("source.ip"), Some("source.ip"));
+        assert_eq!(known_field("auth0.logs.data.details._valueAndPath"), details);
+        assert_eq!(known_field("auth0.logs.data.details.secret.name"), details);
+        assert_eq!(known_field("auth0.logs.data.secret"), Some("auth0.logs.data"));
+        for name in ["", ".", "secret", "secret.ip", "source.ipsecret.x.", "anna@example.com"] {
+            assert!(matches!(known_field(name), None | Some("source")), "{name}");
+        }
+    }
+
+    #[test]
     fn template_uses_the_types_of_each_engine() {
-        let elastic = render(Product::Elasticsearch, true, Lifecycle::Ilm);
+        let elastic = render(Product::Elasticsearch, true, true, Lifecycle::Ilm);
         let details = "/template/mappings/properties/auth0/properties/logs/properties/data\
                        /properties/details/type";
         assert_eq!(elastic.pointer(details).unwrap(), "flattened");
@@ -268,16 +309,20 @@ mod tests {
         let namespace = "/template/mappings/properties/data_stream/properties/namespace/type";
         assert_eq!(elastic.pointer(namespace).unwrap(), "constant_keyword");
 
-        let open = render(Product::OpenSearch, true, Lifecycle::Ism);
+        let failure_store = "/template/data_stream_options/failure_store/enabled";
+        assert_eq!(elastic.pointer(failure_store).unwrap(), false);
+
+        let open = render(Product::OpenSearch, true, false, Lifecycle::Ism);
         assert_eq!(open.pointer(details).unwrap(), "flat_object");
         assert_eq!(open.pointer(namespace).unwrap(), "keyword");
         assert!(open.pointer("/template/lifecycle").is_none());
+        assert!(open.pointer(failure_store).is_none());
 
-        let built_in = render(Product::ElasticsearchServerless, false, Lifecycle::DataStream);
+        let built_in = render(Product::ElasticsearchServerless, false, true, Lifecycle::DataStream);
         assert!(built_in.pointer("/template/lifecycle").is_some());
         assert!(!built_in.to_string().contains("constant_keyword"));
         assert!(open.get("data_stream").is_some());
-        let collection = render(Product::OpenSearchServerless, false, Lifecycle::None);
+        let collection = render(Product::OpenSearchServerless, false, false, Lifecycle::None);
         assert!(collection.get("data_stream").is_none());
     }
 }

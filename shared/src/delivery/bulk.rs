@@ -20,7 +20,8 @@ const MAX_UNCOMPRESSED: usize = 10 * 1_460;
 
 /// Limits the response to what [`parse_response`] reads.
 pub(super) const RESPONSE_FILTER: &str = "filter_path=items.*._id,items.*._index,items.*.status,\
-                                          items.*.error.type,items.*.error.reason,error";
+                                          items.*.error.type,items.*.error.reason,\
+                                          items.*.failure_store,error";
 
 /// The documents of one `_bulk` request, and the events that they were made of.
 #[derive(Debug, Default)]
@@ -85,6 +86,17 @@ fn write_action(out: &mut Vec<u8>, id: &str) {
     out.push(b'\n');
 }
 
+/// Returns a request that an engine answers and that stores nothing: data streams refuse to delete by id,
+/// and elsewhere there is no such document. What refuses even this is not about the documents.
+pub(super) fn harmless_payload() -> Payload {
+    let mut line = Vec::new();
+    Object::write(&mut line, |action| {
+        action.object(key!("delete"), |delete| delete.put(key!("_id"), "auth0-log-streams"));
+    });
+    line.push(b'\n');
+    Payload::Ndjson { bytes: line.into(), gzip: false }
+}
+
 /// Returns the request for `pending`, some or all entries of the batch with these `lines`.
 #[expect(clippy::expect_used, reason = "an entry's range was taken from its batch's lines")]
 pub(super) fn payload(lines: &Bytes, pending: &[Entry<'_>], compress: bool) -> Payload {
@@ -111,9 +123,12 @@ pub(super) struct Item {
     pub(super) index: String,
     pub(super) status: u16,
     pub(super) error: Option<ItemError>,
+    /// Elasticsearch: what its failure store did with a document that the data stream does not have.
+    pub(super) failure_store: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Why the engine did not store a document, in its own words.
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct ItemError {
     #[serde(rename = "type", default)]
     pub(super) kind: String,

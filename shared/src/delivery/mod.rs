@@ -5,6 +5,7 @@ pub mod frames;
 mod gzip;
 pub mod incoming;
 pub mod queue;
+mod refused;
 pub mod report;
 pub mod rollover;
 pub mod ship;

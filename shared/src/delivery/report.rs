@@ -15,8 +15,11 @@ pub struct Report {
     pub duplicates: usize,
     /// Broken or refused events that are kept as error documents.
     pub rejected: usize,
-    /// Events that the engine refused even as error documents; they are in the dead-letter queue.
+    /// Events that the engine refused even as error documents, or that no error document holds in full;
+    /// they are in the dead-letter queue.
     pub dead_lettered: usize,
+    /// Batches that were left for the operator to act: see [`ShipError::Operator`](super::shipment::ShipError::Operator).
+    pub misconfigured: usize,
     /// Events of a type that the table does not have.
     pub unknown_types: usize,
     /// Seconds from the oldest stored event's date until it was stored.

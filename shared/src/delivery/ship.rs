@@ -1,8 +1,8 @@
 //! A body's events into the data stream: the one call that webhook, poller and redrive make.
 //!
 //! Every event ends in one of four ways: stored, known as a duplicate, kept as an error document (or,
-//! if the engine refuses even that, in the dead-letter queue), or returned as unwritten. Nothing is
-//! dropped, and nothing that is stored is returned.
+//! if the engine refuses even that or it holds only a part, in the dead-letter queue), or returned as
+//! unwritten. Nothing is dropped, and nothing that is stored is returned.
 
 use auth0_ecs::geoip::{GeoIp, GeoIpError};
 use auth0_ecs::input::split::{self, is_json};
@@ -11,15 +11,13 @@ use aws_config::SdkConfig;
 use chrono::{DateTime, Utc};
 
 use super::bulk::Batch;
-use super::frames::Origin;
 use super::incoming::Incoming;
 use super::queue::Queue;
 use super::rollover::Rollovers;
-use super::shipment::{ShipError, Shipment};
+use super::shipment::Shipment;
 use super::write::{Stored, Writer};
 use crate::clock;
 use crate::engine::connection::Connection;
-use crate::error::chain;
 use crate::retry::Deadline;
 use crate::start::config::PipelineConfig;
 
@@ -30,9 +28,9 @@ const FULL_REQUEST: usize = 4 * 1024 * 1024;
 /// Maps events and writes them; built once per process.
 #[derive(Debug)]
 pub struct Shipper {
-    mapper: Mapper,
-    writer: Writer,
-    dead_letters: Queue,
+    pub(super) mapper: Mapper,
+    pub(super) writer: Writer,
+    pub(super) dead_letters: Queue,
 }
 
 /// No part of the body is JSON.
@@ -131,46 +129,15 @@ impl Shipper {
         shipment
     }
 
-    /// Writes a batch, then its refused events as error documents, then the refused error documents to
-    /// the dead-letter queue.
+    /// Writes a batch, and keeps what the engine refused of it.
     async fn write<'a>(&self, batch: Batch<'a>, deadline: Deadline, shipment: &mut Shipment<'a>) {
-        let written = self.writer.write(batch, deadline).await;
-        let mut errors = Batch::default();
-        for (entry, reason) in &written.refused {
-            let (event, document) = (entry.event, &entry.document);
-            tracing::warn!(id = document.id, reason, "the engine rejected an event");
-            let Incoming { raw, input, received, .. } = event;
-            errors.push(event, |out| {
-                self.mapper.refused_document(raw, document, reason, input, received, out)
-            });
-        }
+        let written = self.writer.write(batch, false, deadline).await;
         let now = clock::now();
         for Stored { document, is_new } in &written.stored {
             shipment.report.count(document, *is_new, now);
         }
         shipment.add_unwritten(written.unwritten, written.failure);
-        if errors.is_empty() {
-            return;
-        }
-        let written = self.writer.write(errors, deadline).await;
-        shipment.report.rejected += written.stored.len();
-        shipment.add_unwritten(written.unwritten, written.failure);
-        for (entry, reason) in &written.refused {
-            let id = &entry.document.id;
-            let Incoming { raw, input, received, .. } = entry.event;
-            let origin = Origin { input, received, reason: Some(reason) };
-            match self.dead_letters.send(&[raw], origin, deadline).await {
-                Ok(()) => {
-                    tracing::error!(id, reason, "an event became a dead letter");
-                    shipment.report.dead_lettered += 1;
-                }
-                Err(error) => {
-                    tracing::error!(id, error = %chain(&error), "a dead letter could not be sent");
-                    shipment.unwritten.push(entry.event);
-                    shipment.failure = Some(ShipError::Unavailable(error.into()));
-                }
-            }
-        }
+        self.keep_refused(written.refused, written.is_open, deadline, shipment).await;
     }
 }
 
@@ -187,6 +154,7 @@ mod tests {
 
     use super::*;
     use crate::delivery::report::Report;
+    use crate::delivery::shipment::ShipError;
     use crate::start::config::{GeoIpConfig, SearchConfig, SignIn};
 
     /// Ships events with these log ids, each as a source of its own, to an engine that answers for each
@@ -203,7 +171,9 @@ mod tests {
             let items: Vec<Value> = actions
                 .map(|action: Value| {
                     let id = action["create"]["_id"].as_str().unwrap();
-                    json!({ "create": { "_index": "i", "_id": id, "status": verdict(id) } })
+                    let (status, error) = (verdict(id), "version_conflict_engine_exception");
+                    json!({ "create": { "_index": "i", "_id": id, "status": status,
+                        "error": { "type": if status == 409 { error } else { "security_exception" } } } })
                 })
                 .collect();
             seen.lock().unwrap().push(items.len());

@@ -3,6 +3,7 @@
 use super::bulk::Entry;
 use super::incoming::Incoming;
 use super::report::Report;
+use super::verdict::{Fault, Reason};
 use crate::engine::connection::ConnectionError;
 use crate::error::BoxError;
 
@@ -23,9 +24,31 @@ pub enum ShipError {
     /// The engine rejected the credentials, or they lack a privilege. Only the operator can fix it.
     #[error("the engine rejected the request")]
     Unauthorized(#[source] BoxError),
+    /// The cluster has no room for the events or is blocked, or something in front of it rejects them.
+    /// Only the operator can fix it.
+    #[error("the engine is not ready for the events")]
+    Operator(#[source] BoxError),
     /// The engine is unreachable or overloaded, or its response is unusable. A later attempt may succeed.
     #[error("the engine did not take the events")]
     Unavailable(#[source] BoxError),
+}
+
+impl ShipError {
+    /// Returns whether trying again soon is useless.
+    pub(super) const fn is_operators(&self) -> bool {
+        match self {
+            Self::Unauthorized(_) | Self::Operator(_) => true,
+            Self::Unavailable(_) => false,
+        }
+    }
+
+    pub(super) fn from_fault(fault: Fault, reason: Reason) -> Self {
+        match fault {
+            Fault::Passing => Self::Unavailable(reason.into()),
+            Fault::Credentials => Self::Unauthorized(reason.into()),
+            Fault::Operator | Fault::Document | Fault::Unclear => Self::Operator(reason.into()),
+        }
+    }
 }
 
 impl From<ConnectionError> for ShipError {
@@ -56,6 +79,7 @@ impl<'a> Shipment<'a> {
 
     pub(super) fn add_unwritten(&mut self, entries: Vec<Entry<'a>>, failure: Option<ShipError>) {
         self.unwritten.extend(entries.into_iter().map(|entry| entry.event));
+        self.report.misconfigured += usize::from(matches!(failure, Some(ShipError::Operator(_))));
         self.failure = failure.or(self.failure.take());
     }
 }

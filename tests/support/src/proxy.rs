@@ -32,6 +32,10 @@ pub enum Fault {
     Slow(Duration),
     /// This status for the whole request; the server never sees it.
     Status(u16),
+    /// An HTML page with this status for the whole request; the server never sees it.
+    Page(u16),
+    /// A firewall: an HTML page with status 403 for requests whose body holds this text.
+    Block(&'static str),
     /// This status for about half of the items of a `_bulk` request, which are not written.
     Items(u16),
     /// A page of HTML with status 200; the server never sees the request.
@@ -281,6 +285,11 @@ async fn reply(shared: &Shared, request: &Request, fault: Option<Fault>) -> Repl
             let page = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>";
             Reply::Whole(render(200, "text/html", page))
         }
+        Some(Fault::Block(text)) if find(&request.plain_body(), text.as_bytes()).is_none() => {
+            Reply::Whole(forward(shared, request, None).await)
+        }
+        Some(Fault::Block(_)) => Reply::Whole(page(403)),
+        Some(Fault::Page(status)) => Reply::Whole(page(status)),
         Some(Fault::CutAnswer) => {
             let mut whole = forward(shared, request, None).await;
             whole.truncate(whole.len() / 2);
@@ -407,6 +416,10 @@ fn render(status: u16, content_type: &str, body: &[u8]) -> Vec<u8> {
         body.len()
     );
     [head.as_bytes(), body].concat()
+}
+
+fn page(status: u16) -> Vec<u8> {
+    render(status, "text/html", b"<!DOCTYPE html><html><body>No</body></html>")
 }
 
 /// Forwards about half of the items, at random, and inserts errors for the others.
@@ -541,18 +554,35 @@ mod tests {
         assert_eq!(get_text(proxy.url()).await.unwrap().0, 503);
         proxy.fail(Fault::Html).await;
         assert!(get_text(proxy.url()).await.unwrap().1.contains("<html>"));
+        proxy.fail(Fault::Page(413)).await;
+        let (status, page) = get_text(proxy.url()).await.unwrap();
+        assert!(status == 413 && page.contains("<html>"), "{status} {page}");
         proxy.fail(Fault::CutAnswer).await;
         assert!(get_text(proxy.url()).await.is_err());
         proxy.fail(Fault::CutAfterWrite).await;
         assert!(get_text(proxy.url()).await.unwrap_err().is_request());
         proxy.fail(Fault::Slow(Duration::from_millis(100))).await;
         assert_eq!(get_text(proxy.url()).await.unwrap(), right);
-        assert_eq!(proxy.failed(), 8 - 1, "no request arrives on a refused connection");
+        assert_eq!(proxy.failed(), 9 - 1, "no request arrives on a refused connection");
 
         proxy.fail_only(Fault::Status(503), |head| head.contains("post /")).await;
         assert_eq!(get_text(proxy.url()).await.unwrap(), right);
         proxy.heal().await;
         assert_eq!(get_text(proxy.url()).await.unwrap(), right);
+    }
+
+    #[tokio::test]
+    async fn blocked_text_is_found_in_compressed_bodies() {
+        let (server, seen) = upstream().await;
+        let proxy = Proxy::start(server.url()).await;
+        proxy.fail(Fault::Block("jndi")).await;
+        let line = |id: &str| format!("{{\"create\":{{\"_id\":\"{id}\"}}}}\n{{}}\n").into_bytes();
+        let post = || client().post(format!("{}/stream/_bulk", proxy.url()));
+        let harmless = post().body(line("harmless")).send().await.unwrap();
+        assert_eq!(harmless.status(), 200);
+        let packed = post().header("content-encoding", "gzip").body(gzip(&line("${jndi:x}")));
+        assert_eq!(packed.send().await.unwrap().status(), 403);
+        assert_eq!(*seen.lock().unwrap(), ["harmless"]);
     }
 
     #[tokio::test]

@@ -3,10 +3,25 @@
 use chrono::{DateTime, Utc};
 
 use super::document::{Document, DocumentKind, Mapper, Piece};
-use super::id::{document_id, visible_log_id};
+use super::id::{document_id, substitute_id, visible_log_id};
 use crate::input::origin::Input;
 use crate::json::write::{Literal, Object};
 use crate::key;
+
+/// Upper bound for the text of a refused event in its error document, in bytes. JSON escapes a byte with up
+/// to six, and proxies take 1 MiB by default, so that a document of this size gets through everywhere.
+const MAX_ORIGINAL: usize = 128 * 1024;
+
+/// What an error document says.
+struct Content<'a> {
+    /// `event.id`.
+    event_id: &'a str,
+    reason: &'a str,
+    /// `event.original`.
+    original: Option<&'a str>,
+    tag: Option<&'static str>,
+    timestamp: DateTime<Utc>,
+}
 
 impl Mapper {
     /// Appends the document of a piece that is not an event.
@@ -19,32 +34,72 @@ impl Mapper {
     ) -> Document {
         // Not under its log_id, if it has one: the event may yet arrive in one piece.
         let (id, _) = document_id(None, piece.raw);
-        let document = Document { id, date: None, kind };
-        self.write_error_document(piece, &document, reason, out);
-        document
+        let content = Content {
+            event_id: &id,
+            reason,
+            original: Some(&String::from_utf8_lossy(piece.raw)),
+            tag: None,
+            timestamp: piece.received,
+        };
+        self.write_error_document(piece, &content, out);
+        Document { id, date: None, kind }
     }
 
-    /// Appends a document that keeps an event which the engine refused: as text, with the reason.
+    /// Appends a document that keeps an event which the engine refused: as text, with the reason. A very
+    /// long text is cut; [`Self::holds_whole`] tells.
     pub fn refused_document(
         &self,
         raw: &[u8],
-        refused: &Document,
         reason: &str,
         input: Input,
         received: DateTime<Utc>,
         out: &mut Vec<u8>,
     ) -> Document {
-        self.write_error_document(Piece { raw, input, received }, refused, reason, out);
-        refused.clone()
+        let text = String::from_utf8_lossy(raw);
+        let original = text.get(..text.floor_char_boundary(MAX_ORIGINAL));
+        let tag = (text.len() > MAX_ORIGINAL).then_some("original_cut");
+        self.substitute(Piece { raw, input, received }, "refused", reason, (original, tag), out)
     }
 
-    fn write_error_document(
+    /// Returns whether [`Self::refused_document`] holds the whole event.
+    #[must_use]
+    pub fn holds_whole(raw: &[u8]) -> bool {
+        String::from_utf8_lossy(raw).len() <= MAX_ORIGINAL
+    }
+
+    /// Appends a document that says that an event could not be kept even as text. Nothing in it comes from
+    /// the event but its ids.
+    pub fn dead_letter_document(
+        &self,
+        raw: &[u8],
+        reason: &str,
+        input: Input,
+        received: DateTime<Utc>,
+        out: &mut Vec<u8>,
+    ) -> Document {
+        let piece = Piece { raw, input, received };
+        self.substitute(piece, "dead-letter", reason, (None, Some("dead_letter")), out)
+    }
+
+    /// Appends a document instead of an event's own, with the event's id and date.
+    fn substitute(
         &self,
         piece: Piece<'_>,
-        document: &Document,
+        suffix: &'static str,
         reason: &str,
+        (original, tag): (Option<&str>, Option<&'static str>),
         out: &mut Vec<u8>,
-    ) {
+    ) -> Document {
+        let Piece { raw, input, received } = piece;
+        // Mapped again, since the document that was refused has the same id and date.
+        let event = self.document(raw, input, received, &mut Vec::new());
+        let timestamp = event.date.unwrap_or(received);
+        let content = Content { event_id: &event.id, reason, original, tag, timestamp };
+        self.write_error_document(piece, &content, out);
+        Document { id: substitute_id(&event.id, suffix), ..event }
+    }
+
+    fn write_error_document(&self, piece: Piece<'_>, content: &Content<'_>, out: &mut Vec<u8>) {
         Object::write(out, |doc| {
             self.write_constant(doc);
             if let Some(log_id) = visible_log_id(piece.raw) {
@@ -54,16 +109,16 @@ impl Mapper {
                     });
                 });
             }
-            doc.object(key!("error"), |error| error.put(key!("message"), reason));
+            doc.object(key!("error"), |error| error.put(key!("message"), content.reason));
             doc.object(key!("event"), |event| {
                 event.put(key!("kind"), Literal("pipeline_error"));
                 event.put(key!("dataset"), Literal("auth0.logs"));
-                event.put(key!("id"), &*document.id);
-                event.put(key!("original"), &*String::from_utf8_lossy(piece.raw));
+                event.put(key!("id"), content.event_id);
+                event.maybe(key!("original"), content.original);
                 event.put(key!("ingested"), piece.received);
             });
-            self.write_input(doc, piece.input, [None, None]);
-            doc.put(key!("@timestamp"), document.date.unwrap_or(piece.received));
+            self.write_input(doc, piece.input, [content.tag, None]);
+            doc.put(key!("@timestamp"), content.timestamp);
         });
     }
 }

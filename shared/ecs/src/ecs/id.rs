@@ -22,6 +22,13 @@ pub(super) fn document_id(log_id: Option<&str>, raw: &[u8]) -> (String, bool) {
     }
 }
 
+/// Returns the `_id` of a document that is kept instead of the event with this id. It is not the event's
+/// own, so that the event can still be stored once the cause is gone.
+pub(super) fn substitute_id(id: &str, suffix: &'static str) -> String {
+    let substitute = format!("{id}-{suffix}");
+    if substitute.len() <= MAX_ID { substitute } else { content_id(substitute.as_bytes()) }
+}
+
 /// An id made from the content alone.
 fn content_id(content: &[u8]) -> String {
     let mut id = String::with_capacity(40);

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::document::*;
 use crate::geoip::GeoIp;
 use crate::input::origin::Input;
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
 fn mapper() -> Mapper {
     let settings = MapperSettings {
@@ -213,22 +213,57 @@ fn error_document_keeps_text_and_visible_log_id() {
     }
 }
 
-#[test]
-fn refused_event_keeps_id_date_and_reason() {
-    let raw = br#"{"log_id":"900","data":{"type":"s","date":"2026-03-14T10:05:13Z"}}"#;
+type Substitute = fn(&Mapper, &[u8], &str, Input, DateTime<Utc>, &mut Vec<u8>) -> Document;
+
+/// Returns the document that is kept instead of an event.
+fn substitute(raw: &[u8], write: Substitute) -> (Value, Document) {
     let mapper = mapper();
     let received = DateTime::from_timestamp(1_750_000_000, 0).unwrap();
+    let event = mapper.document(raw, Input::HttpEndpoint, received, &mut Vec::new());
     let mut out = Vec::new();
-    let refused = mapper.document(raw, Input::HttpEndpoint, received, &mut out);
-    out.clear();
-    let kept =
-        mapper.refused_document(raw, &refused, "illegal", Input::HttpEndpoint, received, &mut out);
-    assert_eq!(kept, refused);
-    let document: Value = serde_json::from_slice(&out).unwrap();
+    let kept = write(&mapper, raw, "illegal", Input::HttpEndpoint, received, &mut out);
+    assert_eq!((kept.date, kept.kind), (event.date, event.kind));
+    (serde_json::from_slice(&out).unwrap(), kept)
+}
+
+#[test]
+fn refused_event_is_kept_under_an_id_of_its_own() {
+    let raw = br#"{"log_id":"900","data":{"type":"s","date":"2026-03-14T10:05:13Z"}}"#;
+    let (document, kept) = substitute(raw, Mapper::refused_document);
+    assert_eq!(kept.id, "900-refused", "the event itself may yet be stored");
     assert_eq!(document["@timestamp"], "2026-03-14T10:05:13.000Z");
     assert_eq!(document["event"]["id"], "900");
+    assert_eq!(data(&document)["log_id"], "900");
     assert_eq!(document["error"]["message"], "illegal");
     assert_eq!(document["event"]["original"].as_str().unwrap().as_bytes(), raw);
+    assert_eq!(document["tags"], json!(["forwarded", "auth0-logstream", "production"]));
+    assert!(Mapper::holds_whole(raw));
+    let long = json!({"log_id": "y".repeat(512), "type": "s"}).to_string();
+    let (_, kept) = substitute(long.as_bytes(), Mapper::refused_document);
+    assert!(kept.id.starts_with("sha256-"), "{}", kept.id);
+}
+
+#[test]
+fn error_document_of_a_refused_event_is_bounded_and_says_so() {
+    let long = json!({"log_id": "900", "type": "s", "x": "ä\u{1}".repeat(100_000)}).to_string();
+    let (document, kept) = substitute(long.as_bytes(), Mapper::refused_document);
+    assert_eq!(kept.id, "900-refused");
+    let original = document["event"]["original"].as_str().unwrap();
+    assert!(long.starts_with(original) && (131_000..=131_072).contains(&original.len()));
+    let tags = json!(["forwarded", "auth0-logstream", "production", "original_cut"]);
+    assert_eq!(document["tags"], tags);
+    assert!(!Mapper::holds_whole(long.as_bytes()));
+    assert!(document.to_string().len() < 1_000_000);
+}
+
+#[test]
+fn document_of_a_dead_letter_has_nothing_of_the_event_but_its_ids() {
+    let raw = br#"{"log_id":"900","type":"s","user_name":"${jndi:ldap://x}"}"#;
+    let (document, kept) = substitute(raw, Mapper::dead_letter_document);
+    assert_eq!(kept.id, "900-dead-letter");
+    assert_eq!(document["event"]["id"], "900");
+    assert_eq!(document["event"]["kind"], "pipeline_error");
+    assert!(!document.to_string().contains("jndi"), "{document}");
 }
 
 #[test]
