@@ -98,7 +98,7 @@ impl Webhook {
             path: config.path.clone(),
             token: WebhookToken::new(Secrets::new(aws), config.secret_id.clone()),
             shipper: Shipper::new(&config.pipeline, aws)?,
-            retry_queue: Queue::new(aws, config.retry_queue_url.clone()),
+            retry_queue: Queue::new(aws, config.pipeline.retry_queue_url.clone()),
         })
     }
 

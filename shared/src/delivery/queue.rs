@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
+use chrono::TimeDelta;
 use tokio::time::timeout_at;
 
 use super::frames::{EventTooLargeError, Origin, pack};
@@ -51,8 +52,25 @@ impl Queue {
         origin: Origin<'_>,
         deadline: Deadline,
     ) -> Result<(), QueueError> {
+        self.send_later(events, origin, TimeDelta::zero(), deadline).await
+    }
+
+    /// Like [`Self::send`], but nobody receives the events before `delay` has passed. SQS allows 15
+    /// minutes.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) async fn send_later(
+        &self,
+        events: &[&[u8]],
+        origin: Origin<'_>,
+        delay: TimeDelta,
+        deadline: Deadline,
+    ) -> Result<(), QueueError> {
+        let delay = i32::try_from(delay.num_seconds()).ok().filter(|delay| *delay > 0);
         for message in pack(events, origin)? {
             let request = self.client.send_message().queue_url(&self.url).message_body(message);
+            let request = request.set_delay_seconds(delay);
             timeout_at(deadline.instant(), request.send())
                 .await
                 .map_err(|elapsed| QueueError::Unavailable(elapsed.into()))?

@@ -13,9 +13,9 @@ use chrono::{DateTime, Utc};
 use super::bulk::Batch;
 use super::frames::Origin;
 use super::queue::Queue;
-use super::rollover::Rollovers;
+use super::rollover::{Rollovers, SECOND_LOOK_AFTER};
 use super::shipment::{ShipError, Shipment};
-use super::write::{Stored, Writer};
+use super::write::{Stored, Writer, Written};
 use crate::clock;
 use crate::engine::connection::Connection;
 use crate::error::chain;
@@ -31,6 +31,7 @@ const FULL_REQUEST: usize = 4 * 1024 * 1024;
 pub struct Shipper {
     mapper: Mapper,
     writer: Writer,
+    retry_queue: Queue,
     dead_letters: Queue,
 }
 
@@ -62,6 +63,7 @@ impl Shipper {
                 gzip: config.search.gzip,
                 stream,
             },
+            retry_queue: Queue::new(aws, config.retry_queue_url.clone()),
             dead_letters: Queue::new(aws, config.dead_letter_queue_url.clone()),
         })
     }
@@ -127,7 +129,8 @@ impl Shipper {
         shipment: &mut Shipment<'a>,
     ) {
         let Origin { input, received, .. } = origin;
-        let written = self.writer.write(batch, deadline).await;
+        let mut written = self.writer.write(batch, deadline).await;
+        self.look_again_later(&mut written, origin, deadline, shipment).await;
         let mut errors = Batch::default();
         for (entry, reason) in &written.refused {
             let (raw, document) = (entry.raw, &entry.document);
@@ -137,14 +140,15 @@ impl Shipper {
             });
         }
         let now = clock::now();
-        for Stored { document, is_new } in &written.stored {
+        for Stored { document, is_new, .. } in &written.stored {
             shipment.report.count(document, *is_new, now);
         }
         shipment.add_unwritten(written.unwritten, written.failure);
         if errors.is_empty() {
             return;
         }
-        let written = self.writer.write(errors, deadline).await;
+        let mut written = self.writer.write(errors, deadline).await;
+        self.look_again_later(&mut written, origin, deadline, shipment).await;
         shipment.report.rejected += written.stored.len();
         shipment.add_unwritten(written.unwritten, written.failure);
         for (entry, reason) in &written.refused {
@@ -160,6 +164,35 @@ impl Shipper {
                     shipment.unwritten.push(entry.raw);
                     shipment.failure = Some(ShipError::Unavailable(error.into()));
                 }
+            }
+        }
+    }
+
+    /// Sends the events that have to be looked at once more to the retry queue, from where redrive ships
+    /// them again after that time. Those that the queue does not take are unwritten: they are stored, but
+    /// perhaps twice.
+    async fn look_again_later<'a>(
+        &self,
+        written: &mut Written<'a>,
+        origin: Origin<'_>,
+        deadline: Deadline,
+        shipment: &mut Shipment<'a>,
+    ) {
+        let look_again = written.stored.iter().filter(|stored| stored.look_again);
+        let events: Vec<&[u8]> = look_again.map(|stored| stored.raw).collect();
+        if events.is_empty() {
+            return;
+        }
+        let sent = self.retry_queue.send_later(&events, origin, SECOND_LOOK_AFTER, deadline).await;
+        match sent {
+            Ok(()) => {
+                let events = events.len();
+                tracing::info!(events, "looking for copies once more, a rollover was recent");
+            }
+            Err(error) => {
+                written.stored.retain(|stored| !stored.look_again);
+                shipment.unwritten.extend(events);
+                shipment.failure = Some(ShipError::Unavailable(error.into()));
             }
         }
     }

@@ -6,7 +6,7 @@ use auth0_ecs::Document;
 use bytes::Bytes;
 
 use super::bulk::{self, Batch, Entry};
-use super::rollover::{Placed, Rollovers};
+use super::rollover::{Look, Placed, Rollovers};
 use super::shipment::ShipError;
 use super::verdict::{self, ResponseVerdict, Verdict};
 use crate::clock;
@@ -30,7 +30,7 @@ pub(super) struct Writer {
 #[derive(Debug, Default)]
 pub(super) struct Written<'a> {
     /// What the engine has.
-    pub(super) stored: Vec<Stored>,
+    pub(super) stored: Vec<Stored<'a>>,
     /// What it will never take, with the reasons.
     pub(super) refused: Vec<(Entry<'a>, String)>,
     /// What has no verdict yet.
@@ -41,10 +41,14 @@ pub(super) struct Written<'a> {
 
 /// A document that the engine has.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct Stored<'a> {
+    /// The event as received.
+    pub(super) raw: &'a [u8],
     pub(super) document: Document,
     /// `false` for a duplicate.
     pub(super) is_new: bool,
+    /// Whether it has to be looked at once more: see [`Look::again`].
+    pub(super) look_again: bool,
 }
 
 /// What one request achieved.
@@ -193,11 +197,14 @@ impl Writer {
             .collect();
         let deadline = attempt_deadline(deadline);
         match self.rollovers.delete_later_copies(engine, &places, clock::now(), deadline).await {
-            Ok(deleted) => {
-                written.stored.extend(placed.into_iter().map(
-                    |(Entry { document, .. }, _, new)| Stored {
-                        is_new: new && !deleted.contains(&document.id),
+            Ok(looks) => {
+                let stored = placed.into_iter().zip(looks);
+                written.stored.extend(stored.map(
+                    |((Entry { raw, document, .. }, _, is_new), Look { is_copy, again })| Stored {
+                        raw,
                         document,
+                        is_new: is_new && !is_copy,
+                        look_again: again,
                     },
                 ));
             }
