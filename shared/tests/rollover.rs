@@ -194,12 +194,19 @@ impl Running {
         Shipper::new(&config, &aws).unwrap()
     }
 
-    /// Lets redrive, in a new environment, ship what the queue holds.
+    /// Lets the delay of the messages pass, and redrive, in a new environment, ship them.
     async fn redrive(&self) {
+        let delay = TimeDelta::minutes(14);
+        self.with(|world| {
+            for (minutes, _) in world.indices.values_mut() {
+                *minutes += delay.num_minutes();
+            }
+        });
         for (message, _) in self.with(|world| std::mem::take(&mut world.messages)) {
             let parked = read_message(&message).unwrap();
             let events: Vec<_> = parked.events().collect();
-            let (_, unwritten) = ship(&self.shipper(), &events).await;
+            let received = parked.received - delay;
+            let (_, unwritten) = ship_received(&self.shipper(), &events, received).await;
             assert_eq!(unwritten, 0);
         }
     }
@@ -224,11 +231,20 @@ fn an_hour_old(id: &str) -> Vec<u8> {
     event(id, clock::now() - TimeDelta::hours(1))
 }
 
-/// Ships the events; returns the counts, and the number of events that the caller has to repeat.
+/// Ships events that have just been received; returns the counts, and the number of events that the
+/// caller has to repeat.
 async fn ship(shipper: &Shipper, events: &[&[u8]]) -> (Report, usize) {
+    ship_received(shipper, events, clock::now()).await
+}
+
+async fn ship_received(
+    shipper: &Shipper,
+    events: &[&[u8]],
+    received: DateTime<Utc>,
+) -> (Report, usize) {
     let deadline = Deadline::after(Duration::from_secs(10));
     let events = events.iter().copied();
-    let shipment = shipper.ship_pieces(events, Input::HttpEndpoint, clock::now(), deadline).await;
+    let shipment = shipper.ship_pieces(events, Input::HttpEndpoint, received, deadline).await;
     assert_eq!(shipment.failure.is_some(), !shipment.unwritten.is_empty());
     (shipment.report, shipment.unwritten.len())
 }
@@ -245,8 +261,6 @@ async fn copy_in_flight_at_the_first_look_is_found_at_the_second() {
         assert_eq!(world.messages[0].1, 14 * 60);
         // Now it is executed.
         assert!(world.insert(FIRST, "e"));
-        // The time passes.
-        world.indices.get_mut(SECOND).unwrap().0 += 14;
     });
     running.redrive().await;
     running.with(|world| {
@@ -261,16 +275,33 @@ async fn copies_in_three_indices_leave_the_earliest() {
     ship(&running.shipper(), &[&an_hour_old("e")]).await;
     running.with(|world| {
         world.insert(FIRST, "e");
-        world.indices.get_mut(SECOND).unwrap().0 += 14;
-        // Another rollover before the second look.
-        world.indices.insert(THIRD.into(), (1, Vec::new()));
+        // Another rollover, a minute before the second look.
+        world.indices.insert(THIRD.into(), (-13, Vec::new()));
         world.targets = vec![THIRD.into()];
     });
     running.redrive().await;
     running.with(|world| {
         assert_eq!(world.copies("e"), [FIRST]);
         assert_eq!(world.messages.len(), 1, "a request to the second index may be in flight");
-        world.indices.get_mut(THIRD).unwrap().0 += 14;
+    });
+    running.redrive().await;
+    running.with(|world| {
+        assert_eq!((world.copies("e"), world.messages.len()), (vec![FIRST], 0));
+    });
+}
+
+#[tokio::test]
+async fn copy_that_an_abandoned_request_stores_after_its_deletion_is_found_at_the_second_look() {
+    let running = Running::just_rolled_over().await;
+    running.with(|world| {
+        world.indices.get_mut(SECOND).unwrap().0 = 4_000;
+        world.insert(FIRST, "e");
+    });
+    ship(&running.shipper(), &[&event("e", clock::now() - TimeDelta::days(3))]).await;
+    running.with(|world| {
+        assert_eq!((world.copies("e"), world.messages.len()), (vec![FIRST], 1));
+        // An earlier request of the same delivery, which timed out.
+        assert!(world.insert(SECOND, "e"));
     });
     running.redrive().await;
     running.with(|world| {
@@ -387,6 +418,11 @@ async fn engine_without_creation_dates_is_asked_for_its_data_stream() {
     assert_eq!(report.duplicates, 1);
     running.with(|world| {
         assert_eq!(world.copies("e"), [FIRST]);
-        assert_eq!(world.messages.len(), 0);
+        assert_eq!(world.messages.len(), 1);
+    });
+    running.redrive().await;
+    running.with(|world| {
+        assert_eq!(world.copies("e"), [FIRST]);
+        assert_eq!(world.messages.len(), 0, "looks without end");
     });
 }

@@ -14,6 +14,11 @@
 //! is sent to the retry queue, comes back as a duplicate, and the copies are looked up again. The index
 //! is then too old for a third look, unless there was another rollover.
 //!
+//! The same goes for a request to the index itself, of any age: one that nobody waits for any more may
+//! store a later copy anew after it was deleted. So an event whose later copy was deleted
+//! ([`Look::is_copy`]) is looked at once more, too, if its delivery began less than that time ago or had
+//! to repeat a request.
+//!
 //! # Why one copy always stays
 //!
 //! A copy is deleted only if another one was seen in an index of a lower generation. Generations are

@@ -178,8 +178,14 @@ impl Shipper {
         deadline: Deadline,
         shipment: &mut Shipment<'a>,
     ) {
-        let look_again = written.stored.iter().filter(|stored| stored.look_again);
-        let events: Vec<&[u8]> = look_again.map(|stored| stored.raw).collect();
+        let is_recent = clock::now() - origin.received < SECOND_LOOK_AFTER;
+        let look_again = |stored: &Stored<'_>| stored.look_again || stored.is_copy && is_recent;
+        let events: Vec<&[u8]> = written
+            .stored
+            .iter()
+            .filter(|stored| look_again(stored))
+            .map(|stored| stored.raw)
+            .collect();
         if events.is_empty() {
             return;
         }
@@ -187,10 +193,10 @@ impl Shipper {
         match sent {
             Ok(()) => {
                 let events = events.len();
-                tracing::info!(events, "looking for copies once more, a rollover was recent");
+                tracing::info!(events, "events will be looked up once more after a rollover");
             }
             Err(error) => {
-                written.stored.retain(|stored| !stored.look_again);
+                written.stored.retain(|stored| !look_again(stored));
                 shipment.unwritten.extend(events);
                 shipment.failure = Some(ShipError::Unavailable(error.into()));
             }

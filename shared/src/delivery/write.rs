@@ -37,6 +37,8 @@ pub(super) struct Written<'a> {
     pub(super) unwritten: Vec<Entry<'a>>,
     /// Why there are unwritten documents; `None` if there are none.
     pub(super) failure: Option<ShipError>,
+    /// Whether a request was repeated. The first one may still be executed.
+    is_repeated: bool,
 }
 
 /// A document that the engine has.
@@ -47,7 +49,9 @@ pub(super) struct Stored<'a> {
     pub(super) document: Document,
     /// `false` for a duplicate.
     pub(super) is_new: bool,
-    /// Whether it has to be looked at once more: see [`Look::again`].
+    /// Whether an earlier backing index had it already, so that the copy in the later one was deleted.
+    pub(super) is_copy: bool,
+    /// Whether it has to be looked at once more: see the documentation of `rollover`.
     pub(super) look_again: bool,
 }
 
@@ -84,6 +88,7 @@ impl Writer {
                     pending
                 }
                 Attempt::Retry(mut pending, failure) => {
+                    written.is_repeated = true;
                     pending.extend(rest);
                     let is_hopeless = matches!(failure, ShipError::Unauthorized(_));
                     if is_hopeless || !backoff.pause(deadline).await {
@@ -204,7 +209,8 @@ impl Writer {
                         raw,
                         document,
                         is_new: is_new && !is_copy,
-                        look_again: again,
+                        is_copy,
+                        look_again: again || is_copy && written.is_repeated,
                     },
                 ));
             }
