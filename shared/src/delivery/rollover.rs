@@ -141,7 +141,8 @@ impl BackingIndices {
     }
 
     fn find(&self, name: &str) -> Option<&BackingIndex> {
-        self.0.iter().find(|index| index.name == name)
+        // It is almost always the last one.
+        self.0.iter().rfind(|index| index.name == name)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -152,11 +153,11 @@ impl BackingIndices {
     /// it happened.
     fn may_hold(&self, placed: &Placed<'_>, now: DateTime<Utc>) -> impl Iterator<Item = &str> {
         let since = delivered_since(placed, now);
-        let others = self.0.iter().filter(|index| index.name != placed.index);
-        let others = others.filter(move |index| match (since, index.written_until) {
+        let others = self.0.iter().filter(move |index| match (since, index.written_until) {
             (Some(since), Some(until)) => since < until,
             _ => true,
         });
+        let others = others.filter(|index| index.name != placed.index);
         others.map(|index| index.name.as_str())
     }
 
