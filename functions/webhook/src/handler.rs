@@ -105,7 +105,7 @@ impl Webhook {
             shipper: Shipper::new(&config.pipeline, aws)?,
             retry_queue: Queue::retries(
                 aws,
-                config.retry_queue_url.clone(),
+                config.pipeline.retry_queue_url.clone(),
                 config.pipeline.dead_letter_queue_url.clone(),
             ),
             breaker: Breaker::default(),

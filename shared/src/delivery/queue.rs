@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
+use chrono::TimeDelta;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
@@ -53,6 +54,22 @@ impl Queue {
         origin: Origin<'_>,
         deadline: Deadline,
     ) -> Result<(), QueueError> {
+        self.send_later(events, origin, TimeDelta::zero(), deadline).await
+    }
+
+    /// Like [`Self::send`], but nobody receives the events before `delay` has passed. SQS allows 15
+    /// minutes. The parts of a large event are not delayed.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) async fn send_later(
+        &self,
+        events: &[&[u8]],
+        origin: Origin<'_>,
+        delay: TimeDelta,
+        deadline: Deadline,
+    ) -> Result<(), QueueError> {
+        let delay = i32::try_from(delay.num_seconds()).ok().filter(|delay| *delay > 0);
         let Packed { messages, in_parts } = pack(events, origin);
         for parts in &in_parts {
             tracing::error!(
@@ -62,9 +79,11 @@ impl Queue {
         }
         // All at once: `SendMessageBatch` has the limit of a single message for the sum of its messages.
         let mut sends = JoinSet::new();
-        let parts = in_parts.into_iter().flatten().map(|part| (&self.parts_url, part));
-        for (url, body) in messages.into_iter().map(|body| (&self.url, body)).chain(parts) {
+        let messages = messages.into_iter().map(|body| (&self.url, body, delay));
+        let parts = in_parts.into_iter().flatten().map(|part| (&self.parts_url, part, None));
+        for (url, body, delay) in messages.chain(parts) {
             let request = self.client.send_message().queue_url(url).message_body(body);
+            let request = request.set_delay_seconds(delay);
             sends.spawn(timeout_at(deadline.instant(), request.send()));
         }
         while let Some(sent) = sends.join_next().await {

@@ -33,10 +33,9 @@ impl Shipper {
         let is_whole = |(entry, _): &(Entry<'_>, _)| Mapper::holds_whole(entry.event.raw);
         let (whole, cut): (Vec<_>, Vec<_>) = refused.into_iter().partition(is_whole);
 
-        let Written { stored, refused, unwritten, failure, is_open, .. } =
-            self.write_error_documents(&whole, is_open, deadline).await;
+        let Written { stored, refused, is_open, .. } =
+            self.write_error_documents(&whole, is_open, deadline, shipment).await;
         shipment.report.rejected += stored.len();
-        shipment.add_unwritten(unwritten, failure);
         let mut dead = Vec::new();
         for (Entry { event, .. }, reason) in refused {
             if self.bury(event, &reason, is_open, deadline, shipment).await {
@@ -44,9 +43,8 @@ impl Shipper {
             }
         }
         for refused in cut {
-            let kept =
-                self.write_error_documents(std::slice::from_ref(&refused), is_open, deadline).await;
-            shipment.add_unwritten(kept.unwritten, kept.failure);
+            let document = std::slice::from_ref(&refused);
+            let kept = self.write_error_documents(document, is_open, deadline, shipment).await;
             let (Entry { event, .. }, reason) = refused;
             let is_dead = if !kept.stored.is_empty() {
                 self.send_dead_letter(event, &reason, deadline, shipment).await
@@ -69,6 +67,7 @@ impl Shipper {
         refused: &[(Entry<'a>, Reason)],
         is_open: bool,
         deadline: Deadline,
+        shipment: &mut Shipment<'a>,
     ) -> Written<'a> {
         let mut batch = Batch::default();
         for (Entry { event, .. }, reason) in refused {
@@ -77,7 +76,7 @@ impl Shipper {
                 self.mapper.refused_document(raw, &reason.full, input, received, out)
             });
         }
-        self.writer.write(batch, is_open, deadline).await
+        self.write_batch(batch, is_open, deadline, shipment).await
     }
 
     /// Makes an event a dead letter and leaves a document that says so, if the engine takes anything.
@@ -95,14 +94,15 @@ impl Shipper {
         batch.push(event, |out| {
             self.mapper.dead_letter_document(raw, &reason.to_string(), input, received, out)
         });
-        let written = self.writer.write(batch, is_open, deadline).await;
+        let written = self.write_batch(batch, is_open, deadline, shipment).await;
         if !written.stored.is_empty() || is_open && !written.refused.is_empty() {
             return self.send_dead_letter(event, reason, deadline, shipment).await;
         }
-        let refused = written.refused.into_iter().map(|(entry, _)| entry);
-        let entries = written.unwritten.into_iter().chain(refused).collect();
-        let failure = written.failure.unwrap_or_else(|| ShipError::Operator(reason.clone().into()));
-        shipment.add_unwritten(entries, Some(failure));
+        if !written.refused.is_empty() {
+            let refused = written.refused.into_iter().map(|(entry, _)| entry).collect();
+            let failure = ShipError::Operator(reason.clone().into());
+            shipment.add_unwritten(refused, Some(failure));
+        }
         false
     }
 
@@ -235,6 +235,7 @@ mod tests {
             preserve_original_event: false,
             geoip: GeoIpConfig::default(),
             function_name: "webhook".into(),
+            retry_queue_url: format!("{url}/retry"),
             dead_letter_queue_url: format!("{url}/dead"),
         };
         let shipper = Shipper::new(&config, &aws).unwrap();

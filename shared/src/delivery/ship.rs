@@ -11,11 +11,12 @@ use aws_config::SdkConfig;
 use chrono::{DateTime, Utc};
 
 use super::bulk::Batch;
+use super::frames::Origin;
 use super::incoming::Incoming;
-use super::queue::Queue;
-use super::rollover::Rollovers;
-use super::shipment::Shipment;
-use super::write::{Stored, Writer};
+use super::queue::{Queue, QueueError};
+use super::rollover::{Rollovers, SECOND_LOOK_AFTER};
+use super::shipment::{ShipError, Shipment};
+use super::write::{Stored, Writer, Written};
 use crate::clock;
 use crate::engine::connection::Connection;
 use crate::retry::Deadline;
@@ -29,7 +30,8 @@ const FULL_REQUEST: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Shipper {
     pub(super) mapper: Mapper,
-    pub(super) writer: Writer,
+    writer: Writer,
+    retry_queue: Queue,
     pub(super) dead_letters: Queue,
 }
 
@@ -77,6 +79,11 @@ impl Shipper {
                 gzip: config.search.gzip,
                 stream,
             },
+            retry_queue: Queue::retries(
+                aws,
+                config.retry_queue_url.clone(),
+                config.dead_letter_queue_url.clone(),
+            ),
             dead_letters: Queue::dead_letters(aws, config.dead_letter_queue_url.clone()),
         })
     }
@@ -131,13 +138,60 @@ impl Shipper {
 
     /// Writes a batch, and keeps what the engine refused of it.
     async fn write<'a>(&self, batch: Batch<'a>, deadline: Deadline, shipment: &mut Shipment<'a>) {
-        let written = self.writer.write(batch, false, deadline).await;
+        let written = self.write_batch(batch, false, deadline, shipment).await;
         let now = clock::now();
-        for Stored { document, is_new } in &written.stored {
+        for Stored { document, is_new, .. } in &written.stored {
             shipment.report.count(document, *is_new, now);
         }
-        shipment.add_unwritten(written.unwritten, written.failure);
         self.keep_refused(written.refused, written.is_open, deadline, shipment).await;
+    }
+
+    /// Writes documents and moves those that are unwritten into the shipment. What has to be looked up
+    /// once more after a rollover goes to the retry queue, from where redrive ships it again.
+    pub(super) async fn write_batch<'a>(
+        &self,
+        batch: Batch<'a>,
+        is_open: bool,
+        deadline: Deadline,
+        shipment: &mut Shipment<'a>,
+    ) -> Written<'a> {
+        let mut written = self.writer.write(batch, is_open, deadline).await;
+        shipment.add_unwritten(std::mem::take(&mut written.unwritten), written.failure.take());
+        let (again, settled) = std::mem::take(&mut written.stored)
+            .into_iter()
+            .partition(|stored: &Stored<'_>| stored.needs_second_look(clock::now()));
+        written.stored = settled;
+        match self.look_again_later(&again, deadline).await {
+            Ok(()) => written.stored.extend(again),
+            // They are stored, but perhaps twice. Shipping them again repeats the search.
+            Err(error) => {
+                shipment.unwritten.extend(again.into_iter().map(|stored| stored.event));
+                shipment.failure = Some(ShipError::Unavailable(error.into()));
+            }
+        }
+        written
+    }
+
+    async fn look_again_later(
+        &self,
+        stored: &[Stored<'_>],
+        deadline: Deadline,
+    ) -> Result<(), QueueError> {
+        if stored.is_empty() {
+            return Ok(());
+        }
+        let origin = |stored: &Stored<'_>| (stored.event.input, stored.event.received);
+        for alike in stored.chunk_by(|a, b| origin(a) == origin(b)) {
+            let events: Vec<&[u8]> = alike.iter().map(|stored| stored.event.raw).collect();
+            let Some((input, received)) = alike.first().map(origin) else { continue };
+            let origin = Origin { input, received, reason: None };
+            self.retry_queue.send_later(&events, origin, SECOND_LOOK_AFTER, deadline).await?;
+        }
+        tracing::info!(
+            events = stored.len(),
+            "events will be looked up once more after a rollover"
+        );
+        Ok(())
     }
 }
 
@@ -154,7 +208,6 @@ mod tests {
 
     use super::*;
     use crate::delivery::report::Report;
-    use crate::delivery::shipment::ShipError;
     use crate::start::config::{GeoIpConfig, SearchConfig, SignIn};
 
     /// Ships events with these log ids, each as a source of its own, to an engine that answers for each
@@ -196,6 +249,7 @@ mod tests {
             preserve_original_event: false,
             geoip: GeoIpConfig::default(),
             function_name: "test".into(),
+            retry_queue_url: "http://127.0.0.1:9/retry".into(),
             dead_letter_queue_url: "http://127.0.0.1:9/dead".into(),
         };
         let http = crate::start::http::client().unwrap();

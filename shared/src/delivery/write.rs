@@ -14,7 +14,8 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::bulk::{self, Batch, Entry};
-use super::rollover::{Placed, Rollovers};
+use super::incoming::Incoming;
+use super::rollover::{Look, Placed, Rollovers, SECOND_LOOK_AFTER};
 use super::shipment::ShipError;
 use super::verdict::{self, Fault, Reason, ResponseVerdict, Verdict};
 use crate::clock;
@@ -44,7 +45,7 @@ pub(super) struct Writer {
 #[derive(Debug, Default)]
 pub(super) struct Written<'a> {
     /// What the engine has.
-    pub(super) stored: Vec<Stored>,
+    pub(super) stored: Vec<Stored<'a>>,
     /// What it will never take, with the reasons.
     pub(super) refused: Vec<(Entry<'a>, Reason)>,
     /// What has no verdict yet.
@@ -56,14 +57,28 @@ pub(super) struct Written<'a> {
     pub(super) is_open: bool,
     /// What was refused while nothing shows whose fault that is.
     suspects: Vec<(Entry<'a>, Reason)>,
+    /// Whether a request was repeated. The first one may still be executed.
+    is_repeated: bool,
 }
 
 /// A document that the engine has.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct Stored<'a> {
+    pub(super) event: Incoming<'a>,
     pub(super) document: Document,
     /// `false` for a duplicate.
     pub(super) is_new: bool,
+    /// Whether an earlier backing index had it already, so that the copy in the later one was deleted.
+    is_copy: bool,
+    /// Whether it has to be looked at once more, however long ago it was received.
+    look_again: bool,
+}
+
+impl Stored<'_> {
+    /// Returns whether it has to be looked at once more: see the documentation of `rollover`.
+    pub(super) fn needs_second_look(&self, now: DateTime<Utc>) -> bool {
+        self.look_again || self.is_copy && now - self.event.received < SECOND_LOOK_AFTER
+    }
 }
 
 /// What one request achieved.
@@ -130,6 +145,7 @@ impl Writer {
                     }
                 }
                 Attempt::Retry(mut pending, failure) => {
+                    written.is_repeated = true;
                     pending.extend(rest);
                     if failure.is_operators() || !backoff.pause(deadline).await {
                         written.give_up(pending, failure);
@@ -244,11 +260,17 @@ impl Writer {
             .collect();
         let deadline = attempt_deadline(deadline);
         match self.rollovers.delete_later_copies(engine, &places, clock::now(), deadline).await {
-            Ok(deleted) => {
-                written.stored.extend(placed.into_iter().map(
-                    |(Entry { document, .. }, _, new)| Stored {
-                        is_new: new && !deleted.contains(&document.id),
-                        document,
+            Ok(looks) => {
+                let stored = placed.into_iter().zip(looks);
+                written.stored.extend(stored.map(
+                    |((Entry { event, document, .. }, _, is_new), Look { is_copy, again })| {
+                        Stored {
+                            event,
+                            document,
+                            is_new: is_new && !is_copy,
+                            is_copy,
+                            look_again: again || is_copy && written.is_repeated,
+                        }
                     },
                 ));
             }

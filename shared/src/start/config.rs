@@ -86,6 +86,9 @@ pub struct PipelineConfig {
     pub geoip: GeoIpConfig,
     /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets: `agent.name` of the documents.
     pub function_name: String,
+    /// `RETRY_QUEUE_URL`: takes what cannot be written yet, and what has to be looked at once more after a
+    /// rollover.
+    pub retry_queue_url: String,
     /// `DEAD_LETTER_QUEUE_URL`: takes what the engine refuses even as an error document.
     pub dead_letter_queue_url: String,
 }
@@ -108,8 +111,6 @@ pub struct WebhookConfig {
     pub secret_id: String,
     /// `WEBHOOK_PATH`: the path that is served.
     pub path: String,
-    /// `RETRY_QUEUE_URL`: takes what cannot be written yet.
-    pub retry_queue_url: String,
 }
 
 /// Settings of `functions/poller`.
@@ -162,15 +163,7 @@ impl WebhookConfig {
                 Err("has to be an absolute path without a query".to_owned())
             }
         });
-        let retry_queue_url = env.required("RETRY_QUEUE_URL", QUEUE_EXAMPLE);
-        env.finish(|| {
-            Some(Self {
-                pipeline: pipeline?,
-                secret_id: secret_id?,
-                path: path?,
-                retry_queue_url: retry_queue_url?,
-            })
-        })
+        env.finish(|| Some(Self { pipeline: pipeline?, secret_id: secret_id?, path: path? }))
     }
 }
 
@@ -244,6 +237,7 @@ impl PipelineConfig {
             asn: env.optional("GEOIP_ASN_FILE").map(PathBuf::from),
         };
         let function_name = env.optional("AWS_LAMBDA_FUNCTION_NAME");
+        let retry_queue_url = env.required("RETRY_QUEUE_URL", QUEUE_EXAMPLE);
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL", QUEUE_EXAMPLE);
         Some(Self {
             search: search?,
@@ -252,6 +246,7 @@ impl PipelineConfig {
             preserve_original_event: preserve_original_event?,
             geoip,
             function_name: function_name.unwrap_or_else(|| "auth0-log-streams".to_owned()),
+            retry_queue_url: retry_queue_url?,
             dead_letter_queue_url: dead_letter_queue_url?,
         })
     }

@@ -190,9 +190,18 @@ impl Queues {
         send.send().await.expect("the queue takes it");
     }
 
-    /// The number of messages in the retry queue.
+    /// The number of messages in the retry queue, without those that are delayed.
     pub async fn parked(&self) -> usize {
         self.length(&self.retry).await
+    }
+
+    /// The number of messages that the retry queue does not deliver yet.
+    ///
+    /// # Panics
+    /// If the queue cannot be read.
+    pub async fn delayed(&self) -> usize {
+        let attributes = attributes(&self.client, &self.retry).await;
+        attributes[&QueueAttributeName::ApproximateNumberOfMessagesDelayed].parse().unwrap()
     }
 
     /// The number of messages in the dead-letter queue.

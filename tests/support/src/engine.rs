@@ -188,6 +188,17 @@ impl DataStream {
         );
     }
 
+    /// The backing index with the highest generation.
+    ///
+    /// # Panics
+    /// If the stream does not exist.
+    pub async fn write_index(&self) -> String {
+        let path = format!("{}/_settings", self.name);
+        let indices = self.engine.call(Method::GET, &path, None).await;
+        let indices = indices.as_object().expect("an object with the indices' names");
+        indices.keys().max().expect("a backing index").clone()
+    }
+
     /// Starts a new write index; the old one stays searchable.
     ///
     /// # Panics
