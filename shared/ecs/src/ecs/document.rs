@@ -297,7 +297,9 @@ impl DocumentCopies {
 const fn kind_of(error: &EventError) -> DocumentKind {
     match error {
         EventError::Syntax { .. } | EventError::Encoding(_) => DocumentKind::NotJson,
-        EventError::NotAnObject | EventError::NotALogEvent => DocumentKind::NotAnEvent,
+        EventError::NotAnObject | EventError::NotALogEvent | EventError::EventStream => {
+            DocumentKind::NotAnEvent
+        }
     }
 }
 
