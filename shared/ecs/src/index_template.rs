@@ -67,6 +67,9 @@ const DEFAULT_FIELDS: &[&str] = &[
     "user.email",
     "user.id",
     "user.name",
+    "user.target.email",
+    "user.target.id",
+    "user.target.name",
     "user_agent.original.text",
 ];
 

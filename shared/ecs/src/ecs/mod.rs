@@ -7,6 +7,7 @@ mod error_document;
 pub(crate) mod fields;
 mod id;
 mod login;
+mod management;
 mod source;
 #[cfg(test)]
 mod tests;
