@@ -209,6 +209,10 @@ fn mapping(kind: FieldType, product: Product, constant_keyword: bool) -> Value {
     let keyword = json!({"type": "keyword", "ignore_above": 1024});
     match kind {
         FieldType::Keyword => keyword,
+        // The normalizer is built into both engines.
+        FieldType::CaseInsensitive => {
+            json!({"type": "keyword", "ignore_above": 1024, "normalizer": "lowercase"})
+        }
         FieldType::KeywordWithText => {
             json!({"type": "keyword", "ignore_above": 1024, "fields": {"text": {"type": "text"}}})
         }
@@ -275,6 +279,9 @@ mod tests {
         assert_eq!(open.pointer(details).unwrap(), "flat_object");
         assert_eq!(open.pointer(namespace).unwrap(), "keyword");
         assert!(open.pointer("/template/lifecycle").is_none());
+        let method = "/template/mappings/properties/http/properties/request/properties/method";
+        assert_eq!(open.pointer(method).unwrap()["normalizer"], "lowercase");
+        assert_eq!(elastic.pointer(method), open.pointer(method));
 
         let built_in = render(Product::ElasticsearchServerless, false, Lifecycle::DataStream);
         assert!(built_in.pointer("/template/lifecycle").is_some());

@@ -36,7 +36,7 @@ pub struct Mapper {
     copies: DocumentCopies,
     places: Places,
     user_agents: UserAgentParser,
-    preserve_original_event: bool,
+    pub(super) preserve_original_event: bool,
     /// `agent`, `data_stream` and `ecs`, the same in every document.
     constant: String,
     /// The tags of every document.
@@ -198,7 +198,8 @@ impl Mapper {
             let adjusted = !changes.is_empty();
             doc.object(key!("error"), |error| {
                 self.copies.error.write(error, &event);
-                error.maybe(key!("message"), adjusted.then(|| changes.message()).as_deref());
+                let message = adjusted.then(|| changes.message(&event.wrapped));
+                error.maybe(key!("message"), message.as_deref());
             });
             doc.object(key!("event"), |object| {
                 object.put(key!("kind"), Literal("event"));
@@ -264,6 +265,7 @@ impl Mapper {
             Ok::<_, EventError>(Identity { id, code, log_type, people })
         })?;
         self.copies.logs.write(logs, event);
+        logs.maybe(key!("channel"), identity.people.channel());
         Ok(identity)
     }
 

@@ -62,7 +62,9 @@ impl Mapper {
                 event.put(key!("original"), &*String::from_utf8_lossy(piece.raw));
                 event.put(key!("ingested"), piece.received);
             });
-            self.write_input(doc, piece.input, [None, None]);
+            // Among the tags of every document, if it is preserved in every document.
+            let preserved = (!self.preserve_original_event).then_some("preserve_original_event");
+            self.write_input(doc, piece.input, [preserved, None]);
             doc.put(key!("@timestamp"), document.date.unwrap_or(piece.received));
         });
     }

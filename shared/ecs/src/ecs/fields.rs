@@ -25,6 +25,8 @@ pub(crate) struct Field {
 pub(crate) enum FieldType {
     /// Exact text.
     Keyword,
+    /// Text that is found and grouped in either case, and shown as received.
+    CaseInsensitive,
     /// Exact text, whose words can be searched in `.text`.
     KeywordWithText,
     /// Words, with the exact text in `.keyword`.
@@ -74,7 +76,7 @@ const fn noted(name: &'static str, kind: FieldType, source: Source, note: &'stat
 /// All fields, by name.
 #[rustfmt::skip]
 pub(crate) const FIELDS: &[Field] = {
-    use FieldType::{Boolean, Constant, Date, Flat, GeoPoint, Ip, Keyword, KeywordWithText, Long, Text, Timestamp, Unsearched};
+    use FieldType::{Boolean, CaseInsensitive, Constant, Date, Flat, GeoPoint, Ip, Keyword, KeywordWithText, Long, Text, Timestamp, Unsearched};
     use Source::{Computed, First, Member, Moved, Parity};
     &[
     field("@timestamp", Timestamp, Computed("`date`; the time of receipt if that is missing or not a date")),
@@ -83,13 +85,13 @@ pub(crate) const FIELDS: &[Field] = {
     field("agent.name", Keyword, Computed("the function that wrote the document: webhook, poller or redrive")),
     field("agent.type", Keyword, Computed("`auth0-log-streams`")),
     field("agent.version", Keyword, Computed("this project's version")),
-    noted("auth0.logs.channel", Keyword, First(&["details.request.channel"]), "`https://manage.auth0.com/` is the dashboard, `api` is an application"),
+    noted("auth0.logs.channel", Keyword, Computed("`details.request.channel` of a request to the Management API"), "`https://manage.auth0.com/` is the dashboard, `api` is an application"),
     field("auth0.logs.data.$event_schema.version", Keyword, Parity),
     noted("auth0.logs.data.agent_id", Keyword, Member, "the acting agent"),
     noted("auth0.logs.data.audience", Keyword, Member, "the API that a token is for"),
     noted("auth0.logs.data.auth0_client", Flat, Member, "the SDK, with `name`, `version` and `env`"),
     noted("auth0.logs.data.body", Flat, Member, "type `fv` only"),
-    field("auth0.logs.data.classification", Keyword, Computed("Auth0's filter category, from the table of event types")),
+    field("auth0.logs.data.classification", Keyword, Computed("Auth0's log stream filter, such as `Login - Failure`, from the table of event types")),
     noted("auth0.logs.data.client_id", Keyword, Member, "the application"),
     noted("auth0.logs.data.client_ip", Keyword, Member, "see `client.ip`"),
     noted("auth0.logs.data.client_name", Keyword, Member, "the application"),
@@ -167,7 +169,7 @@ pub(crate) const FIELDS: &[Field] = {
     field("event.original", Unsearched, Computed("the event as received; only on request, or if the document differs from it")),
     field("event.outcome", Keyword, Computed("from the table of event types")),
     field("event.type", Keyword, Computed("from the table of event types")),
-    field("http.request.method", Keyword, First(&["details.request.method"])),
+    field("http.request.method", CaseInsensitive, First(&["details.request.method"])),
     field("http.response.status_code", Long, First(&["details.response.statusCode"])),
     field("input.type", Keyword, Computed("`http_endpoint`, `auth0_management_api` or `aws_eventbridge`")),
     field("log.level", Keyword, Computed("`error` if there is a `details.error`, else `info`")),
@@ -265,6 +267,7 @@ Generated from `shared/ecs/src/ecs/fields.rs`: `UPDATE_DOCS=1 cargo test -p auth
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(match self {
                 Self::Keyword => "keyword",
+                Self::CaseInsensitive => "keyword, in lowercase in the index",
                 Self::KeywordWithText => "keyword, with `.text`",
                 Self::Text => "text, with `.keyword`",
                 Self::Constant(_) => "constant_keyword; keyword on OpenSearch",

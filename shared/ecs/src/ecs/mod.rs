@@ -8,6 +8,7 @@ pub(crate) mod fields;
 mod id;
 mod login;
 mod management;
+mod person;
 mod source;
 #[cfg(test)]
 mod tests;

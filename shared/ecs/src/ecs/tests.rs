@@ -383,6 +383,17 @@ fn details_that_analysts_group_by_are_copied() {
 }
 
 #[test]
+fn wrapped_member_is_named() {
+    let document = mapped(json!({"type": "sapi", "auth0_client": ["a", 1], "query": "q"}));
+    assert_eq!(data(&document)["auth0_client"], json!({"value": ["a", 1]}));
+    assert_eq!(
+        document["error"]["message"],
+        "auth0_client was not an object and is kept in auth0_client.value; \
+         query was not an object and is kept in query.value"
+    );
+}
+
+#[test]
 fn unknown_code_is_still_an_event() {
     let (document, found) =
         mapped_text(r#"{"log_id":"900","type":"brand_new","date":"2026-03-14T10:05:13Z"}"#);
@@ -407,6 +418,8 @@ fn error_document_keeps_text_and_visible_log_id() {
     assert_eq!(document["event"]["id"], found.id);
     assert_eq!(document["event"]["kind"], "pipeline_error");
     assert_eq!(document["event"]["original"], cut);
+    let tags = json!(["forwarded", "auth0-logstream", "production", "preserve_original_event"]);
+    assert_eq!(document["tags"], tags);
     assert_eq!(document["@timestamp"], "2025-06-15T15:06:40.000Z");
     assert!(document["error"]["message"].as_str().unwrap().starts_with("not valid JSON: "));
 

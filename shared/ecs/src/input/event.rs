@@ -23,12 +23,15 @@ pub(crate) struct Event<'a> {
     pub(crate) details: Vec<OutputMember<'a>>,
     /// What has been changed so far.
     pub(crate) changes: Changes,
+    /// The members whose values were put into an object.
+    pub(crate) wrapped: Vec<&'static str>,
 }
 
 impl<'a> Event<'a> {
     /// An event of which nothing has been read; `changes` are those that were made to its text.
     pub(crate) const fn unread(changes: Changes) -> Self {
-        Self { tokens: [None; MAX_MEMBERS], date: None, details: Vec::new(), changes }
+        let tokens = [None; MAX_MEMBERS];
+        Self { tokens, date: None, details: Vec::new(), changes, wrapped: Vec::new() }
     }
 
     /// The JSON text of a member's value as received, never one that holds nothing. Of the members that
@@ -271,7 +274,8 @@ impl<'a> Reader<'a, '_> {
             (Shape::Flat, _) => self.copy.copy_wrapped(kind)?,
         };
         if holds && shape == Shape::Flat && kind != ValueKind::Object {
-            self.copy.changes.note(Change::DetailsWrapped);
+            self.copy.changes.note(Change::Wrapped);
+            self.event.wrapped.push(field);
         }
         if holds && (kind == ValueKind::String || shape == Shape::Record) {
             let token = self.copy.json.slice(start, self.copy.json.at());

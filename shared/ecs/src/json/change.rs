@@ -10,7 +10,8 @@ pub(crate) enum Change {
     DuplicateName,
     NameAdjusted,
     Repaired,
-    DetailsWrapped,
+    /// A value was put into an object, as its member `value`.
+    Wrapped,
     TypeMismatch,
     BadDate,
     BadAddress,
@@ -18,8 +19,8 @@ pub(crate) enum Change {
     OuterLogId,
 }
 
-/// Every kind, with its clause in `error.message`.
-const TEXTS: [(Change, &str); 12] = [
+/// Every kind but [`Change::Wrapped`], with its clause in `error.message`.
+const TEXTS: [(Change, &str); 11] = [
     (Change::StringCut, "a string was longer than an index term and was cut"),
     (Change::NumberAsText, "a number had too many digits and is kept as text"),
     (
@@ -29,7 +30,6 @@ const TEXTS: [(Change, &str); 12] = [
     (Change::DuplicateName, "an object had two members of the same name; the first is kept"),
     (Change::NameAdjusted, "a name could not be indexed and was changed"),
     (Change::Repaired, "the event was not valid JSON (encoding or nesting) and was repaired"),
-    (Change::DetailsWrapped, "details was not an object and is kept in details.value"),
     (
         Change::TypeMismatch,
         "a value did not fit its field and is kept in a field of the same name with the suffix _text",
@@ -57,10 +57,13 @@ impl Changes {
         self.0 == 0
     }
 
-    /// The text of `error.message`: one clause per change.
-    pub(crate) fn message(self) -> String {
-        let said: Vec<&str> =
-            TEXTS.iter().filter(|(change, _)| self.has(*change)).map(|(_, text)| *text).collect();
-        said.join("; ")
+    /// The text of `error.message`: one clause per change, and per member that was wrapped.
+    pub(crate) fn message(self, wrapped: &[&str]) -> String {
+        let said = TEXTS.iter().filter(|(change, _)| self.has(*change));
+        let said = said.map(|(_, text)| (*text).to_owned());
+        let wrapped = wrapped
+            .iter()
+            .map(|name| format!("{name} was not an object and is kept in {name}.value"));
+        said.chain(wrapped).collect::<Vec<_>>().join("; ")
     }
 }

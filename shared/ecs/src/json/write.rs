@@ -4,6 +4,7 @@
 //! replaces the last. An object or list that stays empty disappears together with its name, so nobody
 //! has to know in advance whether there will be anything to write.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use std::ops::Range;
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 
 use super::lex::{is_escaped, plain_in, plain_len};
+use super::read::decode;
 
 /// A member's name with its quotes and colon, which is how it is written. See [`key!`](crate::key).
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,57 @@ pub(crate) struct Literal<'a>(pub(crate) &'a str);
 /// A JSON value as received, written as text: a string as it is, anything else as the text of its JSON.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AsText<'a>(pub(crate) &'a str);
+
+/// Text of an event, which is often known to need no escapes because it was received without any.
+#[derive(Clone, Debug)]
+pub(crate) enum Text<'a> {
+    /// Holds nothing that JSON escapes.
+    Plain(&'a str),
+    Any(String),
+}
+
+impl<'a> Text<'a> {
+    /// The text of a string; any other value as the text of its JSON.
+    #[inline]
+    pub(crate) fn of(token: &'a str) -> Self {
+        match decode(token) {
+            Cow::Borrowed(text) if token.starts_with('"') => Self::Plain(text),
+            text => Self::Any(text.into_owned()),
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Any(text) => text,
+        }
+    }
+
+    /// A part of it, empty if there is no such part.
+    pub(crate) fn part(&self, range: Range<usize>) -> Text<'_> {
+        match self {
+            Self::Plain(text) => Text::Plain(text.get(range).unwrap_or_default()),
+            Self::Any(text) => Text::Any(text.get(range).unwrap_or_default().to_owned()),
+        }
+    }
+
+    pub(crate) fn into_owned(self) -> Text<'static> {
+        Text::Any(match self {
+            Self::Plain(text) => text.to_owned(),
+            Self::Any(text) => text,
+        })
+    }
+}
+
+impl Value for &Text<'_> {
+    #[inline]
+    fn write_to(self, out: &mut Vec<u8>) {
+        match self {
+            Text::Plain(text) => Literal(text).write_to(out),
+            Text::Any(text) => write_str(out, text),
+        }
+    }
+}
 
 impl Value for &str {
     fn write_to(self, out: &mut Vec<u8>) {
@@ -331,6 +384,25 @@ mod tests {
             text,
             r#"{"text":"a\"b","literal":"c","token":"\u00e9","number as text":"1e400","number":-7,"date":"2021-11-03T03:06:05.696Z","list":["x",1.5],"rendered":1}"#
         );
+    }
+
+    #[test]
+    fn text_of_a_token_is_written_as_it_was_meant() {
+        for (token, text) in [
+            (r#""a b""#, "a b"),
+            (r#""a\u00e9\"""#, "aé\""),
+            ("7", "7"),
+            (r#"{"a":1}"#, r#"{"a":1}"#),
+        ] {
+            let found = Text::of(token);
+            assert_eq!(found.as_str(), text);
+            for text in [&found, &found.clone().into_owned()] {
+                let mut out = Vec::new();
+                text.write_to(&mut out);
+                assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text.as_str());
+            }
+            assert_eq!(Some(found.part(0..1).as_str()), text.get(..1));
+        }
     }
 
     #[test]
