@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use super::details::is_scalar;
 use crate::json::read::members;
-use crate::json::write::Text;
+use crate::json::write::{List, Text};
 
 /// What is known of a person. No text is masked, and none is empty.
 #[derive(Debug, Default)]
@@ -52,6 +52,26 @@ impl Person<'_> {
                 let email = other.email.as_ref().map(|email| email.address().as_str());
                 other.name.as_ref().map(Text::as_str) == Some(name) || email == Some(name)
             }),
+        }
+    }
+
+    /// The elements of `related.user` for a user whose address, if any, is the name.
+    pub(super) fn write_related(&self, list: &mut List<'_>) {
+        let name = self.name.as_ref();
+        let local = self.email.as_ref().map(Email::local);
+        let is_id =
+            |text: &Text<'_>| self.id.as_ref().is_some_and(|id| id.as_str() == text.as_str());
+        if let Some(name) = name {
+            list.push(name);
+        }
+        if let Some(local) = &local {
+            list.push(local);
+        }
+        if let Some(id) = &self.id
+            && !name.is_some_and(is_id)
+            && !local.as_ref().is_some_and(is_id)
+        {
+            list.push(id);
         }
     }
 

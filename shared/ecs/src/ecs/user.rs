@@ -69,7 +69,7 @@ impl<'a> People<'a> {
     /// The elements of `related.user`, each once.
     pub(super) fn write_related(&self, list: &mut List<'_>) {
         match &self.management {
-            None => write_each_once(list, &self.user.texts()),
+            None => self.user.write_related(list),
             Some(management) => {
                 let people = [&self.user, &management.actor, &management.target];
                 let more = management.more_targets.iter().cloned().map(Some);

@@ -5,7 +5,6 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 /// A date and time of ISO 8601, with T or a space in the middle, or the seconds or milliseconds since the
 /// Unix epoch. Without a zone it is UTC, as Auth0's dates are.
 pub(crate) fn parse_date(text: &str) -> Option<DateTime<Utc>> {
-    let text = text.trim();
     let date = match DateTime::parse_from_rfc3339(text) {
         Ok(date) => date.to_utc(),
         Err(_) => parse_other_date(text)?,
@@ -16,6 +15,10 @@ pub(crate) fn parse_date(text: &str) -> Option<DateTime<Utc>> {
 
 #[cold]
 fn parse_other_date(text: &str) -> Option<DateTime<Utc>> {
+    let trimmed = text.trim();
+    if trimmed.len() < text.len() {
+        return parse_date(trimmed);
+    }
     if let Ok(number) = text.parse::<f64>() {
         return date_from_epoch(number);
     }

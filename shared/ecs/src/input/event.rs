@@ -194,7 +194,7 @@ impl<'a> Reader<'a, '_> {
             Fate::Stays { id, field, shape } => self.copy_known(name, kind, id, field, shape),
             Fate::Moves(id) => {
                 let token = self.copy.json.token(kind)?;
-                let is_outer = id == Moved::LogId.id() && level == Level::Envelope;
+                let is_outer = level == Level::Envelope && id == Moved::LogId.id();
                 let id = if is_outer { Moved::OuterLogId.id() } else { id };
                 // The first value that is not empty is kept.
                 if holds_something(token) && self.remember(id, token) != token {

@@ -115,9 +115,20 @@ enum Element<'a> {
     End(&'a [u8], &'a [u8]),
 }
 
+/// Whether this starts as nearly all events do: the other forms cost them nothing.
+#[inline]
+fn is_stream_event(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"{\"log_id\"")
+}
+
 /// Returns what follows the bracket that opens `logs`, if a page starts here: `{"logs":[`, or the same after
 /// totals.
+#[inline]
 fn logs_of_page(bytes: &[u8]) -> Option<&[u8]> {
+    if is_stream_event(bytes) { None } else { logs_of_object(bytes) }
+}
+
+fn logs_of_object(bytes: &[u8]) -> Option<&[u8]> {
     let mut rest = bytes.strip_prefix(b"{")?;
     loop {
         let (name, value) = next_member(rest)?;
@@ -166,6 +177,10 @@ fn next_member(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Returns the event in an envelope of `EventBridge`, and any other piece as it is.
 #[inline]
 fn without_envelope(piece: &[u8]) -> &[u8] {
+    if is_stream_event(piece) { piece } else { detail_or_whole(piece) }
+}
+
+fn detail_or_whole(piece: &[u8]) -> &[u8] {
     let first = piece.strip_prefix(b"{").and_then(next_member).map(|(name, _)| name);
     match first {
         Some(

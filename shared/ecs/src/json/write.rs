@@ -145,21 +145,19 @@ impl Value for DateTime<Utc> {
     /// a format string costs more than the rest of a small document.
     fn write_to(self, out: &mut Vec<u8>) {
         let date = self.naive_utc();
-        let mut text = *b"\"0000-00-00T00:00:00.000Z\"";
-        let mut put = |at: usize, digits: usize, number: u32| {
-            let mut number = number;
-            for place in text.iter_mut().skip(at).take(digits).rev() {
-                *place += u8::try_from(number % 10).unwrap_or(0);
-                number /= 10;
-            }
-        };
-        put(1, 4, date.year().unsigned_abs());
-        put(6, 2, date.month());
-        put(9, 2, date.day());
-        put(12, 2, date.hour());
-        put(15, 2, date.minute());
-        put(18, 2, date.second());
-        put(21, 3, date.nanosecond() / 1_000_000 % 1_000);
+        let digit = |number: u32| b'0' + u8::try_from(number % 10).unwrap_or(0);
+        let tens = |number: u32| digit(number / 10);
+        let (year, month, day) = (date.year().unsigned_abs(), date.month(), date.day());
+        let (hour, minute, second) = (date.hour(), date.minute(), date.second());
+        let milliseconds = date.nanosecond() / 1_000_000;
+        #[rustfmt::skip]
+        let text = [
+            b'"', tens(year / 100), digit(year / 100), tens(year), digit(year),
+            b'-', tens(month), digit(month), b'-', tens(day), digit(day),
+            b'T', tens(hour), digit(hour), b':', tens(minute), digit(minute),
+            b':', tens(second), digit(second),
+            b'.', digit(milliseconds / 100), tens(milliseconds), digit(milliseconds), b'Z', b'"',
+        ];
         out.extend_from_slice(&text);
     }
 }
