@@ -1,5 +1,6 @@
 //! `user` and `user_agent`: who did it, and to whom.
 
+use hashbrown::HashSet;
 use user_agent::UserAgent;
 
 use super::details::Details;
@@ -72,22 +73,14 @@ impl<'a> People<'a> {
             None => self.user.write_related(list),
             Some(management) => {
                 let people = [&self.user, &management.actor, &management.target];
-                let more = management.more_targets.iter().cloned().map(Some);
-                let texts = people.into_iter().flat_map(Person::texts).chain(more);
-                write_each_once(list, &texts.collect::<Vec<_>>());
+                let texts: Vec<_> = people.into_iter().flat_map(Person::texts).flatten().collect();
+                let mut seen = HashSet::new();
+                for text in texts.iter().chain(&management.more_targets) {
+                    if seen.insert(text.as_str()) {
+                        list.push(text);
+                    }
+                }
             }
-        }
-    }
-}
-
-fn write_each_once(list: &mut List<'_>, texts: &[Option<Text<'_>>]) {
-    for (index, text) in texts.iter().enumerate() {
-        let Some(text) = text else { continue };
-        let is_same = |other: &Option<Text<'_>>| {
-            other.as_ref().is_some_and(|other| other.as_str() == text.as_str())
-        };
-        if !texts.iter().take(index).any(is_same) {
-            list.push(text);
         }
     }
 }
