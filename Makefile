@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
-	fuzz bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards \
+	types fuzz bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards \
 	overview
 
 help: ## list the targets
@@ -54,6 +54,9 @@ e2e-secured: ## run the tests of the documented roles on engines with security a
 
 instructions: ## compare the mapping's instruction counts with the committed ones (UPDATE=1 writes them)
 	@$(PYTHON) tests/local/instructions.py
+
+types: ## compare the table of event types with Auth0's documentation or log schemas (AUTH0=<checkout>)
+	@$(PYTHON) tests/local/log_types.py
 
 fuzz: ## search for bodies that break an invariant of all documents (nightly Rust; FUZZ_SECONDS=600)
 	cargo install cargo-fuzz --version 0.13.2 --locked --root .tools

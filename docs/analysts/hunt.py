@@ -15,6 +15,7 @@ import json
 import operator
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,22 @@ RULES = DETECTIONS / "rules"
 BACKENDS = {"opensearch": OpensearchLuceneBackend, "elasticsearch": LuceneBackend}
 PAGE = 1000
 
+# What is shown of a hit: the event, who acted and on whom.
+SHOWN = ("event.id", "user.name", "user.id", "user.target.id")
+
 
 class RuleError(Exception):
     """A rule that cannot be run here; the text names the rule and the reason."""
+
+
+def shown(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields the fields of `SHOWN` that a document has."""
+    for field in SHOWN:
+        value: Any = document
+        for name in field.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is not None:
+            yield field, value
 
 
 def pipeline(product: str) -> ProcessingPipeline:
@@ -76,7 +90,7 @@ class Detection:
         lucene = {"query_string": {"query": self.query, "analyze_wildcard": True}}
         query = {"bool": {"filter": [lucene, *filters]}}
         if self.correlation is None:
-            return {"size": PAGE, "query": query, "_source": ["event.id"]}
+            return {"size": PAGE, "query": query, "_source": list(SHOWN)}
         window = {"field": "@timestamp", "fixed_interval": f"{self.correlation.seconds}s"}
         sources: list[dict[str, Any]] = [{"window": {"date_histogram": window}}]
         sources += [{name: {"terms": {"field": name}}} for name in self.correlation.group_by]
@@ -86,12 +100,12 @@ class Detection:
             groups["aggs"] = {"distinct": {"cardinality": {"field": self.correlation.field}}}
         return {"size": 0, "query": query, "aggs": {"groups": groups}}
 
-    def run(self, engine: Engine, index: str, *filters: dict[str, Any]) -> list[dict[str, str]]:
+    def run(self, engine: Engine, index: str, *filters: dict[str, Any]) -> list[dict[str, Any]]:
         """Returns the hits of the rule, at most one page, or the groups that reach the count."""
         body = self.body(*filters)
         if self.correlation is None:
             hits = engine.search(index, body)["hits"]["hits"]
-            return [{"event.id": hit["_source"]["event"]["id"]} for hit in hits]
+            return [dict(shown(hit["_source"])) for hit in hits]
         groups = []
         while True:
             found = engine.search(index, body)["aggregations"]["groups"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 PEOPLE = ("anna", "ben", "carla", "david", "emma", "felix", "grace", "hugo", "ida", "jonas")
@@ -201,9 +202,11 @@ def _attacks(made: Day) -> None:
 
 
 def _changes(made: Day) -> None:
+    root = {"user_id": "auth0|admin", "name": "Root Admin", "email": "root@example.com"}
+    by_root = partial(api, channel="https://manage.auth0.com/", auth={"user": root})
+    # Events of the Management API have the name of who acted in the request alone.
     admin = {
         "user_id": "auth0|admin",
-        "user_name": "root@example.com",
         "ip": "89.160.20.112",
         "client_name": "Dashboard",
         "client_id": "dash",
@@ -214,7 +217,7 @@ def _changes(made: Day) -> None:
         1,
         "mgmt_api_read",
         description="Get client by ID",
-        details=api("get", "/api/v2/clients/abc", 200),
+        details=by_root("get", "/api/v2/clients/abc", 200),
         **admin,
     )
     made.add(
@@ -222,7 +225,7 @@ def _changes(made: Day) -> None:
         2,
         "sapi",
         description="Update Brute-force settings",
-        details=api("patch", brute, 200, body={"enabled": False}),
+        details=by_root("patch", brute, 200, body={"enabled": False}),
         **admin,
     )
     made.add(
@@ -230,7 +233,9 @@ def _changes(made: Day) -> None:
         3,
         "sapi",
         description="Assign roles to a user",
-        details=api("post", "/api/v2/users/auth0|grace/roles", 204, body={"roles": ["rol_admin"]}),
+        details=by_root(
+            "post", "/api/v2/users/auth0%7Cgrace/roles", 204, body={"roles": ["rol_admin"]}
+        ),
         **admin,
     )
     made.add(
@@ -238,7 +243,7 @@ def _changes(made: Day) -> None:
         4,
         "sapi",
         description="Create client grant",
-        details=api(
+        details=by_root(
             "post", "/api/v2/client-grants", 201, body={"scope": ["read:users", "update:users"]}
         ),
         **admin,
@@ -248,7 +253,7 @@ def _changes(made: Day) -> None:
         5,
         "sapi",
         description="Update a log stream",
-        details=api("patch", "/api/v2/log-streams/lst_1", 200, body={"status": "paused"}),
+        details=by_root("patch", "/api/v2/log-streams/lst_1", 200, body={"status": "paused"}),
         **admin,
     )
     made.add(
@@ -256,7 +261,7 @@ def _changes(made: Day) -> None:
         6,
         "sapi",
         description="Create tenant invitations for a given client",
-        details=api("post", "/api/v2/tenants/invitations", 201),
+        details=by_root("post", "/api/v2/tenants/invitations", 201),
         **admin,
     )
     for number in range(4):

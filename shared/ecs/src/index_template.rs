@@ -67,6 +67,9 @@ const DEFAULT_FIELDS: &[&str] = &[
     "user.email",
     "user.id",
     "user.name",
+    "user.target.email",
+    "user.target.id",
+    "user.target.name",
     "user_agent.original.text",
 ];
 
@@ -235,6 +238,10 @@ fn mapping(kind: FieldType, product: Product, constant_keyword: bool) -> Value {
     let keyword = json!({"type": "keyword", "ignore_above": 1024});
     match kind {
         FieldType::Keyword => keyword,
+        // The normalizer is built into both engines.
+        FieldType::CaseInsensitive => {
+            json!({"type": "keyword", "ignore_above": 1024, "normalizer": "lowercase"})
+        }
         FieldType::KeywordWithText => {
             json!({"type": "keyword", "ignore_above": 1024, "fields": {"text": {"type": "text"}}})
         }
@@ -317,6 +324,9 @@ mod tests {
         assert_eq!(open.pointer(namespace).unwrap(), "keyword");
         assert!(open.pointer("/template/lifecycle").is_none());
         assert!(open.pointer(failure_store).is_none());
+        let method = "/template/mappings/properties/http/properties/request/properties/method";
+        assert_eq!(open.pointer(method).unwrap()["normalizer"], "lowercase");
+        assert_eq!(elastic.pointer(method), open.pointer(method));
 
         let built_in = render(Product::ElasticsearchServerless, false, true, Lifecycle::DataStream);
         assert!(built_in.pointer("/template/lifecycle").is_some());

@@ -27,7 +27,7 @@ const MEMBERS: &[&str] = &[
     "hostname", "identity_user_id", "ip", "isMobile", "is_mobile", "is_mobile_text",
     "location_info", "location_info_text", "log_id", "login", "mtls_thumbprint_sha256",
     "organization_id", "organization_name", "query", "references", "scope", "security_context",
-    "session_connection", "something", "strategy", "strategy_type", "tenant_name", "title",
+    "session_connection", "something", "specversion", "strategy", "strategy_type", "tenant_name", "title",
     "tracking_id", "transaction_linking_id", "type", "type_id", "user_agent", "user_id",
     "user_name",
 ];
@@ -121,6 +121,10 @@ fn small_values() -> Vec<String> {
         r#"{"statusCode":1e400,"method":1e400,"path":false,"id":{"a":1},"loginsCount":"7.9"}"#,
         r#"{"lat":91,"lon":181,"latitude":"91","longitude":1e5,"country_code":5}"#,
         r#"{"latitude":90,"longitude":-180,"continent_code":"XX","time_zone":["a"]}"#,
+        r#"{"path":"/api/v2/users/%FF%00%7C/roles","channel":{"a":1},"auth":{"user":["a"]}}"#,
+        r#"{"path":"/api/v2/users","auth":{"user":{"user_id":1e400,"name":{"a":1},"email":"@@.."}},"body":{"name":true}}"#,
+        r#"{"path":"/api/v2/roles/r/users?x","auth":{"user":"\u0000"},"body":{"users":["a\u0000","\ud83d\ude00",""]}}"#,
+        r#"{"path":"/api/v2/organizations/org_%22%0A/members","auth":1,"body":{"members":[{"a":1}],"user_id":7}}"#,
     ];
     let mut values: Vec<String> = plain.map(str::to_owned).to_vec();
     values.push("7".repeat(400));

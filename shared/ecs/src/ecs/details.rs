@@ -37,6 +37,11 @@ impl<'a> Details<'a> {
         Some(place)
     }
 
+    /// The text of the value at `path`.
+    pub(super) fn text<'o>(self, written: &'o [u8], path: &[&str]) -> Option<&'o str> {
+        text_at(written, &self.place(written, path)?)
+    }
+
     /// The place of the scalar at `path`.
     pub(super) fn scalar(self, written: &[u8], path: &[&str]) -> Option<Range<usize>> {
         self.place(written, path).filter(|place| text_at(written, place).is_some_and(is_scalar))

@@ -15,16 +15,16 @@ use super::fields;
 use super::id::document_id;
 use super::login::write_login;
 use super::source::{Places, SourceMembers, write_addresses};
-use super::user::{write_user, write_user_agent};
+use super::user::{People, write_user_agent};
 use crate::geoip::GeoIp;
 use crate::input::event::{self, Event, EventError};
-use crate::input::members::{Members, Moved};
+use crate::input::members::{MemberId, Members, Moved};
 use crate::input::origin::Input;
 use crate::input::types::{self, LogType};
 use crate::json::change::{Change, Changes};
 use crate::json::read::decode;
 use crate::json::repair::repair;
-use crate::json::write::{List, Literal, Object};
+use crate::json::write::{AsText, List, Literal, Object};
 use crate::key;
 
 /// Maps events to documents; built once per process.
@@ -32,10 +32,11 @@ use crate::key;
 pub struct Mapper {
     members: Members,
     source_members: SourceMembers,
+    organization_id: MemberId,
     copies: DocumentCopies,
     places: Places,
     user_agents: UserAgentParser,
-    preserve_original_event: bool,
+    pub(super) preserve_original_event: bool,
     /// `agent`, `data_stream` and `ecs`, the same in every document.
     constant: String,
     /// The tags of every document.
@@ -47,7 +48,7 @@ pub struct Mapper {
 struct DocumentCopies {
     logs: Copies,
     error: Copies,
-    user: Copies,
+    organization: Copies,
     /// All that stand alone in their objects.
     others: Copies,
 }
@@ -114,6 +115,7 @@ impl Mapper {
         Self {
             copies: DocumentCopies::new(&members),
             source_members,
+            organization_id: id("organization_id"),
             members,
             places: Places::new(geoip),
             user_agents: UserAgentParser::new(),
@@ -166,7 +168,7 @@ impl Mapper {
     ) -> Result<Document, EventError> {
         let mut event = Event::unread(changes);
         Object::write(out, |doc| {
-            let Identity { id, code, log_type } = doc.object(key!("auth0"), |auth0| {
+            let Identity { id, code, log_type, people } = doc.object(key!("auth0"), |auth0| {
                 auth0.object(key!("logs"), |logs| self.write_logs(logs, text, &mut event, piece))
             })?;
             let code = code.as_deref();
@@ -176,8 +178,15 @@ impl Mapper {
 
             self.write_constant(doc);
             self.copies.others.write(doc, &event);
-            write_addresses(doc, &mut event, self.source_members, &self.places);
-            write_user(doc, &event, &self.copies.user);
+            write_addresses(doc, &mut event, self.source_members, &self.places, &people);
+            people.write(doc);
+            doc.object(key!("organization"), |organization| {
+                self.copies.organization.write(organization, &event);
+                match event.token(self.organization_id) {
+                    Some(token) => organization.put(key!("id"), AsText(token)),
+                    None => organization.maybe(key!("id"), people.organization()),
+                }
+            });
             if let (Some(token), Some(parsed)) = (agent, &parsed_agent) {
                 write_user_agent(doc, token, parsed);
             }
@@ -189,7 +198,8 @@ impl Mapper {
             let adjusted = !changes.is_empty();
             doc.object(key!("error"), |error| {
                 self.copies.error.write(error, &event);
-                error.maybe(key!("message"), adjusted.then(|| changes.message()).as_deref());
+                let message = adjusted.then(|| changes.message(&event.wrapped));
+                error.maybe(key!("message"), message.as_deref());
             });
             doc.object(key!("event"), |object| {
                 object.put(key!("kind"), Literal("event"));
@@ -241,8 +251,10 @@ impl Mapper {
             if event.date.is_none() {
                 event.changes.note(Change::BadDate);
             }
-            if code.as_deref() == Some("s") {
-                write_login(data, Details::of(event));
+            write_login(data, Details::of(event), code.as_deref());
+            let people = People::read(event, data.written());
+            if people.is_masked() {
+                data.maybe(key!("user_name"), event.moved(Moved::UserName).map(AsText));
             }
             let log_id = event.moved(Moved::LogId);
             let (id, derived) = document_id(log_id, piece.raw);
@@ -250,9 +262,10 @@ impl Mapper {
                 event.changes.note(Change::IdDerived);
                 data.maybe(key!("log_id"), log_id.map(decode).as_deref());
             }
-            Ok::<_, EventError>(Identity { id, code, log_type })
+            Ok::<_, EventError>(Identity { id, code, log_type, people })
         })?;
         self.copies.logs.write(logs, event);
+        logs.maybe(key!("channel"), identity.people.channel());
         Ok(identity)
     }
 
@@ -284,20 +297,28 @@ struct Identity<'t> {
     /// The code of its type.
     code: Option<Cow<'t, str>>,
     log_type: Option<&'static LogType>,
+    people: People<'t>,
 }
 
 impl DocumentCopies {
     fn new(members: &Members) -> Self {
         let mut others = Copies::new(members);
         let logs = others.take("auth0").take("logs");
-        Self { logs, error: others.take("error"), user: others.take("user"), others }
+        Self {
+            logs,
+            error: others.take("error"),
+            organization: others.take("organization"),
+            others,
+        }
     }
 }
 
 const fn kind_of(error: &EventError) -> DocumentKind {
     match error {
         EventError::Syntax { .. } | EventError::Encoding(_) => DocumentKind::NotJson,
-        EventError::NotAnObject | EventError::NotALogEvent => DocumentKind::NotAnEvent,
+        EventError::NotAnObject | EventError::NotALogEvent | EventError::EventStream => {
+            DocumentKind::NotAnEvent
+        }
     }
 }
 

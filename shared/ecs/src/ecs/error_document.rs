@@ -117,7 +117,10 @@ impl Mapper {
                 event.maybe(key!("original"), content.original);
                 event.put(key!("ingested"), piece.received);
             });
-            self.write_input(doc, piece.input, [content.tag, None]);
+            // Among the tags of every document, if it is preserved in every document.
+            let is_new = content.original.is_some() && !self.preserve_original_event;
+            let preserved = is_new.then_some("preserve_original_event");
+            self.write_input(doc, piece.input, [preserved, content.tag]);
             doc.put(key!("@timestamp"), content.timestamp);
         });
     }

@@ -25,6 +25,8 @@ pub(crate) struct Field {
 pub(crate) enum FieldType {
     /// Exact text.
     Keyword,
+    /// Text that is found and grouped in either case, and shown as received.
+    CaseInsensitive,
     /// Exact text, whose words can be searched in `.text`.
     KeywordWithText,
     /// Words, with the exact text in `.keyword`.
@@ -74,7 +76,7 @@ const fn noted(name: &'static str, kind: FieldType, source: Source, note: &'stat
 /// All fields, by name.
 #[rustfmt::skip]
 pub(crate) const FIELDS: &[Field] = {
-    use FieldType::{Boolean, Constant, Date, Flat, GeoPoint, Ip, Keyword, KeywordWithText, Long, Text, Timestamp, Unsearched};
+    use FieldType::{Boolean, CaseInsensitive, Constant, Date, Flat, GeoPoint, Ip, Keyword, KeywordWithText, Long, Text, Timestamp, Unsearched};
     use Source::{Computed, First, Member, Moved, Parity};
     &[
     field("@timestamp", Timestamp, Computed("`date`; the time of receipt if that is missing or not a date")),
@@ -83,12 +85,13 @@ pub(crate) const FIELDS: &[Field] = {
     field("agent.name", Keyword, Computed("the function that wrote the document: webhook, poller or redrive")),
     field("agent.type", Keyword, Computed("`auth0-log-streams`")),
     field("agent.version", Keyword, Computed("this project's version")),
+    noted("auth0.logs.channel", Keyword, Computed("`details.request.channel` of a request to the Management API"), "`https://manage.auth0.com/` is the dashboard, `api` is an application"),
     field("auth0.logs.data.$event_schema.version", Keyword, Parity),
     noted("auth0.logs.data.agent_id", Keyword, Member, "the acting agent"),
     noted("auth0.logs.data.audience", Keyword, Member, "the API that a token is for"),
     noted("auth0.logs.data.auth0_client", Flat, Member, "the SDK, with `name`, `version` and `env`"),
     noted("auth0.logs.data.body", Flat, Member, "type `fv` only"),
-    field("auth0.logs.data.classification", Keyword, Computed("Auth0's filter category, from the table of event types")),
+    field("auth0.logs.data.classification", Keyword, Computed("Auth0's log stream filter, such as `Login - Failure`, from the table of event types")),
     noted("auth0.logs.data.client_id", Keyword, Member, "the application"),
     noted("auth0.logs.data.client_ip", Keyword, Member, "see `client.ip`"),
     noted("auth0.logs.data.client_name", Keyword, Member, "the application"),
@@ -113,9 +116,9 @@ pub(crate) const FIELDS: &[Field] = {
     field("auth0.logs.data.location_info.longitude", Keyword, Member),
     field("auth0.logs.data.location_info.time_zone", Keyword, Member),
     field("auth0.logs.data.log_id", Keyword, Computed("moved to `event.id`; written only if it cannot be the document's id")),
-    field("auth0.logs.data.login.completedAt", Date, Computed("`details.completedAt` of type `s`")),
-    field("auth0.logs.data.login.elapsedTime", Long, Computed("`details.elapsedTime` of type `s`, in milliseconds")),
-    field("auth0.logs.data.login.initiatedAt", Date, Computed("`details.initiatedAt` of type `s`")),
+    field("auth0.logs.data.login.completedAt", Date, Computed("`details.completedAt`")),
+    field("auth0.logs.data.login.elapsedTime", Long, Computed("`details.elapsedTime`, in milliseconds")),
+    field("auth0.logs.data.login.initiatedAt", Date, Computed("`details.initiatedAt`")),
     field("auth0.logs.data.login.stats.loginsCount", Long, Computed("`details.stats.loginsCount` of type `s`")),
     noted("auth0.logs.data.mtls_thumbprint_sha256", Keyword, Member, "digest of the client certificate"),
     noted("auth0.logs.data.organization_id", Keyword, Member, "see `organization.id`"),
@@ -137,7 +140,7 @@ pub(crate) const FIELDS: &[Field] = {
     field("auth0.logs.data.type_id", Keyword, Computed("`type`: the code of the event type, such as `f`")),
     field("auth0.logs.data.user_agent", Text, Moved("user_agent.original")),
     field("auth0.logs.data.user_id", Keyword, Moved("user.id")),
-    field("auth0.logs.data.user_name", Keyword, Moved("user.name")),
+    field("auth0.logs.data.user_name", Keyword, Computed("moved to `user.name`; written only if Auth0 has masked it, because asterisks are nobody's name")),
     field("auth0.logs.device_id", Keyword, First(&["details.device_id"])),
     noted("auth0.logs.family_id", Keyword, First(&["details.familyId"]), "all refresh tokens of one login"),
     field("auth0.logs.grant_type", Keyword, First(&["details.grantType", "details.grant_type", "details.body.grant_type"])),
@@ -166,16 +169,16 @@ pub(crate) const FIELDS: &[Field] = {
     field("event.original", Unsearched, Computed("the event as received; only on request, or if the document differs from it")),
     field("event.outcome", Keyword, Computed("from the table of event types")),
     field("event.type", Keyword, Computed("from the table of event types")),
-    field("http.request.method", Keyword, First(&["details.request.method"])),
+    field("http.request.method", CaseInsensitive, First(&["details.request.method"])),
     field("http.response.status_code", Long, First(&["details.response.statusCode"])),
-    field("input.type", Keyword, Computed("`http_endpoint` or `auth0_management_api`")),
+    field("input.type", Keyword, Computed("`http_endpoint`, `auth0_management_api` or `aws_eventbridge`")),
     field("log.level", Keyword, Computed("`error` if there is a `details.error`, else `info`")),
     field("network.type", Keyword, Computed("from `ip`: `ipv4` or `ipv6`")),
-    field("organization.id", Keyword, First(&["organization_id"])),
+    field("organization.id", Keyword, Computed("`organization_id`; without one, from the path of a request to the Management API")),
     field("organization.name", Keyword, First(&["organization_name"])),
     field("related.ip", Ip, Computed("all addresses of the event")),
-    field("related.user", Keyword, Computed("all names and ids of the event's user")),
-    field("source.address", Keyword, Computed("`ip` if it is not an IP address")),
+    field("related.user", Keyword, Computed("all names, addresses and ids of `user` and `user.target`, and the local part of an e-mail address")),
+    field("source.address", Keyword, Computed("`ip`, if that is not just an IP address")),
     field("source.as.number", Long, Computed("from `ip`, by the ASN file")),
     field("source.as.organization.name", Keyword, Computed("from `ip`, by the ASN file")),
     field("source.geo.city_name", Keyword, Computed("from `ip`, by the City file; without one, from `location_info`")),
@@ -187,15 +190,19 @@ pub(crate) const FIELDS: &[Field] = {
     field("source.geo.region_iso_code", Keyword, Computed("from `ip`, by the City file")),
     field("source.geo.region_name", Keyword, Computed("from `ip`, by the City file")),
     field("source.geo.timezone", Keyword, Computed("from `ip`, by the City file; without one, from `location_info`")),
-    field("source.ip", Ip, Computed("`ip`: the end user's address")),
+    field("source.ip", Ip, Computed("`ip`: the end user's address, the first of a list")),
+    field("source.port", Long, Computed("the port in `ip`, if there is one")),
     field("tags", Keyword, Computed("`forwarded`, `auth0-logstream` and your own; `mapping_adjusted` if the mapper changed something; `crawler` by the user agent; `original_cut` and `dead_letter` on error documents")),
     field("tls.client.ja3", Keyword, First(&["security_context.ja3"])),
     field("trace.id", Keyword, First(&["references.trace_id"])),
     field("url.path", Keyword, First(&["details.request.path"])),
-    field("user.domain", Keyword, Computed("the domain of `user_name`, if that is an e-mail address")),
-    field("user.email", Keyword, Computed("`user_name`, if it is an e-mail address")),
-    field("user.id", Keyword, First(&["user_id"])),
-    field("user.name", Keyword, First(&["user_name"])),
+    field("user.domain", Keyword, Computed("the domain of `user.email`")),
+    field("user.email", Keyword, Computed("`user_name`, if it is an e-mail address; else as `user.id`")),
+    noted("user.id", Keyword, Computed("`user_id`; in events of the Management API, what the event lacks is taken from `details.request.auth.user`"), "who acted"),
+    field("user.name", Keyword, Computed("`user_name`; else as `user.id`")),
+    field("user.target.email", Keyword, Computed("that user's address, if the response or the request names it")),
+    noted("user.target.id", Keyword, Computed("the user in the path or body of a request to the Management API, several if it names several"), "whom it was done to"),
+    field("user.target.name", Keyword, Computed("that user's name, if the response or the request names it")),
     field("user_agent.device.name", Keyword, Computed("from `user_agent`")),
     field("user_agent.name", Keyword, Computed("from `user_agent`: the browser or client")),
     field("user_agent.original", KeywordWithText, Computed("`user_agent`")),
@@ -260,6 +267,7 @@ Generated from `shared/ecs/src/ecs/fields.rs`: `UPDATE_DOCS=1 cargo test -p auth
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(match self {
                 Self::Keyword => "keyword",
+                Self::CaseInsensitive => "keyword, in lowercase in the index",
                 Self::KeywordWithText => "keyword, with `.text`",
                 Self::Text => "text, with `.keyword`",
                 Self::Constant(_) => "constant_keyword; keyword on OpenSearch",

@@ -1,12 +1,13 @@
-//! `auth0.logs.data.login`: the times of a successful login.
+//! `auth0.logs.data.login`: the times of a login.
 
 use super::details::Details;
 use crate::input::date::date_from_millis;
 use crate::json::write::Object;
 use crate::key;
 
-/// Writes `login` from the details of an event of type `s`. Dates are in milliseconds since the epoch there.
-pub(super) fn write_login(data: &mut Object<'_>, details: Details<'_>) {
+/// Writes `login` from the details of an event, if they have any of it: eight types have the times, the
+/// number of logins is that of the user in type `s` only. Dates are in milliseconds since the epoch there.
+pub(super) fn write_login(data: &mut Object<'_>, details: Details<'_>, code: Option<&str>) {
     data.object(key!("login"), |login| {
         let date = |name| details.number(login.written(), &[name]).and_then(date_from_millis);
         let (initiated, completed) = (date("initiatedAt"), date("completedAt"));
@@ -14,9 +15,11 @@ pub(super) fn write_login(data: &mut Object<'_>, details: Details<'_>) {
         login.maybe(key!("completedAt"), completed);
         let elapsed = details.number(login.written(), &["elapsedTime"]);
         login.maybe(key!("elapsedTime"), elapsed);
-        login.object(key!("stats"), |stats| {
-            let logins = details.number(stats.written(), &["stats", "loginsCount"]);
-            stats.maybe(key!("loginsCount"), logins);
-        });
+        if code == Some("s") {
+            login.object(key!("stats"), |stats| {
+                let logins = details.number(stats.written(), &["stats", "loginsCount"]);
+                stats.maybe(key!("loginsCount"), logins);
+            });
+        }
     });
 }

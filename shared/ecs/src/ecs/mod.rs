@@ -7,6 +7,8 @@ mod error_document;
 pub(crate) mod fields;
 mod id;
 mod login;
+mod management;
+mod person;
 mod source;
 #[cfg(test)]
 mod tests;

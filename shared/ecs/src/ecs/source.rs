@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 
 use super::details::is_scalar;
+use super::user::People;
 use crate::geoip::{Geo, GeoIp, Location, Network, Place, RecordKey};
 use crate::input::event::Event;
 use crate::input::members::{MemberId, Moved};
@@ -33,18 +34,55 @@ pub(super) struct SourceMembers {
     pub(super) location_info: MemberId,
 }
 
-/// A value that is an IP address.
+/// An IP address, and what came with it.
 struct Address<'a> {
+    /// As it is written.
     text: Cow<'a, str>,
     ip: IpAddr,
+    port: Option<u16>,
+    /// Whether the value as received was something else.
+    differs: bool,
 }
 
 impl<'a> Address<'a> {
+    /// The address in a value: a plain one, or one in any of the forms of [`extract`].
     fn read(token: &'a str) -> Option<Self> {
         let text = decode(token);
-        let ip = text.parse().ok()?;
-        Some(Self { text, ip })
+        match text.parse::<IpAddr>() {
+            Ok(ip) if ip.to_canonical() == ip => {
+                Some(Self { text, ip, port: None, differs: false })
+            }
+            _ => {
+                let (ip, port) = extract(&text)?;
+                Some(Self { text: ip.to_string().into(), ip, port, differs: true })
+            }
+        }
     }
+}
+
+/// The first address of a list, which may be JSON, without port, brackets, zone and white space. An IPv4
+/// address that is mapped into IPv6 is an IPv4 address.
+#[cold]
+fn extract(received: &str) -> Option<(IpAddr, Option<u16>)> {
+    let array = received.strip_prefix('[').and_then(|rest| rest.trim_start().strip_prefix('"'));
+    let list = array.and_then(|rest| rest.split('"').next()).unwrap_or(received);
+    let text = list.split(',').next()?.trim();
+    let (host, port) = match text.strip_prefix('[') {
+        Some(bracketed) => {
+            let (host, rest) = bracketed.split_once(']')?;
+            let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };
+            (host, port)
+        }
+        // A second colon makes it an IPv6 address.
+        None => match text.split_once(':').filter(|(_, port)| !port.contains(':')) {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let host = host.split('%').next()?;
+    let ip: IpAddr = host.parse().ok()?;
+    let port = port.map(str::parse).transpose().ok()?;
+    Some((ip.to_canonical(), port))
 }
 
 /// `source`, `client`, `network` and `related`.
@@ -53,6 +91,7 @@ pub(super) fn write_addresses(
     event: &mut Event<'_>,
     members: SourceMembers,
     places: &Places,
+    people: &People<'_>,
 ) {
     let (ip, client_ip) = (event.moved(Moved::Ip), event.token(members.client_ip));
     let (source, client) = (ip.and_then(Address::read), client_ip.and_then(Address::read));
@@ -61,9 +100,12 @@ pub(super) fn write_addresses(
         event.changes.note(Change::BadAddress);
     }
     doc.object(key!("source"), |object| {
-        match &source {
-            Some(source) => object.put(key!("ip"), Literal(&source.text)),
-            None => object.maybe(key!("address"), ip.map(AsText)),
+        if let Some(source) = &source {
+            object.put(key!("ip"), Literal(&source.text));
+            object.maybe(key!("port"), source.port.map(u32::from));
+        }
+        if source.as_ref().is_none_or(|source| source.differs) {
+            object.maybe(key!("address"), ip.map(AsText));
         }
         if !places.geoip.has_city()
             && let Some(info) = event.token(members.location_info)
@@ -81,30 +123,24 @@ pub(super) fn write_addresses(
         let version = if source.ip.is_ipv4() { "ipv4" } else { "ipv6" };
         doc.object(key!("network"), |network| network.put(key!("type"), Literal(version)));
     }
-    write_related(doc, event, source.as_ref(), client.as_ref());
+    write_related(doc, people, source.as_ref(), client.as_ref());
 }
 
-/// `related`: every address and user name of the event, each once, in fields to search.
+/// `related`: every address and user of the event, each once, in fields to search.
 fn write_related(
     doc: &mut Object<'_>,
-    event: &Event<'_>,
+    people: &People<'_>,
     source: Option<&Address<'_>>,
     client: Option<&Address<'_>>,
 ) {
     let client = client.filter(|client| source.is_none_or(|source| source.ip != client.ip));
-    let name = event.moved(Moved::UserName);
-    let id = event.moved(Moved::UserId).filter(|id| name != Some(id));
     doc.object(key!("related"), |related| {
         related.list(key!("ip"), |list| {
             for address in [source, client].into_iter().flatten() {
                 list.push(Literal(&address.text));
             }
         });
-        related.list(key!("user"), |list| {
-            for token in [name, id].into_iter().flatten() {
-                list.push(AsText(token));
-            }
-        });
+        related.list(key!("user"), |list| people.write_related(list));
     });
 }
 
@@ -209,4 +245,56 @@ fn write_network(source: &mut Object<'_>, network: Option<&Network<'_>>) {
             organization.maybe(key!("name"), network.organization_name);
         });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_is_found_in_every_form() {
+        for (received, ip, port) in [
+            ("198.51.100.4:52344", "198.51.100.4", Some(52_344)),
+            ("[2001:db8::5]:443", "2001:db8::5", Some(443)),
+            ("[2001:db8::5]", "2001:db8::5", None),
+            ("fe80::5%eth0", "fe80::5", None),
+            ("[fe80::5%1]:80", "fe80::5", Some(80)),
+            (" 198.51.100.4\t", "198.51.100.4", None),
+            ("198.51.100.4, 10.0.0.1", "198.51.100.4", None),
+            ("198.51.100.4:80,10.0.0.1", "198.51.100.4", Some(80)),
+            (r#"["198.51.100.4","10.0.0.1"]"#, "198.51.100.4", None),
+            (r#"[ "[::1]:8080" ]"#, "::1", Some(8_080)),
+            ("::ffff:198.51.100.4", "198.51.100.4", None),
+            ("[::ffff:198.51.100.4]:80", "198.51.100.4", Some(80)),
+        ] {
+            assert_eq!(extract(received), Some((ip.parse().unwrap(), port)), "{received}");
+        }
+        for other in [
+            "",
+            "localhost",
+            "100.223.435",
+            "99.xxx.xxx.xxx",
+            "198.51.100.4:",
+            "198.51.100.4:70000",
+            "198.51.100.4:http",
+            "[2001:db8::5",
+            "[2001:db8::5]443",
+            "unknown, 198.51.100.4",
+            "[1,2]",
+            "[]",
+            "{\"a\":1}",
+            "198.51.100.4/24",
+        ] {
+            assert_eq!(extract(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn plain_address_is_written_as_received() {
+        for plain in ["198.51.100.4", "2001:DB8::5", "::1"] {
+            let token = format!("\"{plain}\"");
+            let address = Address::read(&token).unwrap();
+            assert_eq!((&*address.text, address.differs), (plain, false));
+        }
+    }
 }

@@ -60,16 +60,25 @@ fn login_times_are_read_from_every_form_of_number() {
 }
 
 #[test]
-fn login_is_written_for_successful_logins_with_times() {
-    let details = json!({"completedAt": 1_773_482_703_200_i64, "elapsedTime": 12});
-    let failed = mapped(json!({"type": "f", "details": details}));
-    assert!(data(&failed).get("login").is_none());
-    let login = mapped(json!({"type": "s", "details": details}));
-    assert_eq!(
-        data(&login)["login"],
-        json!({"completedAt": "2026-03-14T10:05:03.200Z", "elapsedTime": 12})
-    );
-    assert!(data(&mapped(json!({"type": "s", "details": {"a": 1}}))).get("login").is_none());
+fn login_is_written_for_every_type_with_times() {
+    let details = json!({
+        "initiatedAt": 1_773_482_700_000_i64, "completedAt": 1_773_482_703_200_i64, "elapsedTime": 12,
+        "stats": {"loginsCount": 3},
+    });
+    let times = json!({
+        "initiatedAt": "2026-03-14T10:05:00.000Z", "completedAt": "2026-03-14T10:05:03.200Z",
+        "elapsedTime": 12,
+    });
+    for code in ["ss", "ssa", "scoa", "scv", "sdel", "sdelsa", "passkey_challenge_started", "new"] {
+        let document = mapped(json!({"type": code, "details": details}));
+        assert_eq!(data(&document)["login"], times, "{code}");
+    }
+    let mut of_login = times;
+    of_login["stats"] = json!({"loginsCount": 3});
+    assert_eq!(data(&mapped(json!({"type": "s", "details": details})))["login"], of_login);
+    for details in [json!({"a": 1}), json!({"stats": {"loginsCount": 3}})] {
+        assert!(data(&mapped(json!({"type": "f", "details": details}))).get("login").is_none());
+    }
 }
 
 #[test]
@@ -107,6 +116,170 @@ fn user_name_that_is_an_email_address_gives_email_and_domain() {
 }
 
 #[test]
+fn user_name_of_every_form_gives_what_identifies_the_user() {
+    for (name, user, related) in [
+        (
+            json!("Kim+shop@mail.example.com"),
+            json!({"name": "Kim+shop@mail.example.com", "email": "Kim+shop@mail.example.com",
+                "domain": "mail.example.com"}),
+            json!(["Kim+shop@mail.example.com", "Kim+shop"]),
+        ),
+        (json!("+46700000099"), json!({"name": "+46700000099"}), json!(["+46700000099"])),
+        (json!(46_700_000_099_i64), json!({"name": "46700000099"}), json!(["46700000099"])),
+        (json!("CORP\\kim"), json!({"name": "CORP\\kim"}), json!(["CORP\\kim"])),
+        (json!("9b1d4e07"), json!({"name": "9b1d4e07"}), json!(["9b1d4e07"])),
+        (json!("kim@localhost"), json!({"name": "kim@localhost"}), json!(["kim@localhost"])),
+        (json!("*"), Value::Null, Value::Null),
+        (json!("***************"), Value::Null, Value::Null),
+        (json!("***@*******.***"), Value::Null, Value::Null),
+        (json!("k***m@example.com"), Value::Null, Value::Null),
+        (json!("a*b"), json!({"name": "a*b"}), json!(["a*b"])),
+        (json!(""), Value::Null, Value::Null),
+        (Value::Null, Value::Null, Value::Null),
+    ] {
+        let mut document = mapped(json!({"type": "fp", "user_name": name}));
+        assert_eq!(document["user"].take(), user, "{name}");
+        assert_eq!(document["related"]["user"].take(), related, "{name}");
+        assert!(document.get("error").is_none());
+        let is_masked = name.as_str().is_some_and(|name| name.contains('*')) && user.is_null();
+        assert_eq!(data(&document).get("user_name"), is_masked.then_some(&name), "{name}");
+    }
+}
+
+/// The document of a request to the Management API.
+fn requested(method: &str, path: &str, body: &Value, response: &Value) -> Value {
+    mapped(json!({
+        "type": "sapi", "user_id": "auth0|7a", "details": {
+            "request": {
+                "method": method, "path": path, "body": body, "channel": "https://manage.auth0.com/",
+                "auth": {"user": {"user_id": "auth0|7a", "name": "Ada Admin", "email": "ada@example.com"}},
+            },
+            "response": {"statusCode": 200, "body": response},
+        },
+    }))
+}
+
+#[test]
+fn event_of_the_management_api_says_who_acted_on_whom() {
+    let roles = json!({"roles": ["rol_1"]});
+    let document = requested("post", "/api/v2/users/auth0%7C7b/roles", &roles, &json!({}));
+    assert_eq!(
+        document["user"],
+        json!({"id": "auth0|7a", "name": "Ada Admin", "email": "ada@example.com",
+            "domain": "example.com", "target": {"id": "auth0|7b"}})
+    );
+    assert_eq!(
+        document["related"]["user"],
+        json!(["Ada Admin", "ada@example.com", "ada", "auth0|7a", "auth0|7b"])
+    );
+    assert_eq!(document["auth0"]["logs"]["channel"], "https://manage.auth0.com/");
+}
+
+#[test]
+fn target_is_found_in_path_and_bodies() {
+    let kim = json!({"user_id": "auth0|7b", "name": "Kim", "email": "kim@example.com"});
+    let nothing = json!({});
+    for (path, body, response, target) in [
+        (
+            "users/auth0%7C7b",
+            json!({"blocked": true}),
+            kim.clone(),
+            json!({"id": "auth0|7b", "name": "Kim", "email": "kim@example.com"}),
+        ),
+        (
+            "users/auth0|7b?fields=name",
+            json!({"email": "new@example.com"}),
+            json!("gone"),
+            json!({"id": "auth0|7b", "email": "new@example.com"}),
+        ),
+        (
+            "users",
+            json!({"email": "kim@example.com"}),
+            kim.clone(),
+            json!({"id": "auth0|7b", "name": "Kim", "email": "kim@example.com"}),
+        ),
+        (
+            "users",
+            json!({"email": "kim@example.com", "name": "***"}),
+            json!({"statusCode": 409}),
+            json!({"email": "kim@example.com"}),
+        ),
+        ("users/sms%7C%2B46/identities", kim.clone(), kim.clone(), json!({"id": "sms|+46"})),
+        ("users/%FF%FE/roles", nothing.clone(), nothing.clone(), Value::Null),
+        ("user-blocks/auth0%7C7b", nothing.clone(), nothing.clone(), json!({"id": "auth0|7b"})),
+        (
+            "roles/rol_1/users",
+            json!({"users": ["auth0|7b"]}),
+            nothing.clone(),
+            json!({"id": "auth0|7b"}),
+        ),
+        (
+            "roles/rol_1/users",
+            json!({"users": ["auth0|7b", "auth0|7c"]}),
+            nothing.clone(),
+            json!({"id": ["auth0|7b", "auth0|7c"]}),
+        ),
+        ("roles/rol_1/permissions", json!({"users": ["x"]}), nothing.clone(), Value::Null),
+        (
+            "organizations/org_1/members",
+            json!({"members": ["auth0|7b"]}),
+            nothing.clone(),
+            json!({"id": "auth0|7b"}),
+        ),
+        (
+            "organizations/org_1/members/auth0%7C7b/roles",
+            nothing.clone(),
+            nothing.clone(),
+            json!({"id": "auth0|7b"}),
+        ),
+        ("tickets/password-change", kim.clone(), nothing.clone(), json!({"id": "auth0|7b"})),
+        ("tenants/settings", json!({"users": [1]}), kim.clone(), Value::Null),
+        ("users-by-email", nothing.clone(), json!([kim]), Value::Null),
+    ] {
+        let mut document = requested("post", &format!("/api/v2/{path}"), &body, &response);
+        assert_eq!(document["user"]["target"].take(), target, "{path}");
+        let organization = path.starts_with("organizations/").then_some("org_1");
+        assert_eq!(document["organization"]["id"].as_str(), organization, "{path}");
+        assert!(document.get("error").is_none(), "{path}");
+    }
+    let target = |path: &str| requested("get", path, &nothing, &kim)["user"]["target"].take();
+    assert_eq!(target("/scim/v2/users/x"), Value::Null, "not the Management API");
+    let by_name = requested("get", "/api/v2/organizations/name/nordic", &nothing, &nothing);
+    assert!(by_name.get("organization").is_none());
+}
+
+#[test]
+fn actor_fills_in_only_what_the_event_lacks() {
+    let of = |own: Value, actor: Value| {
+        let mut own = own;
+        own["type"] = json!("sapi");
+        own["details"] = json!({"request": {"path": "/api/v2/clients", "auth": {"user": actor}}});
+        let mut document = mapped(own);
+        (document["user"].take(), document["related"]["user"].take())
+    };
+    let ada = json!({"user_id": "auth0|7a", "name": "Ada", "email": "ada@example.com"});
+    let whole = json!({"id": "auth0|7a", "name": "Ada", "email": "ada@example.com", "domain": "example.com"});
+    assert_eq!(of(json!({}), ada.clone()).0, whole);
+    assert_eq!(of(json!({"user_name": "Ada"}), ada.clone()).0, whole);
+    assert_eq!(of(json!({}), json!("auth0|7a")).0, json!({"id": "auth0|7a"}));
+    assert_eq!(of(json!({}), json!({})).0, Value::Null);
+    // Two people are not made into one.
+    let related = json!(["auth0|1", "Ada", "ada@example.com", "ada", "auth0|7a"]);
+    assert_eq!(of(json!({"user_id": "auth0|1"}), ada.clone()), (json!({"id": "auth0|1"}), related));
+    let (user, _) = of(json!({"user_name": "kim@example.com"}), ada);
+    assert_eq!(user["id"], Value::Null);
+    let masked = json!({"user_id": "auth0|7a", "name": "***", "email": "**@*******.***"});
+    assert_eq!(of(json!({}), masked).0, json!({"id": "auth0|7a"}));
+}
+
+#[test]
+fn organization_of_the_event_goes_before_that_of_the_path() {
+    let details = json!({"request": {"path": "/api/v2/organizations/org_2/invitations"}});
+    let document = mapped(json!({"type": "sapi", "organization_id": "org_1", "details": details}));
+    assert_eq!(document["organization"], json!({"id": "org_1"}));
+}
+
+#[test]
 fn related_lists_each_user_and_address_once() {
     let both = mapped(json!({"user_name": "anna", "user_id": "auth0|1", "ip": "81.2.69.143",
         "client_ip": "2a02:cf40::1"}));
@@ -124,14 +297,51 @@ fn related_lists_each_user_and_address_once() {
 
 #[test]
 fn bad_address_is_kept_as_text() {
-    let document = mapped(json!({"ip": "81.2.69.143, 10.0.0.1", "client_ip": "unknown"}));
-    assert_eq!(document["source"], json!({"address": "81.2.69.143, 10.0.0.1"}));
+    let document = mapped(json!({"ip": "81.2.69.x", "client_ip": "unknown"}));
+    assert_eq!(document["source"], json!({"address": "81.2.69.x"}));
     assert_eq!(data(&document)["client_ip"], "unknown");
     assert!(document.get("client").is_none() && document.get("network").is_none());
     let message = document["error"]["message"].as_str().unwrap();
     assert_eq!(message, "an address was not an IP address and is kept as text");
     assert!(document["tags"].as_array().unwrap().contains(&json!("mapping_adjusted")));
-    assert!(document["event"]["original"].as_str().unwrap().contains("81.2.69.143, 10"));
+    assert!(document["event"]["original"].as_str().unwrap().contains("81.2.69.x"));
+}
+
+#[test]
+fn address_with_more_around_it_is_found_and_its_text_kept() {
+    for (received, source) in [
+        (json!("[2001:db8::7]:8443"), json!({"ip": "2001:db8::7", "port": 8_443})),
+        (json!("198.51.100.4, 10.0.0.1"), json!({"ip": "198.51.100.4"})),
+        (json!("::ffff:198.51.100.4"), json!({"ip": "198.51.100.4"})),
+        (json!(["198.51.100.4", "10.0.0.1"]), json!({"ip": "198.51.100.4"})),
+    ] {
+        let document = mapped(json!({"ip": received, "client_ip": "198.51.100.4:80"}));
+        let mut source = source;
+        source["address"] =
+            received.as_str().map_or_else(|| json!(received.to_string()), Value::from);
+        assert_eq!(document["source"], source);
+        assert_eq!(document["client"], json!({"ip": "198.51.100.4"}));
+        assert_eq!(data(&document)["client_ip"], "198.51.100.4:80");
+        assert_eq!(document["related"]["ip"][0], source["ip"]);
+        assert!(document.get("error").is_none(), "nothing is lost");
+    }
+}
+
+#[test]
+fn date_of_every_form_is_the_timestamp() {
+    for date in [
+        json!("2026-03-14 10:05:13.013"),
+        json!("2026-03-14T11:05:13.013+01:00"),
+        json!(1_773_482_713_013_i64),
+        json!("1773482713013"),
+        json!(1_773_482_713.013),
+    ] {
+        let event = json!({"log_id": "900", "data": {"type": "s", "date": date}});
+        let (document, found) = mapped_text(&event.to_string());
+        assert_eq!(document["@timestamp"], "2026-03-14T10:05:13.013Z", "{date}");
+        assert_eq!(data(&document)["date"], "2026-03-14T10:05:13.013Z");
+        assert!(found.date.is_some() && document.get("error").is_none());
+    }
 }
 
 #[test]
@@ -173,6 +383,17 @@ fn details_that_analysts_group_by_are_copied() {
 }
 
 #[test]
+fn wrapped_member_is_named() {
+    let document = mapped(json!({"type": "sapi", "auth0_client": ["a", 1], "query": "q"}));
+    assert_eq!(data(&document)["auth0_client"], json!({"value": ["a", 1]}));
+    assert_eq!(
+        document["error"]["message"],
+        "auth0_client was not an object and is kept in auth0_client.value; \
+         query was not an object and is kept in query.value"
+    );
+}
+
+#[test]
 fn unknown_code_is_still_an_event() {
     let (document, found) =
         mapped_text(r#"{"log_id":"900","type":"brand_new","date":"2026-03-14T10:05:13Z"}"#);
@@ -197,6 +418,8 @@ fn error_document_keeps_text_and_visible_log_id() {
     assert_eq!(document["event"]["id"], found.id);
     assert_eq!(document["event"]["kind"], "pipeline_error");
     assert_eq!(document["event"]["original"], cut);
+    let tags = json!(["forwarded", "auth0-logstream", "production", "preserve_original_event"]);
+    assert_eq!(document["tags"], tags);
     assert_eq!(document["@timestamp"], "2025-06-15T15:06:40.000Z");
     assert!(document["error"]["message"].as_str().unwrap().starts_with("not valid JSON: "));
 
@@ -236,7 +459,10 @@ fn refused_event_is_kept_under_an_id_of_its_own() {
     assert_eq!(data(&document)["log_id"], "900");
     assert_eq!(document["error"]["message"], "illegal");
     assert_eq!(document["event"]["original"].as_str().unwrap().as_bytes(), raw);
-    assert_eq!(document["tags"], json!(["forwarded", "auth0-logstream", "production"]));
+    assert_eq!(
+        document["tags"],
+        json!(["forwarded", "auth0-logstream", "production", "preserve_original_event"])
+    );
     assert!(Mapper::holds_whole(raw));
     let long = json!({"log_id": "y".repeat(512), "type": "s"}).to_string();
     let (_, kept) = substitute(long.as_bytes(), Mapper::refused_document);
@@ -250,7 +476,13 @@ fn error_document_of_a_refused_event_is_bounded_and_says_so() {
     assert_eq!(kept.id, "900-refused");
     let original = document["event"]["original"].as_str().unwrap();
     assert!(long.starts_with(original) && (131_000..=131_072).contains(&original.len()));
-    let tags = json!(["forwarded", "auth0-logstream", "production", "original_cut"]);
+    let tags = json!([
+        "forwarded",
+        "auth0-logstream",
+        "production",
+        "preserve_original_event",
+        "original_cut"
+    ]);
     assert_eq!(document["tags"], tags);
     assert!(!Mapper::holds_whole(long.as_bytes()));
     assert!(document.to_string().len() < 1_000_000);

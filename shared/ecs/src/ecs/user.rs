@@ -1,41 +1,101 @@
-//! `user` and `user_agent`: who did it.
+//! `user` and `user_agent`: who did it, and to whom.
 
+use hashbrown::HashSet;
 use user_agent::UserAgent;
 
-use super::copies::Copies;
+use super::details::Details;
+use super::management::Management;
+use super::person::{Email, Person, is_masked};
 use crate::input::event::Event;
 use crate::input::members::Moved;
-use crate::json::read::decode;
-use crate::json::write::{AsText, Object};
+use crate::json::write::{AsText, List, Object, Text};
 use crate::key;
 
-/// `user.*`: the copies (id and name), and the parts of a name that is an e-mail address.
-pub(super) fn write_user(doc: &mut Object<'_>, event: &Event<'_>, copies: &Copies) {
-    doc.object(key!("user"), |user| {
-        copies.write(user, event);
-        if let Some(token) = event.moved(Moved::UserName)
-            && let Some(domain) = email_domain(&decode(token))
-        {
-            user.put(key!("email"), AsText(token));
-            user.put(key!("domain"), domain);
-        }
-    });
+/// The people of an event.
+#[derive(Debug)]
+pub(super) struct People<'a> {
+    /// Who acted.
+    user: Person<'a>,
+    /// Whether the name of the event's user is masked.
+    is_masked: bool,
+    management: Option<Box<Management>>,
 }
 
-/// The domain of an e-mail address; `None` if `name` is not one.
-fn email_domain(name: &str) -> Option<&str> {
-    let (local, domain) = name.rsplit_once('@')?;
-    let is_plain = |text: &str| {
-        let is_special = |byte: u8| byte <= b' ' || byte == b'@' || byte == 0x7f;
-        !text.is_empty()
-            && !text.bytes().any(is_special)
-            && (text.is_ascii() || !text.contains(|c: char| c.is_whitespace() || c.is_control()))
-    };
-    let has_labels = domain.contains('.')
-        && !domain.starts_with('.')
-        && !domain.ends_with('.')
-        && !domain.contains("..");
-    (is_plain(local) && is_plain(domain) && has_labels).then_some(domain)
+impl<'a> People<'a> {
+    /// `written` has the details of the event.
+    pub(super) fn read(event: &Event<'a>, written: &[u8]) -> Self {
+        let name = event.moved(Moved::UserName).map(Text::of);
+        let is_masked = name.as_ref().is_some_and(|name| is_masked(name.as_str()));
+        let name = name.filter(|_| !is_masked);
+        let email = name.clone().and_then(Email::read);
+        let mut user = Person { id: event.moved(Moved::UserId).map(Text::of), name, email };
+        let mut management = Management::read(Details::of(event), written);
+        if let Some(management) = &mut management
+            && user.may_be(&management.actor)
+        {
+            user = user.or(std::mem::take(&mut management.actor));
+        }
+        Self { user, is_masked, management }
+    }
+
+    pub(super) const fn is_masked(&self) -> bool {
+        self.is_masked
+    }
+
+    /// Where a request to the Management API was made.
+    pub(super) fn channel(&self) -> Option<&Text<'_>> {
+        self.management.as_ref()?.channel.as_ref()
+    }
+
+    /// The organization that a request to the Management API is about.
+    pub(super) fn organization(&self) -> Option<&Text<'_>> {
+        self.management.as_ref()?.organization.as_ref()
+    }
+
+    /// `user.*`.
+    pub(super) fn write(&self, doc: &mut Object<'_>) {
+        doc.object(key!("user"), |user| {
+            user.maybe(key!("id"), self.user.id.as_ref());
+            user.maybe(key!("name"), self.user.name.as_ref());
+            if let Some(email) = &self.user.email {
+                user.put(key!("email"), email.address());
+                user.put(key!("domain"), &email.domain());
+            }
+            if let Some(management) = &self.management {
+                user.object(key!("target"), |target| write_target(target, management));
+            }
+        });
+    }
+
+    /// The elements of `related.user`, each once.
+    pub(super) fn write_related(&self, list: &mut List<'_>) {
+        match &self.management {
+            None => self.user.write_related(list),
+            Some(management) => {
+                let people = [&self.user, &management.actor, &management.target];
+                let texts: Vec<_> = people.into_iter().flat_map(Person::texts).flatten().collect();
+                let mut seen = HashSet::new();
+                for text in texts.iter().chain(&management.more_targets) {
+                    if seen.insert(text.as_str()) {
+                        list.push(text);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn write_target(target: &mut Object<'_>, management: &Management) {
+    let Person { id, name, email } = &management.target;
+    if management.more_targets.is_empty() {
+        target.maybe(key!("id"), id.as_ref());
+    } else {
+        target.list(key!("id"), |list| {
+            id.iter().chain(&management.more_targets).for_each(|id| list.push(id));
+        });
+    }
+    target.maybe(key!("name"), name.as_ref());
+    target.maybe(key!("email"), email.as_ref().map(Email::address));
 }
 
 /// `user_agent.*`; `token` is the agent as received.

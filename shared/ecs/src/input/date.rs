@@ -1,15 +1,45 @@
-//! Dates as Auth0 writes them.
+//! Dates as Auth0 writes them, and as exports and other systems do.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-/// An ISO 8601 date and time. Without a zone it is UTC, as Auth0's dates are.
+/// A date and time of ISO 8601, with T or a space in the middle, or the seconds or milliseconds since the
+/// Unix epoch. Without a zone it is UTC, as Auth0's dates are.
 pub(crate) fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     let date = match DateTime::parse_from_rfc3339(text) {
         Ok(date) => date.to_utc(),
-        Err(_) => NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok()?.and_utc(),
+        Err(_) => parse_other_date(text)?,
     };
     // Whole milliseconds from here on: the engines store nothing finer, and no leap seconds.
     date_from_millis(date.timestamp_millis())
+}
+
+#[cold]
+fn parse_other_date(text: &str) -> Option<DateTime<Utc>> {
+    let trimmed = text.trim();
+    if trimmed.len() < text.len() {
+        return parse_date(trimmed);
+    }
+    if let Ok(number) = text.parse::<f64>() {
+        return date_from_epoch(number);
+    }
+    let text = text.replacen(' ', "T", 1);
+    if let Ok(date) = NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f") {
+        return Some(date.and_utc());
+    }
+    // An offset without a colon, or after a space.
+    DateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f %z").ok().map(|date| date.to_utc())
+}
+
+/// A date from seconds or milliseconds since the epoch. Of the years 2000 to 2099, no date in seconds is
+/// one in milliseconds as well; numbers beyond them are more likely not dates at all.
+fn date_from_epoch(number: f64) -> Option<DateTime<Utc>> {
+    const SECONDS: std::ops::Range<f64> = 946_684_800.0..4_102_444_800.0;
+    let seconds = if SECONDS.contains(&number) { number } else { number / 1_000.0 };
+    if !SECONDS.contains(&seconds) {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the bounds are checked")]
+    DateTime::from_timestamp_millis((seconds * 1_000.0).round() as i64)
 }
 
 /// A date from milliseconds since the Unix epoch; `None` beyond the years that engines take.
@@ -33,6 +63,19 @@ mod tests {
             ("2021-11-03T03:06:05.696789", "2021-11-03T03:06:05.696Z"),
             ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
             ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+            ("2021-11-03 03:06:05.696Z", "2021-11-03T03:06:05.696Z"),
+            ("2021-11-03 03:06:05.696000000", "2021-11-03T03:06:05.696Z"),
+            ("2021-11-03T03:06:05.696999999Z", "2021-11-03T03:06:05.696Z"),
+            ("2021-11-03T03:06:05", "2021-11-03T03:06:05Z"),
+            ("2021-11-03T05:36:05.696+0230", "2021-11-03T03:06:05.696Z"),
+            ("2021-11-03 01:06:05 -0200", "2021-11-03T03:06:05Z"),
+            (" 2021-11-03T03:06:05Z ", "2021-11-03T03:06:05Z"),
+            ("1635908765696", "2021-11-03T03:06:05.696Z"),
+            ("1635908765.696", "2021-11-03T03:06:05.696Z"),
+            ("1635908765", "2021-11-03T03:06:05Z"),
+            ("1.635908765696e12", "2021-11-03T03:06:05.696Z"),
+            ("946684800", "2000-01-01T00:00:00Z"),
+            ("4102444799999", "2099-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(parse_date(given), Some(expected.parse().unwrap()), "{given}");
         }
@@ -40,7 +83,16 @@ mod tests {
             "",
             "yesterday",
             "2021-13-01T00:00:00Z",
-            "1635908765696",
+            "0",
+            "20211103",
+            "20211103030605",
+            "946684799",
+            "4102444800000",
+            "1635908765696000",
+            "-1635908765",
+            "1e30",
+            "NaN",
+            "inf",
             "0000-01-01T00:00:00Z",
             "9999-12-31T23:59:59-01:00",
             "2021-11-03",

@@ -23,12 +23,15 @@ pub(crate) struct Event<'a> {
     pub(crate) details: Vec<OutputMember<'a>>,
     /// What has been changed so far.
     pub(crate) changes: Changes,
+    /// The members whose values were put into an object.
+    pub(crate) wrapped: Vec<&'static str>,
 }
 
 impl<'a> Event<'a> {
     /// An event of which nothing has been read; `changes` are those that were made to its text.
     pub(crate) const fn unread(changes: Changes) -> Self {
-        Self { tokens: [None; MAX_MEMBERS], date: None, details: Vec::new(), changes }
+        let tokens = [None; MAX_MEMBERS];
+        Self { tokens, date: None, details: Vec::new(), changes, wrapped: Vec::new() }
     }
 
     /// The JSON text of a member's value as received, never one that holds nothing. Of the members that
@@ -58,6 +61,11 @@ pub(crate) enum EventError {
     NotAnObject,
     #[error("a JSON object without any field of an Auth0 log event")]
     NotALogEvent,
+    #[error(
+        "an event of an Auth0 Event Stream, not a log event: create a log stream \
+         (Monitoring > Streams) instead of an event stream"
+    )]
+    EventStream,
 }
 
 /// Reads `text` into `event`, and appends the members of its data to `out`, each followed by a comma.
@@ -72,10 +80,12 @@ pub(crate) fn read<'a>(
         event,
         members,
         is_log_event: false,
+        is_cloud_event: false,
         emitted: Emitted::nothing(0),
         written: WrittenNames::default(),
     };
     match reader.read_text() {
+        Ok(ValueKind::Object) if reader.is_event_stream() => Err(EventError::EventStream),
         Ok(ValueKind::Object) if reader.is_log_event => {
             reader.finish();
             Ok(())
@@ -98,6 +108,8 @@ struct Reader<'a, 'o> {
     members: &'o Members,
     /// Whether any known member was seen.
     is_log_event: bool,
+    /// Whether the envelope is one of `CloudEvents`.
+    is_cloud_event: bool,
     copy: Sanitizer<'a, 'o>,
     emitted: Emitted,
     written: WrittenNames,
@@ -174,11 +186,17 @@ impl<'a> Reader<'a, '_> {
                 self.read_members(Level::Data)
             }
             Fate::Data => self.copy_unknown(name, kind),
+            Fate::EventStream => {
+                self.is_cloud_event |= level == Level::Envelope;
+                self.copy_unknown(name, kind)
+            }
             Fate::Dropped => self.copy.json.skip(kind),
             Fate::Stays { id, field, shape } => self.copy_known(name, kind, id, field, shape),
             Fate::Moves(id) => {
                 let token = self.copy.json.token(kind)?;
-                // The first value that is not empty is kept. (A stream event has its log_id twice.)
+                let is_outer = level == Level::Envelope && id == Moved::LogId.id();
+                let id = if is_outer { Moved::OuterLogId.id() } else { id };
+                // The first value that is not empty is kept.
                 if holds_something(token) && self.remember(id, token) != token {
                     self.copy.changes.note(Change::DuplicateName);
                 }
@@ -187,7 +205,19 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
+    /// Whether this is an event of an Event Stream. Those have `type` and `data`, too, but no log id.
+    fn is_event_stream(&self) -> bool {
+        let ids = [Moved::LogId, Moved::OuterLogId, Moved::PulledId];
+        self.is_cloud_event && ids.iter().all(|id| self.event.moved(*id).is_none())
+    }
+
     fn finish(mut self) {
+        // A stream event has its log_id twice, a pulled event has the one in the data.
+        if let Some(outer) = self.event.moved(Moved::OuterLogId)
+            && self.remember(Moved::LogId.id(), outer) != outer
+        {
+            self.copy.changes.note(Change::OuterLogId);
+        }
         if let Some(pulled_id) = self.event.moved(Moved::PulledId) {
             self.remember(Moved::LogId.id(), pulled_id);
         }
@@ -244,7 +274,8 @@ impl<'a> Reader<'a, '_> {
             (Shape::Flat, _) => self.copy.copy_wrapped(kind)?,
         };
         if holds && shape == Shape::Flat && kind != ValueKind::Object {
-            self.copy.changes.note(Change::DetailsWrapped);
+            self.copy.changes.note(Change::Wrapped);
+            self.event.wrapped.push(field);
         }
         if holds && (kind == ValueKind::String || shape == Shape::Record) {
             let token = self.copy.json.slice(start, self.copy.json.at());
@@ -390,11 +421,45 @@ mod tests {
 
     #[test]
     fn first_of_two_moved_members_is_kept() {
-        let raw = r#"{"log_id":"1","data":{"log_id":"1","ip":"","ip":"::1","ip":"::2"}}"#;
+        let raw = r#"{"log_id":"1","data":{"ip":"","ip":"::1","ip":"::2"}}"#;
         let event = read_event(raw, &mut Vec::new()).unwrap();
         assert_eq!(event.moved(Moved::Ip), Some("\"::1\""));
         assert_eq!(event.moved(Moved::LogId), Some("\"1\""));
         assert!(event.changes.has(Change::DuplicateName));
+    }
+
+    #[test]
+    fn log_id_in_the_data_wins_whatever_the_order() {
+        for raw in [
+            r#"{"log_id":"1","data":{"log_id":"2","type":"s"}}"#,
+            r#"{"data":{"type":"s","log_id":"2"},"log_id":"1"}"#,
+        ] {
+            let event = read_event(raw, &mut Vec::new()).unwrap();
+            assert_eq!(event.moved(Moved::LogId), Some("\"2\""));
+            assert!(event.changes.has(Change::OuterLogId), "{raw}");
+        }
+        for raw in [
+            r#"{"log_id":"2","data":{"log_id":"2"}}"#,
+            r#"{"log_id":"2","data":{"log_id":null,"type":"s"}}"#,
+            r#"{"log_id":"2","type":"s","_id":"3"}"#,
+        ] {
+            let event = read_event(raw, &mut Vec::new()).unwrap();
+            assert_eq!(event.moved(Moved::LogId), Some("\"2\""));
+            assert!(event.changes.is_empty(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn event_of_an_event_stream_is_not_a_log_event() {
+        let problem = |raw: &str| read_event(raw, &mut Vec::new()).map(drop).unwrap_err();
+        let created =
+            r#"{"type":"user.created","specversion":"1.0","data":{"object":{"user_id":"a"}}}"#;
+        assert_eq!(problem(created), EventError::EventStream);
+        // The name alone makes no difference to a log event.
+        let (found, changes) = written(r#"{"specversion":"1.0","type":"s"}"#);
+        assert_eq!(found, serde_json::json!({"specversion": "1.0"}));
+        assert!(changes.is_empty());
+        assert!(read_event(r#"{"log_id":"1","specversion":"1.0"}"#, &mut Vec::new()).is_ok());
     }
 
     #[test]

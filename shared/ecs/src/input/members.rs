@@ -27,6 +27,8 @@ pub(crate) enum Moved {
     LogId,
     /// `_id` of a pulled event, used if there is no `log_id`.
     PulledId,
+    /// `log_id` outside of `data`, used if there is none in it.
+    OuterLogId,
     Date,
     Type,
     Ip,
@@ -36,7 +38,7 @@ pub(crate) enum Moved {
 }
 
 impl Moved {
-    const ALL: [(&'static str, Self); 8] = [
+    const NAMED: [(&'static str, Self); 8] = [
         ("log_id", Self::LogId),
         ("_id", Self::PulledId),
         ("date", Self::Date),
@@ -46,6 +48,8 @@ impl Moved {
         ("user_name", Self::UserName),
         ("user_agent", Self::UserAgent),
     ];
+
+    const COUNT: usize = Self::UserAgent as usize + 1;
 
     pub(crate) const fn id(self) -> MemberId {
         self as usize
@@ -57,6 +61,8 @@ impl Moved {
 pub(crate) enum Fate {
     /// The event itself, in the envelope of a stream event.
     Data,
+    /// In the envelope, the mark of a `CloudEvents` event; anywhere else a member like any other.
+    EventStream,
     /// Copied to the field of this name below `auth0.logs.data`.
     Stays { id: MemberId, field: &'static str, shape: Shape },
     /// Remembered for another place of the document.
@@ -100,10 +106,11 @@ impl Members {
         };
         known.insert("data", Fate::Data);
         known.insert("$event_schema", Fate::Dropped);
-        for (name, moved) in Moved::ALL {
+        known.insert("specversion", Fate::EventStream);
+        for (name, moved) in Moved::NAMED {
             known.insert(name, Fate::Moves(moved.id()));
         }
-        for (id, (field, shape)) in (Moved::ALL.len()..).zip(stays) {
+        for (id, (field, shape)) in (Moved::COUNT..).zip(stays) {
             assert!(id < MAX_MEMBERS, "a member id is a bit of a u64");
             let fate = Fate::Stays { id, field, shape };
             known.insert(field, fate);
@@ -134,7 +141,7 @@ impl Members {
     pub(crate) fn id(&self, name: &str) -> Option<MemberId> {
         match self.fate(name)? {
             Fate::Stays { id, .. } | Fate::Moves(id) => Some(id),
-            Fate::Data | Fate::Dropped => None,
+            Fate::Data | Fate::EventStream | Fate::Dropped => None,
         }
     }
 

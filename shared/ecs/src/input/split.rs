@@ -1,19 +1,29 @@
-//! Body → pieces, one per event. JSON lines, a JSON array and a single object are told apart by the body
-//! itself, because operators choose the Content-Type in Auth0's console.
+//! Body → pieces, one per event. The forms of a body are told apart by the body itself, because operators
+//! choose the format in Auth0's console:
+//!
+//! | form | pieces |
+//! | --- | --- |
+//! | JSON lines, JSON objects over several lines | each object |
+//! | JSON array | its elements |
+//! | `{"logs":[…]}`, with or without totals | the elements of `logs` |
+//! | envelope of `EventBridge`, `{"detail-type":"Auth0 log","detail":{…},…}` | `detail` |
+//! | several of these, one after the other | the pieces of each |
 //!
 //! Pieces are cut without being parsed, so that a broken event does not affect its neighbors; mapping finds
-//! out whether a piece is an event. The scan keeps no stack, so nesting costs nothing here.
+//! out whether a piece is an event. The scan keeps no stack, so nesting costs nothing here. Only what has
+//! the first member of an `EventBridge` envelope is read.
 
 use memchr::memchr;
 
 use crate::json::lex::Lexer;
+use crate::json::read::member;
 use crate::json::repair::repair;
 
 /// Cuts a body into its pieces: the bytes of each event, without surrounding white space.
 #[must_use]
 pub fn split(body: &[u8]) -> Pieces<'_> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    Pieces { rest: body, elements: None, may_span_lines: true }
+    Pieces { rest: body, elements: None, in_page: false, may_span_lines: true }
 }
 
 /// Returns whether these bytes are JSON, apart from encoding and nesting that can be repaired.
@@ -33,6 +43,8 @@ pub struct Pieces<'a> {
     rest: &'a [u8],
     /// The rest of the array that is being read.
     elements: Option<&'a [u8]>,
+    /// Whether that array is the `logs` of a page, whose end follows it.
+    in_page: bool,
     /// Whether to look for pretty-printed objects, which span lines. No longer once one turned out to have
     /// no end: the lines are broken then, and looking further would read the body once per line.
     may_span_lines: bool,
@@ -48,23 +60,28 @@ impl<'a> Iterator for Pieces<'a> {
                     Element::Piece(piece, rest) => {
                         self.elements = Some(rest);
                         if !piece.is_empty() {
-                            return Some(piece);
+                            return Some(without_envelope(piece));
                         }
                     }
                     Element::End(piece, rest) => {
                         self.elements = None;
-                        self.rest = rest;
+                        self.rest = if self.in_page { after_page(rest) } else { rest };
+                        self.in_page = false;
                         if !piece.is_empty() {
-                            return Some(piece);
+                            return Some(without_envelope(piece));
                         }
                     }
                 }
                 continue;
             }
             self.rest = self.rest.trim_ascii_start();
-            match self.rest.first()? {
-                b'[' => self.elements = self.rest.get(1..),
-                _ => return Some(self.next_line()),
+            if *self.rest.first()? == b'[' {
+                self.elements = self.rest.get(1..);
+            } else if let Some(logs) = logs_of_page(self.rest) {
+                self.elements = Some(logs);
+                self.in_page = true;
+            } else {
+                return Some(without_envelope(self.next_line()));
             }
         }
     }
@@ -96,6 +113,92 @@ enum Element<'a> {
     Piece(&'a [u8], &'a [u8]),
     /// The last element, or what there is of it, and what follows the array.
     End(&'a [u8], &'a [u8]),
+}
+
+/// Whether this starts as nearly all events do: the other forms cost them nothing.
+#[inline]
+fn is_stream_event(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"{\"log_id\"")
+}
+
+/// Returns what follows the bracket that opens `logs`, if a page starts here: `{"logs":[`, or the same after
+/// totals.
+#[inline]
+fn logs_of_page(bytes: &[u8]) -> Option<&[u8]> {
+    if is_stream_event(bytes) { None } else { logs_of_object(bytes) }
+}
+
+fn logs_of_object(bytes: &[u8]) -> Option<&[u8]> {
+    let mut rest = bytes.strip_prefix(b"{")?;
+    loop {
+        let (name, value) = next_member(rest)?;
+        if name == b"logs" {
+            return value.strip_prefix(b"[");
+        }
+        rest = after_total(name, value)?.strip_prefix(b",")?;
+    }
+}
+
+/// Returns what follows a page whose `logs` have been read. If that is not the end of a page, nothing is
+/// skipped, so that it is kept as a piece.
+fn after_page(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes.trim_ascii_start();
+    loop {
+        if let Some(after) = rest.strip_prefix(b"}") {
+            return after;
+        }
+        let next = rest
+            .strip_prefix(b",")
+            .and_then(next_member)
+            .and_then(|(name, value)| after_total(name, value));
+        match next {
+            Some(next) => rest = next,
+            None => return bytes,
+        }
+    }
+}
+
+/// Returns what follows the value of one of a page's totals, which are numbers.
+fn after_total<'a>(name: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
+    matches!(name, b"start" | b"limit" | b"length" | b"total").then_some(())?;
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (digits > 0).then(|| value.get(digits..))?.map(<[u8]>::trim_ascii_start)
+}
+
+/// Returns the name of the member at the start of `bytes`, and what starts with its value.
+#[inline]
+fn next_member(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let bytes = bytes.trim_ascii_start().strip_prefix(b"\"")?;
+    let (name, rest) = bytes.split_at(memchr(b'"', bytes)?);
+    let value = rest.get(1..)?.trim_ascii_start().strip_prefix(b":")?;
+    Some((name, value.trim_ascii_start()))
+}
+
+/// Returns the event in an envelope of `EventBridge`, and any other piece as it is.
+#[inline]
+fn without_envelope(piece: &[u8]) -> &[u8] {
+    if is_stream_event(piece) { piece } else { detail_or_whole(piece) }
+}
+
+fn detail_or_whole(piece: &[u8]) -> &[u8] {
+    let first = piece.strip_prefix(b"{").and_then(next_member).map(|(name, _)| name);
+    match first {
+        Some(
+            b"version" | b"id" | b"detail-type" | b"source" | b"account" | b"time" | b"region"
+            | b"resources" | b"detail",
+        ) => detail(piece).unwrap_or(piece),
+        _ => piece,
+    }
+}
+
+/// Returns the `detail` of an event that came by Auth0's partner event source.
+#[cold]
+fn detail(piece: &[u8]) -> Option<&[u8]> {
+    let envelope = std::str::from_utf8(piece).ok()?;
+    let is_of_auth0 = member(envelope, "detail-type") == Some("\"Auth0 log\"")
+        || member(envelope, "source")?.starts_with("\"aws.partner/auth0.com/");
+    let detail = member(envelope, "detail").filter(|detail| detail.starts_with('{'))?;
+    is_of_auth0.then_some(detail.as_bytes())
 }
 
 /// Reads up to the comma or bracket that ends the element at the start of `bytes`.
@@ -183,6 +286,59 @@ mod tests {
         assert_eq!(pieces(&format!(" [{}]\n", events.join(" , "))), events);
         assert_eq!(pieces(&format!("\u{feff}[\n  {}\n]", events.join(",\n  "))), events);
         assert_eq!(pieces(events[0]), [events[0]]);
+    }
+
+    #[test]
+    fn page_gives_its_logs() {
+        let [one, two] = [r#"{"log_id":"1","data":{"logs":[]}}"#, r#"{"log_id":"2"}"#];
+        for page in [
+            format!(r#"{{"logs":[{one},{two}]}}"#),
+            format!("{{\n \"logs\" : [\n  {one},\n  {two}\n ]\n}}\n"),
+            format!(r#"{{"start":0,"limit":2,"length":2,"total":5,"logs":[{one},{two}]}}"#),
+            format!(r#"{{"logs":[{one},{two}],"start":0 , "limit":2,"length":2,"total":5}}"#),
+            format!(r#"{{"total":1,"logs":[{one}],"limit":1}}{{"logs":[]}}{two}"#),
+            format!("{{\"logs\":[{one}]}}\n[]\n{{\"logs\":[{two}]}}"),
+        ] {
+            assert_eq!(pieces(&page), [one, two], "{page}");
+        }
+        assert!(pieces(r#"{"logs":[]}"#).is_empty());
+    }
+
+    #[test]
+    fn broken_page_keeps_its_whole_events_and_its_text() {
+        assert_eq!(
+            pieces(r#"{"logs":[{"a":1},{"b":"cut"#),
+            [r#"{"a":1}"#, r#"{"b":"cut"#],
+            "a body that was cut"
+        );
+        assert_eq!(pieces("{\"logs\":[{\"a\":1}]\n{\"b\":2}"), [r#"{"a":1}"#, r#"{"b":2}"#]);
+        assert_eq!(pieces(r#"{"logs":[1],"x":2}"#), ["1", r#","x":2}"#]);
+        for other in
+            [r#"{"logs":{"a":[1]}}"#, r#"{"limit":"1","logs":[1]}"#, r#"{"x":1,"logs":[1]}"#]
+        {
+            assert_eq!(pieces(other), [other], "not a page");
+        }
+    }
+
+    #[test]
+    fn envelope_of_eventbridge_gives_its_detail() {
+        let event = r#"{"log_id":"1","data":{"detail":{}}}"#;
+        let by_type =
+            format!(r#"{{"version":"0","id":"x","detail-type":"Auth0 log","detail":{event}}}"#);
+        let by_source = format!(
+            r#"{{"detail" : {event} , "detail-type":"x","source":"aws.partner/auth0.com/a/auth0.logs"}}"#
+        );
+        assert_eq!(pieces(&format!("{by_type}\n{by_source}")), [event, event]);
+        assert_eq!(pieces(&format!("[{by_type},{event},{by_source}]")), [event, event, event]);
+        let cut = by_source.get(..by_source.len() - 1).unwrap();
+        assert_eq!(pieces(cut), [event], "an envelope that was cut after the event");
+        for other in [
+            r#"{"version":"0","detail-type":"Scheduled Event","source":"aws.events","detail":{}}"#,
+            r#"{"version":"0","detail-type":"Auth0 log","detail":"text"}"#,
+            r#"{"version":"0","id":"x"}"#,
+        ] {
+            assert_eq!(pieces(other), [other]);
+        }
     }
 
     #[test]

@@ -10,14 +10,16 @@ pub(crate) enum Change {
     DuplicateName,
     NameAdjusted,
     Repaired,
-    DetailsWrapped,
+    /// A value was put into an object, as its member `value`.
+    Wrapped,
     TypeMismatch,
     BadDate,
     BadAddress,
     IdDerived,
+    OuterLogId,
 }
 
-/// Every kind, with its clause in `error.message`.
+/// Every kind but [`Change::Wrapped`], with its clause in `error.message`.
 const TEXTS: [(Change, &str); 11] = [
     (Change::StringCut, "a string was longer than an index term and was cut"),
     (Change::NumberAsText, "a number had too many digits and is kept as text"),
@@ -28,7 +30,6 @@ const TEXTS: [(Change, &str); 11] = [
     (Change::DuplicateName, "an object had two members of the same name; the first is kept"),
     (Change::NameAdjusted, "a name could not be indexed and was changed"),
     (Change::Repaired, "the event was not valid JSON (encoding or nesting) and was repaired"),
-    (Change::DetailsWrapped, "details was not an object and is kept in details.value"),
     (
         Change::TypeMismatch,
         "a value did not fit its field and is kept in a field of the same name with the suffix _text",
@@ -36,6 +37,7 @@ const TEXTS: [(Change, &str); 11] = [
     (Change::BadDate, "date was missing or not a date; @timestamp is the time of receipt"),
     (Change::BadAddress, "an address was not an IP address and is kept as text"),
     (Change::IdDerived, "log_id was missing or unusable; the id was derived"),
+    (Change::OuterLogId, "log_id differed outside and inside of data; the one in data is the id"),
 ];
 
 /// The set of changes made to one event.
@@ -55,10 +57,13 @@ impl Changes {
         self.0 == 0
     }
 
-    /// The text of `error.message`: one clause per change.
-    pub(crate) fn message(self) -> String {
-        let said: Vec<&str> =
-            TEXTS.iter().filter(|(change, _)| self.has(*change)).map(|(_, text)| *text).collect();
-        said.join("; ")
+    /// The text of `error.message`: one clause per change, and per member that was wrapped.
+    pub(crate) fn message(self, wrapped: &[&str]) -> String {
+        let said = TEXTS.iter().filter(|(change, _)| self.has(*change));
+        let said = said.map(|(_, text)| (*text).to_owned());
+        let wrapped = wrapped
+            .iter()
+            .map(|name| format!("{name} was not an object and is kept in {name}.value"));
+        said.chain(wrapped).collect::<Vec<_>>().join("; ")
     }
 }

@@ -115,6 +115,47 @@ pub(crate) fn member<'j>(object: &'j str, name: &str) -> Option<&'j str> {
     object.get(find_member(object, name)?)
 }
 
+/// The texts of the values of several members, found in one pass; see [`find_member`].
+pub(crate) fn members<'j, const N: usize>(
+    object: &'j str,
+    names: [&str; N],
+) -> [Option<&'j str>; N] {
+    let mut values = [None; N];
+    if !object.starts_with('{') {
+        return values;
+    }
+    let mut json = Lexer::new(object);
+    let mut is_first = true;
+    // The rest of a broken object holds nothing.
+    while let Ok(Some(name)) = json.next_name(is_first) {
+        is_first = false;
+        let Ok(value) = json.peek().and_then(|kind| json.token(kind)) else { break };
+        for (wanted, found) in names.iter().zip(&mut values) {
+            if name.raw == *wanted {
+                found.get_or_insert(value);
+            }
+        }
+    }
+    values
+}
+
+/// The string tokens of a list.
+pub(crate) fn strings(list: &str) -> Vec<&str> {
+    let mut strings = Vec::new();
+    if !list.starts_with('[') {
+        return strings;
+    }
+    let mut json = Lexer::new(list);
+    while let Ok(true) = json.next_element(strings.is_empty()) {
+        let Ok(element) = json.peek().and_then(|kind| json.token(kind)) else { break };
+        if !element.starts_with('"') {
+            return Vec::new();
+        }
+        strings.push(element);
+    }
+    strings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +166,15 @@ mod tests {
         assert_eq!(member(object, "b"), Some("[2]"));
         assert_eq!(member(object, "d"), None);
         assert_eq!(member("\"text\"", "d"), None);
+        assert_eq!(members(object, ["c", "d", "b"]), [Some("\"x\""), None, Some("[2]")]);
+        assert_eq!(members("[1]", ["a"]), [None]);
+    }
+
+    #[test]
+    fn strings_of_a_list_are_its_tokens() {
+        assert_eq!(strings(r#"["a", "b\n"]"#), ["\"a\"", "\"b\\n\""]);
+        for other in ["[]", "[1]", r#"["a",{}]"#, "{}", "\"a\""] {
+            assert!(strings(other).is_empty(), "{other}");
+        }
     }
 }

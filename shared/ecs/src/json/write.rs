@@ -4,6 +4,7 @@
 //! replaces the last. An object or list that stays empty disappears together with its name, so nobody
 //! has to know in advance whether there will be anything to write.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use std::ops::Range;
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 
 use super::lex::{is_escaped, plain_in, plain_len};
+use super::read::decode;
 
 /// A member's name with its quotes and colon, which is how it is written. See [`key!`](crate::key).
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,57 @@ pub(crate) struct Literal<'a>(pub(crate) &'a str);
 /// A JSON value as received, written as text: a string as it is, anything else as the text of its JSON.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AsText<'a>(pub(crate) &'a str);
+
+/// Text of an event, which is often known to need no escapes because it was received without any.
+#[derive(Clone, Debug)]
+pub(crate) enum Text<'a> {
+    /// Holds nothing that JSON escapes.
+    Plain(&'a str),
+    Any(String),
+}
+
+impl<'a> Text<'a> {
+    /// The text of a string; any other value as the text of its JSON.
+    #[inline]
+    pub(crate) fn of(token: &'a str) -> Self {
+        match decode(token) {
+            Cow::Borrowed(text) if token.starts_with('"') => Self::Plain(text),
+            text => Self::Any(text.into_owned()),
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Any(text) => text,
+        }
+    }
+
+    /// A part of it, empty if there is no such part.
+    pub(crate) fn part(&self, range: Range<usize>) -> Text<'_> {
+        match self {
+            Self::Plain(text) => Text::Plain(text.get(range).unwrap_or_default()),
+            Self::Any(text) => Text::Any(text.get(range).unwrap_or_default().to_owned()),
+        }
+    }
+
+    pub(crate) fn into_owned(self) -> Text<'static> {
+        Text::Any(match self {
+            Self::Plain(text) => text.to_owned(),
+            Self::Any(text) => text,
+        })
+    }
+}
+
+impl Value for &Text<'_> {
+    #[inline]
+    fn write_to(self, out: &mut Vec<u8>) {
+        match self {
+            Text::Plain(text) => Literal(text).write_to(out),
+            Text::Any(text) => write_str(out, text),
+        }
+    }
+}
 
 impl Value for &str {
     fn write_to(self, out: &mut Vec<u8>) {
@@ -92,21 +145,19 @@ impl Value for DateTime<Utc> {
     /// a format string costs more than the rest of a small document.
     fn write_to(self, out: &mut Vec<u8>) {
         let date = self.naive_utc();
-        let mut text = *b"\"0000-00-00T00:00:00.000Z\"";
-        let mut put = |at: usize, digits: usize, number: u32| {
-            let mut number = number;
-            for place in text.iter_mut().skip(at).take(digits).rev() {
-                *place += u8::try_from(number % 10).unwrap_or(0);
-                number /= 10;
-            }
-        };
-        put(1, 4, date.year().unsigned_abs());
-        put(6, 2, date.month());
-        put(9, 2, date.day());
-        put(12, 2, date.hour());
-        put(15, 2, date.minute());
-        put(18, 2, date.second());
-        put(21, 3, date.nanosecond() / 1_000_000 % 1_000);
+        let digit = |number: u32| b'0' + u8::try_from(number % 10).unwrap_or(0);
+        let tens = |number: u32| digit(number / 10);
+        let (year, month, day) = (date.year().unsigned_abs(), date.month(), date.day());
+        let (hour, minute, second) = (date.hour(), date.minute(), date.second());
+        let milliseconds = date.nanosecond() / 1_000_000;
+        #[rustfmt::skip]
+        let text = [
+            b'"', tens(year / 100), digit(year / 100), tens(year), digit(year),
+            b'-', tens(month), digit(month), b'-', tens(day), digit(day),
+            b'T', tens(hour), digit(hour), b':', tens(minute), digit(minute),
+            b':', tens(second), digit(second),
+            b'.', digit(milliseconds / 100), tens(milliseconds), digit(milliseconds), b'Z', b'"',
+        ];
         out.extend_from_slice(&text);
     }
 }
@@ -331,6 +382,25 @@ mod tests {
             text,
             r#"{"text":"a\"b","literal":"c","token":"\u00e9","number as text":"1e400","number":-7,"date":"2021-11-03T03:06:05.696Z","list":["x",1.5],"rendered":1}"#
         );
+    }
+
+    #[test]
+    fn text_of_a_token_is_written_as_it_was_meant() {
+        for (token, text) in [
+            (r#""a b""#, "a b"),
+            (r#""a\u00e9\"""#, "aé\""),
+            ("7", "7"),
+            (r#"{"a":1}"#, r#"{"a":1}"#),
+        ] {
+            let found = Text::of(token);
+            assert_eq!(found.as_str(), text);
+            for text in [&found, &found.clone().into_owned()] {
+                let mut out = Vec::new();
+                text.write_to(&mut out);
+                assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text.as_str());
+            }
+            assert_eq!(Some(found.part(0..1).as_str()), text.get(..1));
+        }
     }
 
     #[test]

@@ -155,3 +155,22 @@ fn pulled_sample_differs_from_its_stream_form_only_where_auth0_does() {
         assert_eq!(of_stream, of_pulled, "{}", file.display());
     }
 }
+
+#[test]
+fn address_of_every_form_has_its_place() {
+    let mapper = mapper(false, geoip());
+    for ip in [
+        "89.160.20.112",
+        "89.160.20.112:52344",
+        " 89.160.20.112 ",
+        "89.160.20.112, 10.0.0.1",
+        "::ffff:89.160.20.112",
+        "[::ffff:89.160.20.112]:443",
+    ] {
+        let event = json!({"log_id": "1", "date": "2026-05-02T08:00:00Z", "type": "f", "ip": ip});
+        let document = document(&mapper, event.to_string().as_bytes(), Input::HttpEndpoint);
+        assert_eq!(document["source"]["ip"], "89.160.20.112", "{ip}");
+        assert_eq!(document["source"]["geo"]["city_name"], "Linköping", "{ip}");
+        assert_eq!(document["source"]["as"]["number"], 29518, "{ip}");
+    }
+}

@@ -8,6 +8,7 @@
     reason = "test helpers: a panic fails the test and says where"
 )]
 
+mod forms;
 mod geoip_files;
 mod golden;
 mod property;

@@ -30,7 +30,19 @@ fn hostile_event_gives_a_document_that_keeps_the_invariants() {
 fn broken_body_gives_documents_that_keep_the_invariants() {
     let mapper = mapper();
     let mut runner = runner();
-    let separator = prop::sample::select(vec!["\n", "\r\n", ",", "", "\n\n", "]", "["]);
+    let separator = prop::sample::select(vec![
+        "\n",
+        "\r\n",
+        ",",
+        "",
+        "\n\n",
+        "]",
+        "[",
+        "\n{\"total\":1,\"logs\":[",
+        "],\"start\":0}",
+        "\n{\"detail-type\":\"Auth0 log\",\"detail\":",
+        "}",
+    ]);
     let pieces = prop::collection::vec((random_value(), separator), 0..4);
     let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 0..4);
     runner

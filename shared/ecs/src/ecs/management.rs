@@ -1,0 +1,102 @@
+//! Who did what to whom, in events of the Management API.
+//!
+//! Their `details.request` has the user who is signed in to the dashboard, or whom a token is for, and the
+//! path, which names the user or the organization that the request is about.
+
+use percent_encoding::percent_decode_str;
+
+use super::details::{Details, is_scalar};
+use super::person::Person;
+use crate::json::read::{decode, member, members, strings};
+use crate::json::write::Text;
+
+/// What a request says beyond the event's own user.
+#[derive(Debug, Default)]
+pub(super) struct Management {
+    /// Where it was made: in the dashboard, or with a token.
+    pub(super) channel: Option<Text<'static>>,
+    /// Who acted.
+    pub(super) actor: Person<'static>,
+    /// The user that it was done to, as far as the event says who that is.
+    pub(super) target: Person<'static>,
+    /// The ids of further users that it was done to.
+    pub(super) more_targets: Vec<Text<'static>>,
+    pub(super) organization: Option<Text<'static>>,
+}
+
+impl Management {
+    /// `None` if the details are not of a request to the Management API.
+    #[inline]
+    pub(super) fn read(details: Details<'_>, written: &[u8]) -> Option<Box<Self>> {
+        if !details.has("request") {
+            return None;
+        }
+        let path = decode(details.text(written, &["request", "path"])?);
+        Some(Self::of_path(path.strip_prefix("/api/v2/")?, details, written))
+    }
+
+    #[cold]
+    fn of_path(path: &str, details: Details<'_>, written: &[u8]) -> Box<Self> {
+        let request = details.text(written, &["request"]).unwrap_or_default();
+        let [channel, auth, body] = members(request, ["channel", "auth", "body"]);
+        let channel = channel.filter(|channel| is_scalar(channel));
+        let mut found =
+            Self { channel: channel.map(|token| Text::of(token).into_owned()), ..Self::default() };
+        if let Some(user) = auth.and_then(|auth| member(auth, "user")) {
+            let with_id = || Person { id: text(user), ..Person::default() };
+            found.actor = Person::of_object(user).unwrap_or_else(with_id);
+        }
+        let response = || details.text(written, &["response", "body"]).unwrap_or_default();
+        found.read_path(path, body.unwrap_or_default(), response);
+        Box::new(found)
+    }
+
+    fn read_path<'o>(&mut self, path: &str, body: &str, response: impl Fn() -> &'o str) {
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let mut segments = path.split('/').map(|segment| {
+            let decoded = percent_decode_str(segment).decode_utf8().ok()?;
+            Some(decoded).filter(|text| !text.trim().is_empty())
+        });
+        let mut next = || segments.next().flatten();
+        let segments = [next(), next(), next(), next()];
+        let one = |id: &str| vec![Text::Any(id.to_owned())];
+        let ids = match segments.each_ref().map(Option::as_deref) {
+            // The response is the user; the request may name one that was refused.
+            [Some("users"), id, None, _] => {
+                let of_response = Person::of_object(response()).unwrap_or_default();
+                self.target = of_response.or(Person::of_object(body).unwrap_or_default());
+                match id {
+                    Some(id) => one(id),
+                    None => return,
+                }
+            }
+            [Some("users" | "user-blocks"), Some(id), ..] => one(id),
+            [Some("roles"), Some(_), Some("users"), _] => ids_in(body, "users"),
+            [Some("organizations"), Some(organization), part, id] => {
+                // The other paths below it do not have the id of an organization.
+                let is_id = organization.starts_with("org_");
+                self.organization = is_id.then(|| Text::Any(organization.to_owned()));
+                match (part, id) {
+                    (Some("members"), Some(id)) => one(id),
+                    (Some("members"), None) => ids_in(body, "members"),
+                    _ => Vec::new(),
+                }
+            }
+            // Tickets and jobs name a user in the body.
+            _ => member(body, "user_id").and_then(text).into_iter().collect(),
+        };
+        let mut ids = ids.into_iter();
+        self.target.id = ids.next();
+        self.more_targets = ids.collect();
+    }
+}
+
+/// The ids in a list of the body.
+fn ids_in(body: &str, name: &str) -> Vec<Text<'static>> {
+    member(body, name).map(strings).unwrap_or_default().into_iter().filter_map(text).collect()
+}
+
+/// The text of a string.
+fn text(token: &str) -> Option<Text<'static>> {
+    token.starts_with('"').then(|| Text::of(token).into_owned())
+}
