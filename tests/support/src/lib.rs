@@ -21,6 +21,8 @@ pub mod hostile;
 pub mod invariants;
 pub mod mmdb;
 #[cfg(feature = "stand-ins")]
+pub mod model;
+#[cfg(feature = "stand-ins")]
 pub mod parked;
 #[cfg(feature = "stand-ins")]
 pub mod payload;
@@ -34,5 +36,7 @@ pub mod server;
 pub mod stack;
 #[cfg(feature = "stand-ins")]
 pub mod tenant;
+#[cfg(feature = "stand-ins")]
+mod wire;
 #[cfg(feature = "stand-ins")]
 pub mod world;
