@@ -1,9 +1,10 @@
 //! Runs the cases of a property, and shrinks one that fails.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::process::{Command, Stdio};
 use std::thread;
 
+use proptest::collection::{SizeRange, vec};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use support::model::runtime::Runtime;
@@ -16,6 +17,27 @@ const SEED: u64 = 2026;
 
 /// How long a failing case is shrunk, in milliseconds.
 const SHRINK_TIME: u32 = 20_000;
+
+/// One certificate, which no request of these tests needs. A machine's hundreds would be read for each
+/// engine's client, and take most of the time.
+const ROOT_CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/model/root.pem");
+
+/// What happens one after the other. A failing case is read by people: each step has a line.
+pub(crate) struct Steps<S>(pub(crate) Vec<S>);
+
+impl<S: Debug> Debug for Steps<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|step| write!(f, "\n    {step:?}"))
+    }
+}
+
+/// So many steps.
+pub(crate) fn steps<S: Debug>(
+    step: impl Strategy<Value = S>,
+    count: impl Into<SizeRange>,
+) -> impl Strategy<Value = Steps<S>> {
+    vec(step, count).prop_map(Steps)
+}
 
 /// Why a promise is broken.
 pub(crate) type Broken = String;
@@ -58,7 +80,7 @@ pub(crate) fn check<S: Strategy>(
     match outcome {
         Ok(()) => {}
         Err(TestError::Fail(reason, case)) => {
-            panic!("{reason}\nin the case {case:#?}\n(MODEL_SEED={seed})")
+            panic!("{reason}\nin the case {case:?}\n(MODEL_SEED={seed})")
         }
         Err(TestError::Abort(reason)) => panic!("{reason} (MODEL_SEED={seed})"),
     }
@@ -71,6 +93,8 @@ fn run_alone() {
         .args([test.as_str(), "--exact", "--nocapture"])
         .env(CHILD, "1")
         .env("RUST_BACKTRACE", "0")
+        .env("SSL_CERT_FILE", ROOT_CERTIFICATES)
+        .env_remove("SSL_CERT_DIR")
         .stdout(Stdio::null())
         .output()
         .expect("this program can be started again");
