@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
-	fuzz bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards \
+	chaos fuzz bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards \
 	overview
 
 help: ## list the targets
@@ -51,6 +51,9 @@ e2e: ## run the end-to-end tests on real engines (ARGS=<name> for some of them)
 
 e2e-secured: ## run the tests of the documented roles on engines with security and TLS
 	@$(PYTHON) tests/local/secured.py
+
+chaos: ## kill and freeze nodes of a real cluster: each event once? (CHAOS_SECONDS=300; not in make test)
+	@$(PYTHON) tests/local/chaos.py
 
 instructions: ## compare the mapping's instruction counts with the committed ones (UPDATE=1 writes them)
 	@$(PYTHON) tests/local/instructions.py

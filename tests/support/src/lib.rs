@@ -13,6 +13,8 @@
 
 #[cfg(feature = "stand-ins")]
 pub mod aws;
+#[cfg(feature = "stand-ins")]
+pub mod balancer;
 pub mod batch;
 #[cfg(feature = "stand-ins")]
 pub mod engine;
