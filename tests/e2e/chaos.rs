@@ -17,8 +17,8 @@ use tokio::time::sleep;
 
 use crate::world::{TIMEOUT, WebhookResponse, World, events, poll, post};
 
-/// Senders at once: Auth0 opens several connections.
-const SENDERS: usize = 3;
+/// Senders at once, each of which waits for a second or two between its batches.
+const SENDERS: usize = 12;
 
 /// Events of a batch.
 const BATCH: usize = 20;
@@ -85,25 +85,24 @@ impl Chaos {
     /// Posts batch after batch, each until it is acknowledged. The poller reads them, too, and some more.
     async fn send(&self) {
         while !self.is_over() {
-            let events = self.source.lock().await.take(BATCH);
+            let events = {
+                let mut source = self.source.lock().await;
+                let events = source.take(BATCH);
+                // Under the lock: Auth0 logs nothing before what it has already given to a reader.
+                self.world.tenant.add(&events);
+                events
+            };
             self.sent.lock().await.extend(log_ids(&events));
             let only_pulled = fastrand::usize(..BATCH / 4);
             let body = json_lines(&events[only_pulled..]);
-            // Before or after the post, so that either can be first.
-            let is_pulled_first = fastrand::bool();
-            if is_pulled_first {
-                self.world.tenant.add(&events);
-            }
+            // Either the poller or the post can be first.
+            sleep(Duration::from_millis(fastrand::u64(..3_000))).await;
             while !matches!(
                 post(&self.webhook, body.as_bytes()).await,
                 Ok(WebhookResponse { status: 200, .. })
             ) {
                 sleep(Duration::from_millis(300)).await;
             }
-            if !is_pulled_first {
-                self.world.tenant.add(&events);
-            }
-            sleep(Duration::from_millis(fastrand::u64(50..400))).await;
         }
     }
 

@@ -20,7 +20,7 @@ use shared::start::http;
 use support::aws::config_with;
 use support::events::Events;
 use support::model::aws::ModelAws;
-use support::model::engine::ModelEngine;
+use support::model::engine::{Content, ModelEngine};
 use support::model::runtime::{Runtime, pass};
 use support::parked;
 use support::payload::sqs_record;
@@ -174,11 +174,13 @@ impl World {
     pub(crate) fn fates(&self) -> BTreeMap<String, Fate> {
         let mut fates: BTreeMap<String, Fate> = BTreeMap::new();
         for copy in self.engine.copies() {
-            match &copy.original {
-                None => fates.entry(copy.id).or_default().stored += 1,
-                Some(original) => {
-                    fates.entry(log_id(original.as_bytes())).or_default().error_documents += 1;
+            match copy.content {
+                Content::Event => fates.entry(copy.id).or_default().stored += 1,
+                Content::ErrorDocument(text) => {
+                    fates.entry(log_id(text.as_bytes())).or_default().error_documents += 1;
                 }
+                // The dead letter itself counts.
+                Content::Note(_) => {}
             }
         }
         for body in self.aws.bodies(&self.dead) {

@@ -160,8 +160,34 @@ pub struct Copy {
     pub generation: u64,
     /// Its id.
     pub id: String,
-    /// For an error document: the event that it keeps.
-    pub original: Option<String>,
+    /// What it says of an event.
+    pub content: Content,
+}
+
+/// What a document says of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// It is the event.
+    Event,
+    /// It is kept here as text, which this is.
+    ErrorDocument(String),
+    /// The event with this id is a dead letter.
+    Note(String),
+}
+
+impl Content {
+    fn of(source: &Value) -> Self {
+        let event = &source["event"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let is_note = |tags: &Vec<Value>| tags.iter().any(|tag| tag == "dead_letter");
+        match event["kind"] == "pipeline_error" {
+            false => Self::Event,
+            true if source["tags"].as_array().is_some_and(is_note) => {
+                Self::Note(text(&event["id"]))
+            }
+            true => Self::ErrorDocument(text(&event["original"])),
+        }
+    }
 }
 
 impl ModelEngine {
@@ -278,10 +304,8 @@ impl ModelEngine {
         let state = self.lock();
         let all = state.indices.iter().flat_map(|index| {
             index.documents.iter().map(|(id, document)| {
-                let event = &document.source["event"];
-                let original = (event["kind"] == "pipeline_error")
-                    .then(|| event["original"].as_str().unwrap_or_default().to_owned());
-                Copy { generation: index.generation, id: id.clone(), original }
+                let content = Content::of(&document.source);
+                Copy { generation: index.generation, id: id.clone(), content }
             })
         });
         all.collect()
@@ -506,15 +530,20 @@ impl State {
     }
 
     fn delete(&mut self, action: &Value, id: &str) -> Value {
-        let name = action["_index"].as_str().expect("a delete names its backing index").to_owned();
-        let expected = action["if_seq_no"].as_u64();
-        assert!(expected.is_some(), "a backing index takes only conditional deletes");
+        let (Some(name), Some(expected)) =
+            (action["_index"].as_str(), action["if_seq_no"].as_u64())
+        else {
+            // A data stream takes no deletes, and a backing index only conditional ones.
+            let reason = "only write ops with an op_type of create are allowed in data streams";
+            return item_error(&self.stream, id, 400, "illegal_argument_exception", reason);
+        };
+        let name = name.to_owned();
         let Some(index) = self.index(&name) else {
             return item_error(&name, id, 404, "index_not_found_exception", "no such index");
         };
         match index.documents.get(id) {
             None => json!({ "_index": name, "_id": id, "result": "not_found", "status": 404 }),
-            Some(document) if Some(document.seq_no) != expected => {
+            Some(document) if document.seq_no != expected => {
                 let kind = "version_conflict_engine_exception";
                 item_error(&name, id, 409, kind, "required seqNo differs")
             }
