@@ -93,19 +93,19 @@ impl World {
         aws.create_secret("auth0", &json!({ "client_id": "client", "client_secret": "secret" }));
         let client = http::client().expect("TLS can be set up");
         let sdk = config_with(&client, aws.url().to_owned());
-        let pipeline = pipeline(&engine, &dead);
-        let webhook = webhook(&pipeline, &retry, &sdk);
+        let pipeline = pipeline(&engine, &retry, &dead);
+        let webhook = webhook(&pipeline, &sdk);
         let redrive = redrive(pipeline, &sdk);
         Self { engine, aws, retry, dead, client, sdk, webhook, redrive }
     }
 
     pub(crate) fn pipeline(&self) -> PipelineConfig {
-        pipeline(&self.engine, &self.dead)
+        pipeline(&self.engine, &self.retry, &self.dead)
     }
 
     /// New environments of the functions, without what the old ones remember.
     pub(crate) fn restart(&mut self) {
-        self.webhook = webhook(&self.pipeline(), &self.retry, &self.sdk);
+        self.webhook = webhook(&self.pipeline(), &self.sdk);
         self.redrive = redrive(self.pipeline(), &self.sdk);
     }
 
@@ -203,7 +203,7 @@ impl World {
     }
 }
 
-fn pipeline(engine: &ModelEngine, dead: &str) -> PipelineConfig {
+fn pipeline(engine: &ModelEngine, retry: &str, dead: &str) -> PipelineConfig {
     PipelineConfig {
         search: SearchConfig {
             endpoint: engine.url().parse().expect("a URL"),
@@ -216,16 +216,16 @@ fn pipeline(engine: &ModelEngine, dead: &str) -> PipelineConfig {
         preserve_original_event: false,
         geoip: GeoIpConfig::default(),
         function_name: "model".to_owned(),
+        retry_queue_url: retry.to_owned(),
         dead_letter_queue_url: dead.to_owned(),
     }
 }
 
-fn webhook(pipeline: &PipelineConfig, retry: &str, sdk: &SdkConfig) -> Webhook {
+fn webhook(pipeline: &PipelineConfig, sdk: &SdkConfig) -> Webhook {
     let config = WebhookConfig {
         pipeline: pipeline.clone(),
         secret_id: "webhook".to_owned(),
         path: "/auth0/logs".to_owned(),
-        retry_queue_url: retry.to_owned(),
     };
     Webhook::new(&config, sdk).expect("no file is opened")
 }
