@@ -33,6 +33,7 @@ macro_rules! on_engine {
     };
 }
 
+mod chaos;
 mod delivery;
 mod mapping;
 mod poller;

@@ -50,7 +50,7 @@ const PARK_TIME: Duration = Duration::from_secs(5);
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("30");
 
 /// Everything that outlives an invocation.
-pub(crate) struct Webhook {
+pub struct Webhook {
     path: String,
     token: WebhookToken,
     shipper: Shipper,
@@ -98,7 +98,11 @@ impl Rejection {
 }
 
 impl Webhook {
-    pub(crate) fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
+    /// Opens the GeoIP files. Nothing is requested before the first request.
+    ///
+    /// # Errors
+    /// A configured GeoIP file cannot be used.
+    pub fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
         Ok(Self {
             path: config.path.clone(),
             token: WebhookToken::new(Secrets::new(aws), config.secret_id.clone()),
@@ -112,7 +116,8 @@ impl Webhook {
         })
     }
 
-    pub(crate) async fn handle(&self, request: Request<Bytes>) -> Response<Body> {
+    /// Answers one request of Auth0's.
+    pub async fn handle(&self, request: Request<Bytes>) -> Response<Body> {
         let received = clock::now();
         let mut metrics = Metrics::default();
         let response = match self.accept(&request, received, &mut metrics).await {
