@@ -9,7 +9,7 @@
 //! # A copy on its way
 //!
 //! A request that was sent before the rollover may be executed after the lookup, even if nobody waits for
-//! its response any more. So while the index is younger than [`SECOND_LOOK_AFTER`], an event that may
+//! its response any more. So while the index is younger than `SECOND_LOOK_AFTER`, an event that may
 //! have been delivered before the rollover is looked at once more after that time (`Look::again`): it
 //! is sent to the retry queue, comes back as a duplicate, and the copies are looked up again. The index
 //! is then too old for a third look, unless there was another rollover.
