@@ -71,7 +71,7 @@ pub enum SignIn {
     SigV4(String),
 }
 
-/// Settings of all functions that write events.
+/// Settings of all functions that write events; `functions/ingest` and `functions/redrive` have no others.
 #[derive(Clone, Debug)]
 pub struct PipelineConfig {
     /// The engine.
@@ -126,13 +126,6 @@ pub struct PollerConfig {
     pub checkpoint_table: String,
     /// `INITIAL_INTERVAL`: how far back the first run reads.
     pub initial_interval: Duration,
-}
-
-/// Settings of `functions/redrive`.
-#[derive(Clone, Debug)]
-pub struct RedriveConfig {
-    /// Settings of all functions that write events.
-    pub pipeline: PipelineConfig,
 }
 
 /// Settings of `functions/setup`.
@@ -194,18 +187,6 @@ impl PollerConfig {
     }
 }
 
-impl RedriveConfig {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    /// All problems at once.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        let env = &mut Env::of_process();
-        let pipeline = PipelineConfig::read(env);
-        env.finish(|| Some(Self { pipeline: pipeline? }))
-    }
-}
-
 impl SetupConfig {
     /// Reads the process's environment.
     ///
@@ -220,6 +201,16 @@ impl SetupConfig {
 }
 
 impl PipelineConfig {
+    /// Reads the process's environment, for functions without settings of their own.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let env = &mut Env::of_process();
+        let pipeline = Self::read(env);
+        env.finish(|| pipeline)
+    }
+
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let search = SearchConfig::read(env);
         let namespace = read_namespace(env);

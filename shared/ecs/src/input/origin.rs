@@ -11,6 +11,9 @@ pub enum Input {
     /// Read from the Management API.
     #[serde(rename = "auth0_management_api")]
     ManagementApi,
+    /// Delivered by Auth0's partner event source of Amazon `EventBridge`.
+    #[serde(rename = "aws_eventbridge")]
+    EventBridge,
 }
 
 impl Input {
@@ -20,6 +23,7 @@ impl Input {
         match self {
             Self::HttpEndpoint => "http_endpoint",
             Self::ManagementApi => "auth0_management_api",
+            Self::EventBridge => "aws_eventbridge",
         }
     }
 }
