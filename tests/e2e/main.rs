@@ -34,6 +34,7 @@ macro_rules! on_engine {
 }
 
 mod delivery;
+mod eventbridge;
 mod mapping;
 mod poller;
 mod rollover;
