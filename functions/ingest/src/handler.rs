@@ -1,8 +1,9 @@
 //! SQS messages → ship → the messages that failed.
 //!
-//! A message is what `EventBridge` delivered: an event as Auth0 sent it. The queue is the memory of this input, so nothing
-//! is parked: a message returns to the queue as a whole while an event of it is not stored. A message that
-//! is not JSON would fail forever; it becomes an error document, like a broken line of a batch.
+//! A message is what `EventBridge` delivered: an event as Auth0 sent it. The queue is the memory of this
+//! input, so nothing is parked: a message returns to the queue as a whole while an event of it is not
+//! stored. A message that is not JSON would fail forever; it becomes an error document, like a broken line
+//! of a batch.
 //!
 //! No outage is remembered here, for the same reasons as in redrive.
 
@@ -10,7 +11,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use auth0_ecs::Input;
+use auth0_ecs::geoip::GeoIpError;
 use auth0_ecs::input::split::split;
+use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::{DateTime, Utc};
 use lambda_runtime::LambdaEvent;
@@ -21,19 +24,28 @@ use shared::delivery::shipment::Shipment;
 use shared::error::chain;
 use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
+use shared::start::config::IngestConfig;
 
 /// Time reserved for the response.
 const RESPONSE_TIME: Duration = Duration::from_secs(2);
 
 /// Everything that outlives an invocation.
-pub(crate) struct Ingest {
-    pub(crate) shipper: Shipper,
+pub struct Ingest {
+    shipper: Shipper,
 }
 
 impl Ingest {
+    /// Opens the GeoIP files. Nothing is requested before the first message.
+    ///
+    /// # Errors
+    /// A configured GeoIP file cannot be used.
+    pub fn new(config: &IngestConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
+        Ok(Self { shipper: Shipper::new(&config.pipeline, aws)? })
+    }
+
     /// Ships the events of all messages together. The response names the messages of which an event is not
     /// stored; the stored ones are duplicates the next time.
-    pub(crate) async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
+    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
         let now = clock::now();
         let deadline = Deadline::from_epoch_millis(event.context.deadline, now);
         let messages = event.payload.records.as_slice();

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::LambdaEvent;
 use shared::clock;
 use shared::delivery::frames::{Parked, Part, read_message};
@@ -75,7 +75,7 @@ impl Redrive {
         self.ship(&messages, deadline, &mut metrics, &mut failed).await;
         metrics.emit(Function::Redrive, clock::now());
         let mut response = SqsBatchResponse::default();
-        response.set_failures(failed);
+        response.batch_item_failures = failed.into_iter().map(batch_item_failure).collect();
         response
     }
 
@@ -153,6 +153,12 @@ fn whole_bodies<'a>(
         }
     }
     bodies
+}
+
+fn batch_item_failure(id: &str) -> BatchItemFailure {
+    let mut failure = BatchItemFailure::default();
+    id.clone_into(&mut failure.item_identifier);
+    failure
 }
 
 #[cfg(test)]

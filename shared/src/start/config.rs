@@ -71,7 +71,7 @@ pub enum SignIn {
     SigV4(String),
 }
 
-/// Settings of all functions that write events; `functions/ingest` and `functions/redrive` have no others.
+/// Settings of all functions that write events.
 #[derive(Clone, Debug)]
 pub struct PipelineConfig {
     /// The engine.
@@ -126,6 +126,20 @@ pub struct PollerConfig {
     pub checkpoint_table: String,
     /// `INITIAL_INTERVAL`: how far back the first run reads.
     pub initial_interval: Duration,
+}
+
+/// Settings of `functions/ingest`.
+#[derive(Clone, Debug)]
+pub struct IngestConfig {
+    /// Settings of all functions that write events.
+    pub pipeline: PipelineConfig,
+}
+
+/// Settings of `functions/redrive`.
+#[derive(Clone, Debug)]
+pub struct RedriveConfig {
+    /// Settings of all functions that write events.
+    pub pipeline: PipelineConfig,
 }
 
 /// Settings of `functions/setup`.
@@ -187,6 +201,30 @@ impl PollerConfig {
     }
 }
 
+impl IngestConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let env = &mut Env::of_process();
+        let pipeline = PipelineConfig::read(env);
+        env.finish(|| Some(Self { pipeline: pipeline? }))
+    }
+}
+
+impl RedriveConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let env = &mut Env::of_process();
+        let pipeline = PipelineConfig::read(env);
+        env.finish(|| Some(Self { pipeline: pipeline? }))
+    }
+}
+
 impl SetupConfig {
     /// Reads the process's environment.
     ///
@@ -201,16 +239,6 @@ impl SetupConfig {
 }
 
 impl PipelineConfig {
-    /// Reads the process's environment, for functions without settings of their own.
-    ///
-    /// # Errors
-    /// All problems at once.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        let env = &mut Env::of_process();
-        let pipeline = Self::read(env);
-        env.finish(|| pipeline)
-    }
-
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let search = SearchConfig::read(env);
         let namespace = read_namespace(env);

@@ -168,7 +168,7 @@ pub(crate) const FIELDS: &[Field] = {
     field("event.type", Keyword, Computed("from the table of event types")),
     field("http.request.method", Keyword, First(&["details.request.method"])),
     field("http.response.status_code", Long, First(&["details.response.statusCode"])),
-    field("input.type", Keyword, Computed("`http_endpoint`, `aws_eventbridge` or `auth0_management_api`")),
+    field("input.type", Keyword, Computed("`http_endpoint`, `auth0_management_api` or `aws_eventbridge`")),
     field("log.level", Keyword, Computed("`error` if there is a `details.error`, else `info`")),
     field("network.type", Keyword, Computed("from `ip`: `ipv4` or `ipv6`")),
     field("organization.id", Keyword, First(&["organization_id"])),
