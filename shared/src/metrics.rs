@@ -20,6 +20,8 @@ pub enum Function {
     Webhook,
     /// Reads the Management API.
     Poller,
+    /// Takes what `EventBridge` delivers.
+    Ingest,
     /// Writes parked events.
     Redrive,
 }
@@ -29,6 +31,7 @@ impl Function {
         match self {
             Self::Webhook => "webhook",
             Self::Poller => "poller",
+            Self::Ingest => "ingest",
             Self::Redrive => "redrive",
         }
     }

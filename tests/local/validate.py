@@ -2,17 +2,21 @@
 
 1. The SAM linter.
 2. The SAM transform, and cfn-lint on its result.
-3. Our own rules: IAM statements name their resources, numbers agree, every alarm has a runbook.
+3. Our own rules: IAM statements name their resources, a queue takes messages of its own rule only,
+   numbers agree, every alarm has a runbook.
 4. A deployment of the transformed template into moto's CloudFormation, with the built zips. Each
-   function is started with the environment it was given, and must accept it.
+   function is started with the environment it was given, and must accept it. An event of Auth0's
+   event source arrives in the ingest queue.
 
-moto does not support Secrets Manager, Scheduler, API Gateway v2 and alarm resources, and would need
-Docker for the custom resource: only the first three checks cover those.
+moto does not support Secrets Manager, Scheduler, API Gateway v2, queue policy and alarm resources,
+nor an event bus with a slash in its name, and would need Docker for the custom resource: only the
+first three checks cover those.
 """
 
 import argparse
 import json
 import logging
+import math
 import os
 import re
 import socket
@@ -29,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template.yaml"
 FUNCTIONS = {
     "WebhookFunction": "webhook",
+    "IngestFunction": "ingest",
     "PollerFunction": "poller",
     "RedriveFunction": "redrive",
     "SetupFunction": "setup",
@@ -36,6 +41,7 @@ FUNCTIONS = {
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 BUCKET = "artifacts"
+EVENT_SOURCE = "aws.partner/auth0.com/example-0f1e2d3c/auth0.logs"
 
 # Read by the C library (mallopt(3)), not by shared/src/start/config.rs.
 GLIBC = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"}
@@ -145,21 +151,97 @@ def iam_problems(template):
     return found
 
 
+def rule_arn(rule):
+    """Returns the text of the ARN of a rule on the bus of the event source."""
+    name = text_of(rule["Properties"]["Name"])
+    account = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}"
+    return f"{account}:rule/${{EventSourceName}}/{name}"
+
+
+def queue_policy_problems(template):
+    """Returns a problem for each queue that takes messages of anything but a rule of the template.
+
+    A queue without a policy takes those of the account's own roles only."""
+    found = []
+    resources = template["Resources"]
+    rules = [r for r in resources.values() if r["Type"] == "AWS::Events::Rule"]
+    needed = set()
+    for rule in rules:
+        for target in rule["Properties"]["Targets"]:
+            for arn in (target["Arn"], target["DeadLetterConfig"]["Arn"]):
+                needed.add(arn["Fn::GetAtt"][0])
+    allowed = [{"ArnEquals": {"aws:SourceArn": {"Fn::Sub": rule_arn(rule)}}} for rule in rules]
+    for name, resource in resources.items():
+        if resource["Type"] != "AWS::SQS::QueuePolicy":
+            continue
+        queues = [queue["Ref"] for queue in resource["Properties"]["Queues"]]
+        arns = [{"Fn::GetAtt": [queue, "Arn"]} for queue in queues]
+        refuses_plain_http = False
+        for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
+            if statement["Resource"] not in arns:
+                found.append(f"{name} is about {statement['Resource']}, not about its queue")
+            if statement["Effect"] == "Deny":
+                refuses_plain_http |= (
+                    statement["Principal"] == "*"
+                    and statement["Action"] == "sqs:*"
+                    and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+                )
+                continue
+            if statement["Principal"] != {"Service": "events.amazonaws.com"}:
+                found.append(f"{name} allows {statement['Principal']}")
+            if statement["Action"] != "sqs:SendMessage":
+                found.append(f"{name} allows {statement['Action']}")
+            if statement.get("Condition") not in allowed:
+                found.append(f"{name} allows other rules than ours")
+            elif statement["Resource"] in arns:
+                needed.discard(statement["Resource"]["Fn::GetAtt"][0])
+        if not refuses_plain_http:
+            found.append(f"{name} allows requests without TLS")
+    return found + [f"EventBridge may not send to {queue}" for queue in sorted(needed)]
+
+
 def own_rules(template):
-    for problem in iam_problems(template):
+    for problem in iam_problems(template) + queue_policy_problems(template):
         check(False, problem)
 
     resources = template["Resources"]
-    redrive = resources["RedriveFunction"]["Properties"]["Timeout"]
-    visibility = resources["RetryQueue"]["Properties"]["VisibilityTimeout"]
-    check(visibility >= 6 * redrive, "the retry queue's visibility is under six redrive timeouts")
+    for function, event, queue in (
+        ("RedriveFunction", "Parked", "RetryQueue"),
+        ("IngestFunction", "Delivered", "IngestQueue"),
+    ):
+        mapping = resources[function + event]["Properties"]
+        window = mapping.get("MaximumBatchingWindowInSeconds", 0)
+        needed = 6 * resources[function]["Properties"]["Timeout"] + window
+        visibility = resources[queue]["Properties"]["VisibilityTimeout"]
+        check(visibility >= needed, f"{queue}'s visibility timeout is under {needed} s")
+        check(
+            mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"],
+            f"{function} has to repeat the whole batch for one message",
+        )
+        check("ScalingConfig" in mapping, f"{function} may take all of the account's concurrency")
+        check(
+            mapping["BatchSize"] <= 10 or window > 0,
+            f"{function}: Lambda requires a window for more than ten messages",
+        )
+    target = resources["EventRule"]["Properties"]["Targets"][0]
+    check(target["InputPath"] == "$.detail", "EventBridge delivers more than the event")
+    retries = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
+    check(target["RetryPolicy"] == retries, "EventBridge gives up before its maximum")
+    for name, resource in resources.items():
+        inputs = {"EventBus", "EventRule"}
+        if name.startswith("Ingest") or name in inputs:
+            where = resource.get("Condition")
+            check(where == "EventBridgeOn", f"{name} has the condition {where}")
     frames = (ROOT / "shared/src/delivery/frames.rs").read_text()
-    limit = r"^const MAX_MESSAGE: usize = (\d+) \* 1024 \* 1024;$"
-    mebibytes = re.search(limit, frames, re.MULTILINE)
-    for queue in ("RetryQueue", "DeadLetterQueue"):
+    limit = re.search(r"^const MAX_MESSAGE: usize = ([\d *]+);$", frames, re.MULTILINE)
+    limit = limit and math.prod(map(int, limit.group(1).split("*")))
+    queues = ("RetryQueue", "DeadLetterQueue")
+    for queue in queues:
         size = resources[queue]["Properties"]["MaximumMessageSize"]
-        fits = mebibytes and size == int(mebibytes.group(1)) * 1024 * 1024
-        check(fits, f"{queue} and shared/src/delivery/frames.rs differ about the size of a message")
+        check(
+            size == limit,
+            f"{queue} and shared/src/delivery/frames.rs differ about the size of a message",
+        )
     check(
         resources["WebhookFunction"]["Properties"]["Timeout"] < 30,
         "the webhook may run longer than the gateway waits",
@@ -200,7 +282,7 @@ def own_rules(template):
         "ReservedConcurrentExecutions" not in resources["PollerFunction"]["Properties"],
         "a backfill would take the poller's reserved concurrency from its ticks",
     )
-    for name in ("CheckpointTable", "RetryQueue", "DeadLetterQueue"):
+    for name in ("CheckpointTable", *queues, "IngestQueue", "IngestDeadLetterQueue"):
         check(
             resources[name].get("DeletionPolicy") == "Retain", f"{name} is deleted with the stack"
         )
@@ -229,6 +311,24 @@ def check_the_iam_rule():
         policies = [{"PolicyDocument": document}]
         role = {"Type": "AWS::IAM::Role", "Properties": {"Policies": policies}}
         check(iam_problems({"Resources": {"R": role}}), f"the IAM rule accepts {statement}")
+
+
+def check_the_queue_policy_rule(template):
+    """Checks that the rule finds each way to open a queue."""
+    text = json.dumps(template)
+    ingest_queue = '"Resource": {"Fn::GetAtt": ["IngestQueue", "Arn"]}'
+    for there, instead in (
+        ('"events.amazonaws.com"', '"sns.amazonaws.com"'),
+        ('{"Service": "events.amazonaws.com"}', '"*"'),
+        (f'"Action": "sqs:SendMessage", {ingest_queue}', f'"Action": "sqs:*", {ingest_queue}'),
+        ("rule/${EventSourceName}/${AWS::StackName}-ingest", "rule/*"),
+        ('{"aws:SecureTransport": "false"}', '{"aws:SecureTransport": "true"}'),
+        ('"Queues": [{"Ref": "IngestQueue"}]', '"Queues": [{"Ref": "RetryQueue"}]'),
+    ):
+        opened = text.replace(there, instead)
+        check(opened != text, f"the template has no {there}, so this check is void")
+        found = queue_policy_problems(json.loads(opened))
+        check(found, f"the rule of queue policies accepts {instead}")
 
 
 # --- the deployment --------------------------------------------------------------------------
@@ -331,6 +431,12 @@ VARIANTS = {
     "webhook": {"Inputs": "webhook"},
     "poller": {"Inputs": "poller", "Auth0Url": "https://example.eu.auth0.com"},
     "both": {"Inputs": "both", "Auth0Url": "https://example.eu.auth0.com"},
+    "eventbridge": {"Inputs": "eventbridge", "EventSourceName": EVENT_SOURCE},
+    "eventbridge and poller": {
+        "Inputs": "eventbridge+poller",
+        "EventSourceName": EVENT_SOURCE,
+        "Auth0Url": "https://example.eu.auth0.com",
+    },
     "both, signed": {
         "Inputs": "both",
         "Auth0Url": "https://example.eu.auth0.com",
@@ -361,6 +467,9 @@ def deploy(variant, changes, zips, bootstraps, endpoint):
         "ExtraTags": "production,eu",
     } | changes
     template = transformed(parameters)
+    # In moto, the rule is on the default bus.
+    template["Resources"].pop("EventBus")
+    template["Resources"]["EventRule"]["Properties"].pop("EventBusName")
     formation = client("cloudformation")
     formation.create_stack(
         StackName=stack,
@@ -380,8 +489,12 @@ def deploy(variant, changes, zips, bootstraps, endpoint):
     absent = set()
     webhook = {"WebhookFunction", "WebhookRole", "WebhookLogs"}
     poller = {"PollerFunction", "PollerRole", "PollerLogs", "CheckpointTable"}
-    (expected if parameters["Inputs"] != "poller" else absent).update(webhook)
-    (expected if parameters["Inputs"] != "webhook" else absent).update(poller)
+    eventbridge = {"IngestFunction", "IngestRole", "IngestLogs", "EventRule"}
+    eventbridge |= {"IngestQueue", "IngestDeadLetterQueue"}
+    # moto leaves out the API itself.
+    inputs = {"both": "webhook+poller"}.get(parameters["Inputs"], parameters["Inputs"]).split("+")
+    for name, resources in (("webhook", webhook), ("poller", poller), ("eventbridge", eventbridge)):
+        (expected if name in inputs else absent).update(resources)
     check(expected <= made.keys(), f"{variant}: missing {sorted(expected - made.keys())}")
     check(not absent & made.keys(), f"{variant}: unexpected {sorted(absent & made.keys())}")
 
@@ -404,20 +517,50 @@ def deploy(variant, changes, zips, bootstraps, endpoint):
         )
 
     sqs = client("sqs")
-    attributes = sqs.get_queue_attributes(QueueUrl=made["RetryQueue"], AttributeNames=["All"])
-    attributes = attributes["Attributes"]
-    target = json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"]
-    dead_letters = made["DeadLetterQueue"].rsplit("/", 1)[1]
-    check(target.endswith(dead_letters), f"{variant}: the dead letters go to {target}")
-    sources = client("lambda").list_event_source_mappings(FunctionName=made["RedriveFunction"])
-    sources = [source["EventSourceArn"] for source in sources["EventSourceMappings"]]
-    message = f"{variant}: redrive does not read the retry queue"
-    check(sources == [attributes["QueueArn"]], message)
+    for function, queue, dead_letter_queue in (
+        ("RedriveFunction", "RetryQueue", "DeadLetterQueue"),
+        ("IngestFunction", "IngestQueue", "IngestDeadLetterQueue"),
+    ):
+        if function not in made:
+            continue
+        attributes = sqs.get_queue_attributes(QueueUrl=made[queue], AttributeNames=["All"])
+        attributes = attributes["Attributes"]
+        target = json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"]
+        dead_letters = made[dead_letter_queue].rsplit("/", 1)[1]
+        check(target.endswith(dead_letters), f"{variant}: the dead letters go to {target}")
+        sources = client("lambda").list_event_source_mappings(FunctionName=made[function])
+        sources = [source["EventSourceArn"] for source in sources["EventSourceMappings"]]
+        message = f"{variant}: {function} does not read {queue}"
+        check(sources == [attributes["QueueArn"]], message)
+    if "IngestQueue" in made:
+        check_delivery(variant, client, made["IngestQueue"])
     if "CheckpointTable" in made:
         dynamodb = client("dynamodb")
         table = dynamodb.describe_table(TableName=made["CheckpointTable"])["Table"]
         key = [{"AttributeName": "id", "KeyType": "HASH"}]
         check(table["KeySchema"] == key, f"{variant}: table key")
+
+
+def check_delivery(variant, client, queue):
+    """Checks that the rule delivers Auth0's log events, and nothing else, into the queue."""
+    # moto would invoke the function, in Docker.
+    mappings = client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    for mapping in mappings:
+        client("lambda").update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    entries = [
+        {
+            "Source": EVENT_SOURCE,
+            "DetailType": detail_type,
+            "Detail": json.dumps({"log_id": log_id}),
+        }
+        for log_id, detail_type in (("1", "Auth0 log"), ("2", "another one"))
+    ]
+    client("events").put_events(Entries=entries)
+    received = client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+    bodies = [json.loads(message["Body"]) for message in received.get("Messages", [])]
+    # moto ignores the input path.
+    ids = [body.get("detail", body)["log_id"] for body in bodies]
+    check(ids == ["1"], f"{variant}: the rule delivered {bodies}")
 
 
 def free_port():
@@ -484,6 +627,7 @@ def main():
         run_linter(cfn_lint, "cfn-lint")
     step("template: IAM, matching numbers, runbooks")
     check_the_iam_rule()
+    check_the_queue_policy_rule(template)
     own_rules(template)
     if not arguments.no_deployment:
         step("deployment into moto; functions started with their environment")

@@ -1,4 +1,4 @@
-//! A body's events into the data stream: the one call that webhook, poller and redrive make.
+//! A body's events into the data stream: the one call that all functions that write make.
 //!
 //! Every event ends in one of four ways: stored, known as a duplicate, kept as an error document (or,
 //! if the engine refuses even that or it holds only a part, in the dead-letter queue), or returned as

@@ -128,6 +128,13 @@ pub struct PollerConfig {
     pub initial_interval: Duration,
 }
 
+/// Settings of `functions/ingest`.
+#[derive(Clone, Debug)]
+pub struct IngestConfig {
+    /// Settings of all functions that write events.
+    pub pipeline: PipelineConfig,
+}
+
 /// Settings of `functions/redrive`.
 #[derive(Clone, Debug)]
 pub struct RedriveConfig {
@@ -191,6 +198,18 @@ impl PollerConfig {
                 initial_interval: initial_interval?,
             })
         })
+    }
+}
+
+impl IngestConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let env = &mut Env::of_process();
+        let pipeline = PipelineConfig::read(env);
+        env.finish(|| Some(Self { pipeline: pipeline? }))
     }
 }
 

@@ -153,7 +153,8 @@ impl CheckpointTable {
     }
 }
 
-/// A retry queue and its dead-letter queue.
+/// A queue that is a function's event source, and its dead-letter queue: the retry queue, unless a test
+/// makes another pair.
 #[derive(Debug)]
 pub struct Queues {
     /// The retry queue's URL.

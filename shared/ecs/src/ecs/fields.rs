@@ -82,7 +82,7 @@ pub(crate) const FIELDS: &[Field] = {
     field("@timestamp", Timestamp, Computed("`date`; the time of receipt if that is missing or not a date")),
     field("agent.ephemeral_id", Keyword, Computed("random, one per process of the function")),
     field("agent.id", Keyword, Parity),
-    field("agent.name", Keyword, Computed("the function that wrote the document: webhook, poller or redrive")),
+    field("agent.name", Keyword, Computed("the function that wrote the document: webhook, ingest, poller or redrive")),
     field("agent.type", Keyword, Computed("`auth0-log-streams`")),
     field("agent.version", Keyword, Computed("this project's version")),
     noted("auth0.logs.channel", Keyword, Computed("`details.request.channel` of a request to the Management API"), "`https://manage.auth0.com/` is the dashboard, `api` is an application"),
