@@ -23,12 +23,11 @@ pub struct TypeSet {
 
 /// Names that are neither codes of types nor categories.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} not the code of a type or a filter category", quoted(.0))]
+#[error("unknown event types: {}", quoted(.0))]
 pub struct UnknownNamesError(Vec<String>);
 
 fn quoted(names: &[String]) -> String {
-    let quoted: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
-    format!("{} {}", quoted.join(", "), if names.len() == 1 { "is" } else { "are" })
+    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
 }
 
 impl TypeSet {
@@ -223,10 +222,7 @@ mod tests {
     #[test]
     fn all_wrong_names_are_reported() {
         let error = TypeSet::parse("s,Logins,xyz,").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            r#""Logins", "xyz" are not the code of a type or a filter category"#
-        );
+        assert_eq!(error.to_string(), r#"unknown event types: "Logins", "xyz""#);
         assert!(TypeSet::parse("").unwrap().is_empty());
     }
 }

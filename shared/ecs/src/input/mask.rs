@@ -102,7 +102,11 @@ pub enum Masker {
 
 /// The key of HMAC-SHA-256 (RFC 2104), made ready for use. It does not print.
 #[derive(Clone)]
-pub struct HashKey {
+pub struct HashKey(Box<KeyedStates>);
+
+/// The hash's states after the padded key.
+#[derive(Clone)]
+struct KeyedStates {
     inner: Sha256,
     outer: Sha256,
 }
@@ -129,12 +133,12 @@ impl HashKey {
             *byte = *key;
         }
         let padded = |pad: u8| Sha256::new().chain_update(block.map(|byte| byte ^ pad));
-        Self { inner: padded(0x36), outer: padded(0x5c) }
+        Self(Box::new(KeyedStates { inner: padded(0x36), outer: padded(0x5c) }))
     }
 
     fn hash(&self, text: &[u8]) -> [u8; 32] {
-        let inner = self.inner.clone().chain_update(text).finalize();
-        self.outer.clone().chain_update(inner).finalize().into()
+        let inner = self.0.inner.clone().chain_update(text).finalize();
+        self.0.outer.clone().chain_update(inner).finalize().into()
     }
 }
 
