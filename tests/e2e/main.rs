@@ -36,6 +36,7 @@ macro_rules! on_engine {
 mod delivery;
 mod mapping;
 mod poller;
+mod privacy;
 mod rollover;
 mod secrets;
 mod secured;
