@@ -215,14 +215,15 @@ impl Webhook {
     /// Writes events, unless an outage is under way: then they are all unwritten.
     async fn write<'a>(&self, admitted: &'a Admitted<'_>, deadline: Deadline) -> Shipment<'a> {
         let events = admitted.events();
-        if !self.breaker.lets_through(Instant::now()) {
+        // A batch of unwanted events is no probe.
+        if admitted.is_empty() || !self.breaker.lets_through(Instant::now()) {
             return Shipment::unsent(events);
         }
         let writing = deadline.minus(PARK_TIME).at_most(WRITE_TIME);
         let shipment = self.shipper.ship_events(events, writing).await;
         if shipment.is_outage() {
             self.breaker.failed(Instant::now());
-        } else if shipment.report.received > 0 {
+        } else {
             self.breaker.succeeded(Instant::now());
         }
         shipment

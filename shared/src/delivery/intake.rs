@@ -49,6 +49,12 @@ impl Admitted<'_> {
         self.events.iter().map(|(event, raw)| Incoming { raw, ..*event })
     }
 
+    /// Returns whether no event goes on.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
     /// Returns how many were left out because of their type.
     #[must_use]
     pub const fn filtered(&self) -> usize {

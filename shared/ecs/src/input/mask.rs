@@ -7,8 +7,8 @@
 //! `old_phone_number`, `new_phone_number`), `address`, and user names (`username`, `user_name`). It says
 //! that masking writes asterisks; neither how many, nor which xxHash in which notation, is documented.
 //!
-//! On top of these, we replace the other spellings that Auth0's own events and SCIM have ([`PERSONAL`]),
-//! and e-mail addresses and phone numbers in any other text ([`Contacts`]).
+//! On top of these, we replace the other spellings that Auth0's own events and SCIM have (`PERSONAL`),
+//! and e-mail addresses and phone numbers in any other text (`contact`).
 //!
 //! Masking twice gives what masking once gave, so that an event may pass here again.
 
