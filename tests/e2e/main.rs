@@ -38,6 +38,7 @@ mod delivery;
 mod eventbridge;
 mod mapping;
 mod poller;
+mod privacy;
 mod rollover;
 mod secrets;
 mod secured;

@@ -429,7 +429,13 @@ def refusal(binary, bootstrap, environment, endpoint):
 
 VARIANTS = {
     "webhook": {"Inputs": "webhook"},
-    "poller": {"Inputs": "poller", "Auth0Url": "https://example.eu.auth0.com"},
+    "poller": {
+        "Inputs": "poller",
+        "Auth0Url": "https://example.eu.auth0.com",
+        "MaskUserData": "mask",
+        "IncludeTypes": "Login - Failure, s",
+        "ExcludeTypes": "fp,unknown",
+    },
     "both": {"Inputs": "both", "Auth0Url": "https://example.eu.auth0.com"},
     "eventbridge": {"Inputs": "eventbridge", "EventSourceName": EVENT_SOURCE},
     "eventbridge and poller": {
@@ -443,6 +449,8 @@ VARIANTS = {
         "SearchSignIn": "es",
         "SearchSecretArn": "",
         "SearchResourceArn": f"arn:aws:es:{REGION}:{ACCOUNT}:domain/logs",
+        "MaskUserData": "hash",
+        "MaskSecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:mask-a1B2c3",
     },
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use auth0_ecs::input::filter::TypeFilter;
 use aws_config::SdkConfig;
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use redrive::handler::Redrive;
 use serde_json::{Value, json};
 use shared::clock;
 use shared::start::config::{
-    GeoIpConfig, PipelineConfig, RedriveConfig, SearchConfig, SignIn, WebhookConfig,
+    GeoIpConfig, PipelineConfig, RedriveConfig, SearchConfig, SignIn, UserData, WebhookConfig,
 };
 use shared::start::http;
 use support::aws::config_with;
@@ -213,6 +214,8 @@ fn pipeline(engine: &ModelEngine, retry: &str, dead: &str) -> PipelineConfig {
         },
         namespace: "model".to_owned(),
         tags: Vec::new(),
+        types: TypeFilter::default(),
+        user_data: UserData::default(),
         preserve_original_event: false,
         geoip: GeoIpConfig::default(),
         function_name: "model".to_owned(),

@@ -48,11 +48,22 @@ impl Ingest {
     pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
         let now = clock::now();
         let deadline = Deadline::from_epoch_millis(event.context.deadline, now);
+        let deadline = deadline.minus(RESPONSE_TIME);
         let messages = event.payload.records.as_slice();
-        let shipping =
-            self.shipper.ship_events(events(messages, now), deadline.minus(RESPONSE_TIME));
-        let Shipment { report, unwritten, failure } = shipping.await;
+        let mut response = SqsBatchResponse::default();
         let mut metrics = Metrics::default();
+        let admitted = match self.shipper.admit(events(messages, now), deadline).await {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "user data cannot be masked");
+                metrics.emit(Function::Ingest, clock::now());
+                response.set_failures(failed_ids(messages, &(0..messages.len()).collect()));
+                return response;
+            }
+        };
+        let Shipment { mut report, unwritten, failure } =
+            self.shipper.ship_events(admitted.events(), deadline).await;
+        report.count_filtered(&admitted);
         metrics.add(&report);
         let sources: BTreeSet<usize> = unwritten.iter().map(|event| event.source).collect();
         if let Some(error) = failure {
@@ -69,13 +80,13 @@ impl Ingest {
                 received = report.received,
                 stored = report.stored,
                 duplicates = report.duplicates,
+                filtered = report.filtered,
                 rejected = report.rejected,
                 dead_lettered = report.dead_lettered,
                 "delivered events stored"
             );
         }
         metrics.emit(Function::Ingest, clock::now());
-        let mut response = SqsBatchResponse::default();
         response.set_failures(failed_ids(messages, &sources));
         response
     }

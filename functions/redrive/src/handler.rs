@@ -107,7 +107,15 @@ impl Redrive {
             let Parked { input, received, .. } = message.parked;
             message.parked.events().map(move |raw| Incoming { raw, input, received, source })
         });
-        let shipment = self.shipper.ship_events(events, deadline).await;
+        let admitted = match self.shipper.admit_parked(events, deadline).await {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "user data cannot be masked");
+                failed.extend(messages.iter().flat_map(|message| message.ids.iter().copied()));
+                return false;
+            }
+        };
+        let shipment = self.shipper.ship_events(admitted.events(), deadline).await;
         let is_outage = shipment.is_outage();
         let Shipment { report, unwritten, failure } = shipment;
         metrics.add(&report);

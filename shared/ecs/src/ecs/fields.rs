@@ -140,7 +140,7 @@ pub(crate) const FIELDS: &[Field] = {
     field("auth0.logs.data.type_id", Keyword, Computed("`type`: the code of the event type, such as `f`")),
     field("auth0.logs.data.user_agent", Text, Moved("user_agent.original")),
     field("auth0.logs.data.user_id", Keyword, Moved("user.id")),
-    field("auth0.logs.data.user_name", Keyword, Computed("moved to `user.name`; written only if Auth0 has masked it, because asterisks are nobody's name")),
+    field("auth0.logs.data.user_name", Keyword, Computed("moved to `user.name`; written only if it is masked, because asterisks are nobody's name")),
     field("auth0.logs.device_id", Keyword, First(&["details.device_id"])),
     noted("auth0.logs.family_id", Keyword, First(&["details.familyId"]), "all refresh tokens of one login"),
     field("auth0.logs.grant_type", Keyword, First(&["details.grantType", "details.grant_type", "details.body.grant_type"])),
