@@ -430,7 +430,8 @@ fn answer_counts_every_event() {
         let number = scenario.add(&[Kind::Good, Kind::Refused, Kind::RefusedTwice, Kind::Torn]);
         let (status, counts): (u16, Value) = scenario.world.post(&scenario.sent[number].body).await;
         let expected = json!({
-            "received": 4, "stored": 1, "duplicates": 0, "rejected": 2, "dead_lettered": 1, "parked": 0,
+            "received": 4, "filtered": 0, "stored": 1, "duplicates": 0, "rejected": 2,
+            "dead_lettered": 1, "parked": 0,
         });
         match (status, counts == expected) {
             (200, true) => Ok(()),
