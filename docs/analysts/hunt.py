@@ -27,6 +27,7 @@ from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationType
 from sigma.exceptions import SigmaError
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
+from yaml import YAMLError
 
 from search import Engine, SearchError
 
@@ -137,7 +138,8 @@ def read(path: Path, product: str) -> list[Detection]:
             Detection(rule.title, str(rule.level), queries[rule.name or str(rule.id)])
             for rule in rules.rules
         ]
-    except (SigmaError, RuleError) as error:
+    # pySigma leaves the errors of its YAML reader and those of odd values as they are.
+    except (SigmaError, RuleError, YAMLError, TypeError) as error:
         raise RuleError(f"{path.name}: {error}") from error
 
 
@@ -146,6 +148,8 @@ def _correlated(rule: SigmaCorrelationRule, queries: dict[str, str], product: st
         raise RuleError(
             f"{rule.type.name.lower()} is not supported; event_count and value_count are"
         )
+    # The number of events has no field, although the format allows one.
+    is_distinct = rule.type is SigmaCorrelationType.VALUE_COUNT
     field = rule.condition.fieldref
     raw = [*rule.group_by, *([field] if field else [])]
     pipeline(product).apply(rule)
@@ -162,7 +166,7 @@ def _correlated(rule: SigmaCorrelationRule, queries: dict[str, str], product: st
         Correlation(
             group_by=tuple(rule.group_by),
             seconds=rule.timespan.seconds,
-            field=field,
+            field=field if is_distinct else None,
             op={"GTE": "ge", "GT": "gt", "LTE": "le", "LT": "lt", "EQ": "eq"}[
                 rule.condition.op.name
             ],
@@ -182,24 +186,29 @@ def main() -> int:
     parser.add_argument("rules", nargs="*", type=Path, default=sorted(RULES.glob("*.yml")))
     arguments = parser.parse_args()
     recent = {"range": {"@timestamp": {"gte": f"now-{arguments.since}"}}}
+    failed = False
     try:
-        if arguments.show:
-            for path in arguments.rules:
-                for detection in read(path, arguments.show):
-                    print(json.dumps(detection.body(recent), indent=2))
-            return 0
-        engine = Engine.from_environment(arguments.url)
-        product = engine.product()
+        engine = None if arguments.show else Engine.from_environment(arguments.url)
+        product = arguments.show or engine.product()
         for path in arguments.rules:
-            for detection in read(path, product):
+            try:
+                detections = read(path, product)
+            except RuleError as error:
+                print(error, file=sys.stderr)
+                failed = True
+                continue
+            for detection in detections:
+                if engine is None:
+                    print(json.dumps(detection.body(recent), indent=2))
+                    continue
                 found = detection.run(engine, arguments.index, recent)
                 print(f"{detection.level:8}  {len(found):6}  {detection.title}")
                 for one in found[:5]:
                     print(f"{'':18}{json.dumps(one)}")
-    except (RuleError, SearchError) as error:
+    except SearchError as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 import tempfile
 import unittest
 from datetime import datetime
@@ -130,6 +132,31 @@ class Pipeline(unittest.TestCase):
                     hunt.RuleError, r"rule\.yml: .*not mapped: data\.(user|addr)$"
                 ):
                     hunt.read(path, "opensearch")
+
+    def test_event_count_has_no_field_to_count(self) -> None:
+        text = (hunt.RULES / "token-family-spread.yml").read_text()
+        self.assertIn("type: value_count", text)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rule.yml"
+            path.write_text(text.replace("type: value_count", "type: event_count"))
+            (detection,) = hunt.read(path, "opensearch")
+            self.assertIsNone(detection.correlation.field)
+
+    def test_unreadable_rule_is_named_and_stops_no_other(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            torn, placeholder = Path(folder) / "torn.yml", Path(folder) / "placeholder.yml"
+            torn.write_text("title: a\n<<<<<<< HEAD\n")
+            placeholder.write_text(rule_with("data.client_id", {"global_client_id": None}))
+            arguments = [
+                *map(str, (torn, placeholder)),
+                str(hunt.RULES / "token-family-spread.yml"),
+            ]
+            command = [sys.executable, hunt.__file__, "--show", "opensearch", *arguments]
+            ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEqual(ran.returncode, 1)
+        self.assertRegex(ran.stderr, r"(?s)torn\.yml: .*placeholder\.yml: ")
+        self.assertNotIn("Traceback", ran.stderr)
+        self.assertIn('"aggs"', ran.stdout)
 
     def test_list_converts_with_and_without_braces_and_data(self) -> None:
         for product in world.URLS:
