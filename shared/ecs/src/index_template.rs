@@ -313,6 +313,7 @@ mod tests {
 
     /// CloudFormation installs the template again only if a property of the custom resource changes.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a switch of the test, not configuration")]
     fn template_yaml_names_the_content() {
         const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../template.yaml");
         const PROPERTY: &str = "\n      ContentHash: ";
