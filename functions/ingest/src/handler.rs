@@ -20,7 +20,6 @@ use lambda_runtime::LambdaEvent;
 use shared::clock;
 use shared::delivery::incoming::Incoming;
 use shared::delivery::ship::Shipper;
-use shared::delivery::shipment::Shipment;
 use shared::error::chain;
 use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
@@ -61,19 +60,11 @@ impl Ingest {
                 return response;
             }
         };
-        let Shipment { mut report, unwritten, failure } =
-            self.shipper.ship_events(admitted.events(), deadline).await;
+        let mut shipment = self.shipper.ship_events(admitted.events(), deadline).await;
+        let sources = shipment.failed_sources();
+        let report = &mut shipment.report;
         report.count_filtered(&admitted);
-        metrics.add(&report);
-        let sources: BTreeSet<usize> = unwritten.iter().map(|event| event.source).collect();
-        if let Some(error) = failure {
-            tracing::error!(
-                messages = sources.len(),
-                events = unwritten.len(),
-                error = %chain(&error),
-                "events not stored, returning their messages to the queue"
-            );
-        }
+        metrics.add(report);
         if sources.len() < messages.len() {
             tracing::info!(
                 messages = messages.len() - sources.len(),

@@ -8,18 +8,17 @@
 //! once or late, and whoever waits for the engine notices its return first.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use auth0_ecs::geoip::GeoIpError;
 use aws_config::SdkConfig;
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::LambdaEvent;
 use shared::clock;
 use shared::delivery::frames::{Parked, Part, read_message};
 use shared::delivery::incoming::Incoming;
 use shared::delivery::ship::Shipper;
-use shared::delivery::shipment::Shipment;
 use shared::error::chain;
 use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
@@ -87,7 +86,7 @@ impl Redrive {
         self.ship(&messages, deadline, &mut metrics, &mut failed).await;
         metrics.emit(Function::Redrive, clock::now());
         let mut response = SqsBatchResponse::default();
-        response.batch_item_failures = failed.into_iter().map(batch_item_failure).collect();
+        response.set_failures(failed);
         response
     }
 
@@ -116,18 +115,9 @@ impl Redrive {
             }
         };
         let shipment = self.shipper.ship_events(admitted.events(), deadline).await;
-        let is_outage = shipment.is_outage();
-        let Shipment { report, unwritten, failure } = shipment;
-        metrics.add(&report);
-        let sources: BTreeSet<usize> = unwritten.iter().map(|event| event.source).collect();
-        if let Some(error) = failure {
-            tracing::error!(
-                messages = sources.len(),
-                events = unwritten.len(),
-                error = %chain(&error),
-                "events not stored, returning their messages to the queue"
-            );
-        }
+        let sources = shipment.failed_sources();
+        let report = &shipment.report;
+        metrics.add(report);
         if sources.len() < messages.len() {
             tracing::info!(
                 messages = messages.len() - sources.len(),
@@ -141,7 +131,7 @@ impl Redrive {
         }
         let unstored = messages.iter().enumerate().filter(|(source, _)| sources.contains(source));
         failed.extend(unstored.flat_map(|(_, message)| message.ids.iter().copied()));
-        !is_outage
+        !shipment.is_outage()
     }
 }
 
@@ -173,12 +163,6 @@ fn whole_bodies<'a>(
         }
     }
     bodies
-}
-
-fn batch_item_failure(id: &str) -> BatchItemFailure {
-    let mut failure = BatchItemFailure::default();
-    id.clone_into(&mut failure.item_identifier);
-    failure
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! The outcome of a body's events.
 
+use std::collections::BTreeSet;
+
 use super::bulk::Entry;
 use super::incoming::Incoming;
 use super::report::Report;
 use super::verdict::{Fault, Reason};
 use crate::engine::connection::ConnectionError;
-use crate::error::BoxError;
+use crate::error::{BoxError, chain};
 
 /// The outcome of a body's events, or those of several parked messages.
 #[derive(Debug, Default)]
@@ -75,6 +77,21 @@ impl<'a> Shipment<'a> {
     #[must_use]
     pub const fn is_outage(&self) -> bool {
         self.failure.is_some() && self.report.settled() == 0
+    }
+
+    /// Returns the sources of unwritten events, whose messages have to return to their queue. Logs why.
+    #[must_use]
+    pub fn failed_sources(&self) -> BTreeSet<usize> {
+        let sources: BTreeSet<usize> = self.unwritten.iter().map(|event| event.source).collect();
+        if let Some(error) = &self.failure {
+            tracing::error!(
+                messages = sources.len(),
+                events = self.unwritten.len(),
+                error = %chain(error),
+                "events not stored, returning their messages to the queue"
+            );
+        }
+        sources
     }
 
     pub(super) fn add_unwritten(&mut self, entries: Vec<Entry<'a>>, failure: Option<ShipError>) {
