@@ -131,16 +131,13 @@ mod tests {
 
     use auth0_ecs::Input;
     use auth0_ecs::input::filter::TypeSet;
-    use aws_config::{BehaviorVersion, Region};
-    use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
     use axum::Router;
     use axum::routing::any;
     use chrono::DateTime;
     use serde_json::json;
-    use tokio::net::TcpListener;
 
     use super::*;
-    use crate::start::http;
+    use crate::delivery::stand_in;
 
     const ANNA: &[u8] = br#"{"log_id":"1","data":{"type":"s","user_name":"anna@example.com"}}"#;
     const FAILED: &[u8] = br#"{"log_id":"2","data":{"type":"fp"}}"#;
@@ -150,17 +147,7 @@ mod tests {
     async fn intake(exclude: &str, user_data: UserData, secret: &str) -> Intake {
         let value = json!({ "ARN": "a", "Name": "mask", "SecretString": secret }).to_string();
         let router = Router::new().fallback(any(move || async move { value }));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let credentials = Credentials::new("test", "test", None, None, "tests");
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("eu-west-1"))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .endpoint_url(&url)
-            .http_client(http::sdk_client(&http::client().unwrap()))
-            .build();
+        let aws = stand_in::aws(&stand_in::serve(router).await);
         let exclude = TypeSet::parse(exclude).unwrap();
         Intake {
             types: TypeFilter { exclude, ..TypeFilter::default() },

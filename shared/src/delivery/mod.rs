@@ -11,5 +11,7 @@ pub mod report;
 pub mod rollover;
 pub mod ship;
 pub mod shipment;
+#[cfg(test)]
+mod stand_in;
 mod verdict;
 mod write;

@@ -106,18 +106,15 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use auth0_ecs::Input;
-    use aws_config::{BehaviorVersion, Region};
-    use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
     use axum::http::StatusCode;
     use axum::routing::any;
     use axum::{Json, Router};
     use chrono::DateTime;
     use serde_json::{Value, json};
-    use tokio::net::TcpListener;
 
     use super::*;
     use crate::delivery::frames::{Part, read_message};
-    use crate::start::http;
+    use crate::delivery::stand_in;
 
     /// Sends events to a stand-in for SQS that answers with this status; returns the outcome, and each
     /// message after the name of its queue.
@@ -134,17 +131,8 @@ mod tests {
             sink.lock().unwrap().push((queue, text("MessageBody")));
             (status, Json(json!({ "MessageId": "1", "MD5OfMessageBody": "" })))
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(take)).await });
-        let credentials = Credentials::new("test", "test", None, None, "tests");
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("eu-west-1"))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .endpoint_url(&url)
-            .http_client(http::sdk_client(&http::client().unwrap()))
-            .build();
+        let url = stand_in::serve(Router::new().fallback(take)).await;
+        let aws = stand_in::aws(&url);
         let queue = Queue::retries(&aws, format!("{url}/1/retry"), format!("{url}/1/dead"));
         let (input, received) = (Input::HttpEndpoint, DateTime::UNIX_EPOCH);
         let origin = Origin { input, received, reason: None };

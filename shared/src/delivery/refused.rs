@@ -146,22 +146,17 @@ mod tests {
     use std::time::Duration;
 
     use auth0_ecs::Input;
-    use auth0_ecs::input::filter::TypeFilter;
-    use aws_config::{BehaviorVersion, Region, SdkConfig};
-    use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
     use axum::Router;
     use axum::http::StatusCode;
     use axum::routing::post;
     use chrono::TimeDelta;
     use serde_json::{Value, json};
-    use tokio::net::TcpListener;
 
     use super::*;
     use crate::clock;
     use crate::delivery::frames::read_message;
     use crate::delivery::report::Report;
-    use crate::start::config::{GeoIpConfig, PipelineConfig, SearchConfig, SignIn, UserData};
-    use crate::start::http;
+    use crate::delivery::stand_in;
 
     /// What an engine answers about a document: its status and the error's type.
     type Answer = fn(id: &str, document: &str) -> (u16, &'static str);
@@ -210,38 +205,9 @@ mod tests {
             sent.lock().unwrap().push(request["MessageBody"].as_str().unwrap().to_owned());
             (StatusCode::OK, json!({"MessageId": "1"}).to_string())
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().route("/{stream}/_bulk", post(bulk)).route("/", post(queue));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-
-        let keys = Credentials::new("id", "key", None, None, "test");
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("eu-west-1"))
-            .credentials_provider(SharedCredentialsProvider::new(keys))
-            .http_client(http::sdk_client(&http::client().unwrap()))
-            .endpoint_url(&url)
-            .build();
-        let endpoint = url.parse().unwrap();
-        let config = PipelineConfig {
-            search: SearchConfig {
-                endpoint,
-                sign_in: SignIn::None,
-                ca_certificate: None,
-                gzip: false,
-            },
-            namespace: "default".into(),
-            tags: Vec::new(),
-            preserve_original_event: false,
-            types: TypeFilter::default(),
-            user_data: UserData::default(),
-            geoip: GeoIpConfig::default(),
-            function_name: "webhook".into(),
-            retry_queue_url: format!("{url}/retry"),
-            dead_letter_queue_url: format!("{url}/dead"),
-        };
-        let shipper = Shipper::new(&config, &aws).unwrap();
+        let url = stand_in::serve(router).await;
+        let shipper = Shipper::new(&stand_in::pipeline(&url), &stand_in::aws(&url)).unwrap();
         let (deadline, now) = (Deadline::after(Duration::from_secs(10)), clock::now());
         let events = events.iter().map(|raw| Incoming {
             raw,

@@ -216,16 +216,13 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
-    use auth0_ecs::input::filter::TypeFilter;
-    use aws_config::{BehaviorVersion, SdkConfig};
     use axum::Router;
     use axum::routing::any;
     use serde_json::{Value, json};
-    use tokio::net::TcpListener;
 
     use super::*;
     use crate::delivery::report::Report;
-    use crate::start::config::{GeoIpConfig, SearchConfig, SignIn, UserData};
+    use crate::delivery::stand_in;
 
     /// Ships events with these log ids, each as a source of its own, to an engine that answers for each
     /// document with the status that `verdict` gives for its id. Returns the outcome, and the number of
@@ -249,34 +246,10 @@ mod tests {
             seen.lock().unwrap().push(items.len());
             json!({ "items": items }).to_string()
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let router = Router::new().fallback(bulk);
         let router = router.layer(axum::extract::DefaultBodyLimit::disable());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let config = PipelineConfig {
-            search: SearchConfig {
-                endpoint,
-                sign_in: SignIn::None,
-                ca_certificate: None,
-                gzip: false,
-            },
-            namespace: "default".into(),
-            tags: Vec::new(),
-            preserve_original_event: false,
-            types: TypeFilter::default(),
-            user_data: UserData::default(),
-            geoip: GeoIpConfig::default(),
-            function_name: "test".into(),
-            retry_queue_url: "http://127.0.0.1:9/retry".into(),
-            dead_letter_queue_url: "http://127.0.0.1:9/dead".into(),
-        };
-        let http = crate::start::http::client().unwrap();
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .http_client(crate::start::http::sdk_client(&http))
-            .build();
-        let shipper = Shipper::new(&config, &aws).unwrap();
+        let url = stand_in::serve(router).await;
+        let shipper = Shipper::new(&stand_in::pipeline(&url), &stand_in::aws(&url)).unwrap();
         let bodies: Vec<String> = events
             .iter()
             .map(|(id, length)| {
