@@ -19,10 +19,19 @@ use crate::start::secrets::{SecretError, Secrets};
 #[derive(Debug)]
 pub(super) struct Intake {
     types: TypeFilter,
-    user_data: UserData,
-    secrets: Secrets,
+    masking: Masking,
+}
+
+#[derive(Debug)]
+enum Masking {
+    Off,
+    Ready(Masker),
     /// Made once. A key that is rotated counts from the next process on.
-    masker: OnceCell<Masker>,
+    Keyed {
+        secrets: Secrets,
+        id: String,
+        masker: OnceCell<Masker>,
+    },
 }
 
 /// Why events cannot be masked. They must not go on as they are.
@@ -64,12 +73,16 @@ impl Admitted<'_> {
 
 impl Intake {
     pub(super) fn new(config: &PipelineConfig, aws: &SdkConfig) -> Self {
-        Self {
-            types: config.types.clone(),
-            user_data: config.user_data.clone(),
-            secrets: Secrets::new(aws),
-            masker: OnceCell::new(),
-        }
+        let masking = match &config.user_data {
+            UserData::Plain => Masking::Off,
+            UserData::Masked => Masking::Ready(Masker::Mask),
+            UserData::Hashed(id) => Masking::Keyed {
+                secrets: Secrets::new(aws),
+                id: id.clone(),
+                masker: OnceCell::new(),
+            },
+        };
+        Self { types: config.types.clone(), masking }
     }
 
     /// Admits events that have just arrived.
@@ -103,18 +116,16 @@ impl Intake {
 
     /// Returns how to mask, with the key read at the first call; `None` if nothing is masked.
     pub(super) async fn masker(&self, deadline: Deadline) -> Result<Option<&Masker>, MaskError> {
-        let make = async || match &self.user_data {
-            UserData::Plain | UserData::Masked => Ok(Masker::Mask),
-            UserData::Hashed(id) => {
-                let key = tokio::time::timeout_at(deadline.instant(), self.secrets.hash_key(id));
-                let key = key.await.map_err(|_| MaskError::SecretTimeout)??;
-                Ok(Masker::Hash(HashKey::new(key.expose_secret().as_bytes())))
-            }
-        };
-        match self.user_data {
-            UserData::Plain => Ok(None),
-            UserData::Masked | UserData::Hashed(_) => {
-                self.masker.get_or_try_init(make).await.map(Some)
+        match &self.masking {
+            Masking::Off => Ok(None),
+            Masking::Ready(masker) => Ok(Some(masker)),
+            Masking::Keyed { secrets, id, masker } => {
+                let make = async || {
+                    let key = tokio::time::timeout_at(deadline.instant(), secrets.hash_key(id));
+                    let key = key.await.map_err(|_| MaskError::SecretTimeout)??;
+                    Ok(Masker::Hash(HashKey::new(key.expose_secret().as_bytes())))
+                };
+                masker.get_or_try_init(make).await.map(Some)
             }
         }
     }
@@ -149,12 +160,12 @@ mod tests {
         let router = Router::new().fallback(any(move || async move { value }));
         let aws = stand_in::aws(&stand_in::serve(router).await);
         let exclude = TypeSet::parse(exclude).unwrap();
-        Intake {
+        let config = PipelineConfig {
             types: TypeFilter { exclude, ..TypeFilter::default() },
             user_data,
-            secrets: Secrets::new(&aws),
-            masker: OnceCell::new(),
-        }
+            ..stand_in::pipeline("http://127.0.0.1:9")
+        };
+        Intake::new(&config, &aws)
     }
 
     fn arrived() -> impl Iterator<Item = Incoming<'static>> {
