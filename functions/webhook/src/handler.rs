@@ -16,10 +16,8 @@ use lambda_http::http::{HeaderValue, Method, Request, StatusCode};
 use lambda_http::{Body, RequestExt as _, Response};
 use serde_json::{Value, json};
 use shared::clock;
-use shared::delivery::frames::Origin;
 use shared::delivery::incoming::Incoming;
 use shared::delivery::intake::Admitted;
-use shared::delivery::queue::Queue;
 use shared::delivery::ship::{NotJsonError, Shipper, split_body};
 use shared::delivery::shipment::Shipment;
 use shared::error::chain;
@@ -55,7 +53,6 @@ pub struct Webhook {
     path: String,
     token: WebhookToken,
     shipper: Shipper,
-    retry_queue: Queue,
     breaker: Breaker,
 }
 
@@ -108,11 +105,6 @@ impl Webhook {
             path: config.path.clone(),
             token: WebhookToken::new(Secrets::new(aws), config.secret_id.clone()),
             shipper: Shipper::new(&config.pipeline, aws)?,
-            retry_queue: Queue::retries(
-                aws,
-                config.pipeline.retry_queue_url.clone(),
-                config.pipeline.dead_letter_queue_url.clone(),
-            ),
             breaker: Breaker::default(),
         })
     }
@@ -176,7 +168,7 @@ impl Webhook {
             let events = unwritten.len();
             tracing::error!(events, error = %chain(&failure), "events not stored, parking them");
         }
-        self.park(&unwritten, received, deadline).await?;
+        self.park(&unwritten, deadline).await?;
         metrics.parked = unwritten.len();
         tracing::info!(
             bytes = body.len(),
@@ -234,18 +226,8 @@ impl Webhook {
         shipment
     }
 
-    async fn park(
-        &self,
-        events: &[Incoming<'_>],
-        received: DateTime<Utc>,
-        deadline: Deadline,
-    ) -> Result<(), Rejection> {
-        if events.is_empty() {
-            return Ok(());
-        }
-        let origin = Origin { input: Input::HttpEndpoint, received, reason: None };
-        let raw: Vec<_> = events.iter().map(|event| event.raw).collect();
-        self.retry_queue.send(&raw, origin, deadline).await.map_err(|error| {
+    async fn park(&self, events: &[Incoming<'_>], deadline: Deadline) -> Result<(), Rejection> {
+        self.shipper.park(events, deadline).await.map_err(|error| {
             let events = events.len();
             tracing::error!(events, error = %chain(&error), "parking events failed");
             self.breaker.probe_next(Instant::now());

@@ -95,13 +95,13 @@ struct Header {
 
 /// How the events of a message were received, and why they are in it.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
+pub(super) struct Origin<'a> {
     /// How they reached us.
-    pub input: Input,
+    pub(super) input: Input,
     /// When they reached us.
-    pub received: DateTime<Utc>,
+    pub(super) received: DateTime<Utc>,
     /// For dead letters: why the engine refused them.
-    pub reason: Option<&'a str>,
+    pub(super) reason: Option<&'a str>,
 }
 
 /// Events as the messages to send.

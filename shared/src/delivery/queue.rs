@@ -15,8 +15,8 @@ use crate::error::{BoxError, sdk_cause};
 use crate::retry::Deadline;
 
 /// A queue that events are sent to.
-#[derive(Clone, Debug)]
-pub struct Queue {
+#[derive(Debug)]
+pub(super) struct Queue {
     client: Client,
     url: String,
     /// The queue for the parts of events that are too large for a message.
@@ -29,17 +29,17 @@ pub struct Queue {
 pub struct QueueError(#[source] BoxError);
 
 impl Queue {
-    /// The dead-letter queue at this URL. The SDK's own retries are limited to a few seconds.
-    #[must_use]
-    pub fn dead_letters(config: &SdkConfig, url: String) -> Self {
-        Self { client: client(config), parts_url: url.clone(), url }
+    /// Creates a client for the retry queue at this URL, and the dead-letter queue for events that are too
+    /// large for it. Redrive may not get their parts together, but a person can. The SDK's own retries are
+    /// limited to a few seconds.
+    pub(super) fn retries(config: &SdkConfig, url: String, dead_letters_url: String) -> Self {
+        Self { client: client(config), url, parts_url: dead_letters_url }
     }
 
-    /// The retry queue at this URL, and the dead-letter queue for events that are too large for it.
-    /// Redrive may not get their parts together, but a person can.
-    #[must_use]
-    pub fn retries(config: &SdkConfig, url: String, dead_letters_url: String) -> Self {
-        Self { client: client(config), url, parts_url: dead_letters_url }
+    /// Returns the dead-letter queue, by the same client.
+    pub(super) fn dead_letters(&self) -> Self {
+        let url = &self.parts_url;
+        Self { client: self.client.clone(), url: url.clone(), parts_url: url.clone() }
     }
 
     /// Sends all events, in as many messages as they need. An event that is too large for any message goes
@@ -48,7 +48,7 @@ impl Queue {
     ///
     /// # Errors
     /// SQS rejects a message or does not answer in time.
-    pub async fn send(
+    pub(super) async fn send(
         &self,
         events: &[&[u8]],
         origin: Origin<'_>,

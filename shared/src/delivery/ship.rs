@@ -8,7 +8,7 @@ use auth0_ecs::geoip::{GeoIp, GeoIpError};
 use auth0_ecs::input::split::{self, is_json};
 use auth0_ecs::{Input, Mapper, MapperSettings};
 use aws_config::SdkConfig;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::bulk::Batch;
 use super::frames::Origin;
@@ -73,6 +73,11 @@ impl Shipper {
             ephemeral_id: &format!("{:032x}", fastrand::u128(..)),
         };
         let stream = format!("logs-auth0.logs-{}", config.namespace);
+        let retry_queue = Queue::retries(
+            aws,
+            config.retry_queue_url.clone(),
+            config.dead_letter_queue_url.clone(),
+        );
         Ok(Self {
             intake: Intake::new(config, aws),
             mapper: Mapper::new(&settings, geoip),
@@ -82,12 +87,8 @@ impl Shipper {
                 gzip: config.search.gzip,
                 stream,
             },
-            retry_queue: Queue::retries(
-                aws,
-                config.retry_queue_url.clone(),
-                config.dead_letter_queue_url.clone(),
-            ),
-            dead_letters: Queue::dead_letters(aws, config.dead_letter_queue_url.clone()),
+            dead_letters: retry_queue.dead_letters(),
+            retry_queue,
         })
     }
 
@@ -173,40 +174,53 @@ impl Shipper {
     ) -> Written<'a> {
         let mut written = self.writer.write(batch, is_open, deadline).await;
         shipment.add_unwritten(std::mem::take(&mut written.unwritten), written.failure.take());
-        let (again, settled) = std::mem::take(&mut written.stored)
-            .into_iter()
-            .partition(|stored: &Stored<'_>| stored.needs_second_look(clock::now()));
-        written.stored = settled;
-        match self.look_again_later(&again, deadline).await {
-            Ok(()) => written.stored.extend(again),
+        let now = clock::now();
+        let again = |stored: &Stored<'_>| stored.needs_second_look(now);
+        let events: Vec<_> =
+            written.stored.iter().filter(|it| again(it)).map(|it| it.event).collect();
+        if events.is_empty() {
+            return written;
+        }
+        match self.send_to_retries(&events, SECOND_LOOK_AFTER, deadline).await {
+            Ok(()) => tracing::info!(
+                events = events.len(),
+                "events will be looked up once more after a rollover"
+            ),
             // They are stored, but perhaps twice. Shipping them again repeats the search.
             Err(error) => {
-                shipment.unwritten.extend(again.into_iter().map(|stored| stored.event));
+                written.stored.retain(|stored| !again(stored));
+                shipment.unwritten.extend(events);
                 shipment.failure = Some(ShipError::Unavailable(error.into()));
             }
         }
         written
     }
 
-    async fn look_again_later(
+    /// Sends events to the retry queue, from where redrive ships them again.
+    ///
+    /// # Errors
+    /// The queue did not take all of them. Some may be in it, which does no harm.
+    pub async fn park(
         &self,
-        stored: &[Stored<'_>],
+        events: &[Incoming<'_>],
         deadline: Deadline,
     ) -> Result<(), QueueError> {
-        if stored.is_empty() {
-            return Ok(());
-        }
-        let origin = |stored: &Stored<'_>| (stored.event.input, stored.event.received);
-        for alike in stored.chunk_by(|a, b| origin(a) == origin(b)) {
-            let events: Vec<&[u8]> = alike.iter().map(|stored| stored.event.raw).collect();
+        self.send_to_retries(events, TimeDelta::zero(), deadline).await
+    }
+
+    async fn send_to_retries(
+        &self,
+        events: &[Incoming<'_>],
+        delay: TimeDelta,
+        deadline: Deadline,
+    ) -> Result<(), QueueError> {
+        let origin = |event: &Incoming<'_>| (event.input, event.received);
+        for alike in events.chunk_by(|a, b| origin(a) == origin(b)) {
             let Some((input, received)) = alike.first().map(origin) else { continue };
             let origin = Origin { input, received, reason: None };
-            self.retry_queue.send_later(&events, origin, SECOND_LOOK_AFTER, deadline).await?;
+            let raw: Vec<&[u8]> = alike.iter().map(|event| event.raw).collect();
+            self.retry_queue.send_later(&raw, origin, delay, deadline).await?;
         }
-        tracing::info!(
-            events = stored.len(),
-            "events will be looked up once more after a rollover"
-        );
         Ok(())
     }
 }
