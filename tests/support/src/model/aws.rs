@@ -10,17 +10,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use shared::clock;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::runtime::Pulse;
-use crate::wire::{Reply, read_request, render};
+use super::server::Server;
+use crate::wire::{Reply, render};
 
 /// A message of a queue.
 #[derive(Clone, Debug)]
@@ -52,16 +50,14 @@ pub enum SaveFault {
 /// A running stand-in; it stops when dropped.
 #[derive(Debug)]
 pub struct ModelAws {
-    url: String,
+    server: Server,
     shared: Arc<Shared>,
-    accepting: AbortHandle,
 }
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     crash: Notify,
-    pulse: Pulse,
 }
 
 #[derive(Debug, Default)]
@@ -83,23 +79,30 @@ impl ModelAws {
     /// # Panics
     /// If no port is free.
     pub async fn start(pulse: Pulse) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("a bound port"));
-        let shared = Arc::new(Shared { state: Mutex::default(), crash: Notify::new(), pulse });
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
-        Self { url, shared, accepting }
+        let shared = Arc::new(Shared { state: Mutex::default(), crash: Notify::new() });
+        let answering = Arc::clone(&shared);
+        let server = Server::start(pulse, move |request| {
+            let shared = Arc::clone(&answering);
+            async move {
+                let target = request.header("x-amz-target").unwrap_or_default();
+                let operation = target.rsplit('.').next().unwrap_or_default();
+                let body = serde_json::from_slice(&request.plain_body()).unwrap_or_default();
+                answer(&shared, operation, &body)
+            }
+        });
+        Self { server: server.await, shared }
     }
 
     /// The endpoint of all three services.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        &self.server.url
     }
 
     /// Creates a queue; returns its URL.
     #[must_use]
     pub fn create_queue(&self, name: &str) -> String {
-        let url = format!("{}/123456789012/{name}", self.url);
+        let url = format!("{}/123456789012/{name}", self.server.url);
         self.lock().queues.insert(url.clone(), VecDeque::new());
         url
     }
@@ -196,37 +199,9 @@ impl ModelAws {
     }
 }
 
-impl Drop for ModelAws {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
-    }
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, Arc::clone(&shared)));
-    }
-}
-
-async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
-    stream.set_nodelay(true).expect("a live socket");
-    let mut buffer = BytesMut::new();
-    while let Some(request) = read_request(&mut stream, &mut buffer).await {
-        shared.pulse.beat();
-        let target = request.header("x-amz-target").unwrap_or_default();
-        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        let body = serde_json::from_slice(&request.plain_body()).unwrap_or_default();
-        let reply = answer(&shared, &operation, &body);
-        shared.pulse.beat();
-        if !reply.send(&mut stream).await {
-            return;
-        }
     }
 }
 

@@ -20,17 +20,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 use shared::clock;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::runtime::Pulse;
-use crate::wire::{Reply, Request, bulk_items, read_request, render};
+use super::server::Server;
+use crate::wire::{Reply, Request, bulk_items, render};
 
 /// In an event: the engine cannot take it, but its error document.
 pub const REFUSED: &str = "the-engine-refuses-this";
@@ -112,15 +110,13 @@ impl Refusal {
 /// A running stand-in; it stops when dropped.
 #[derive(Debug)]
 pub struct ModelEngine {
-    url: String,
+    server: Server,
     shared: Arc<Shared>,
-    accepting: AbortHandle,
 }
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    pulse: Pulse,
 }
 
 #[derive(Debug)]
@@ -196,8 +192,6 @@ impl ModelEngine {
     /// # Panics
     /// If no port is free.
     pub async fn start(stream: &str, age: TimeDelta, pulse: Pulse) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let mut state = State {
             stream: stream.to_owned(),
             indices: Vec::new(),
@@ -212,15 +206,19 @@ impl ModelEngine {
             unserved: Vec::new(),
         };
         state.rollover(clock::now() - age);
-        let shared = Arc::new(Shared { state: Mutex::new(state), pulse });
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
-        Self { url, shared, accepting }
+        let shared = Arc::new(Shared { state: Mutex::new(state) });
+        let answering = Arc::clone(&shared);
+        let server = Server::start(pulse, move |request| {
+            let shared = Arc::clone(&answering);
+            async move { answer(&shared, &request).await }
+        });
+        Self { server: server.await, shared }
     }
 
     /// The base URL.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        &self.server.url
     }
 
     /// One for each of the next requests, in order; `None` is no fault.
@@ -330,7 +328,6 @@ impl ModelEngine {
 
 impl Drop for ModelEngine {
     fn drop(&mut self) {
-        self.accepting.abort();
         self.lock().held.clear();
     }
 }
@@ -338,25 +335,6 @@ impl Drop for ModelEngine {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
-    }
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, Arc::clone(&shared)));
-    }
-}
-
-async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
-    stream.set_nodelay(true).expect("a live socket");
-    let mut buffer = BytesMut::new();
-    while let Some(request) = read_request(&mut stream, &mut buffer).await {
-        shared.pulse.beat();
-        let reply = answer(&shared, &request).await;
-        shared.pulse.beat();
-        if !reply.send(&mut stream).await {
-            return;
-        }
     }
 }
 

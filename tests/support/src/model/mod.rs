@@ -7,3 +7,4 @@
 pub mod aws;
 pub mod engine;
 pub mod runtime;
+mod server;
