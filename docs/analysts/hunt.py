@@ -36,7 +36,7 @@ RULES = DETECTIONS / "rules"
 BACKENDS = {"opensearch": OpensearchLuceneBackend, "elasticsearch": LuceneBackend}
 PAGE = 1000
 
-# What is shown of a hit: the event, who acted and on whom.
+# Fields printed for a hit: the event, who acted and on whom.
 SHOWN = ("event.id", "user.name", "user.id", "user.target.id")
 
 

@@ -45,7 +45,7 @@ pub(crate) struct LogsResponse {
     pub(crate) rate_limit: RateLimit,
 }
 
-/// What Auth0 says about the rate limit.
+/// Rate limit as reported by Auth0.
 #[derive(Clone, Copy)]
 pub(crate) struct RateLimit {
     /// Requests that Auth0 still allows.

@@ -50,7 +50,7 @@ pub struct ErrorResponse {
     message: String,
 }
 
-/// What is wrong with a response of status 200.
+/// Why a response with status 200 cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MalformedError {
     #[error("not a JSON array")]

@@ -1,5 +1,5 @@
-//! What a log id tells, and made-up log ids for starting at a time: Auth0 returns the events after a log
-//! id, and accepts any.
+//! The date in a log id, and log ids made for a date: Auth0 returns the events after any log id, whether it
+//! exists or not.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
