@@ -220,7 +220,7 @@ fn message(events: &[&[u8]], origin: Origin<'_>) -> String {
 /// Reads a message's body.
 ///
 /// # Errors
-/// It does not have the form that [`Queue::send`](super::queue::Queue::send) writes.
+/// It does not have the form that `Queue::send` writes.
 pub fn read_message(body: &str) -> Result<Parked, MessageError> {
     let packed = BASE64_STANDARD.decode(body.trim())?;
     let bytes = unpack(&packed, MAX_UNPACKED)?;
