@@ -1,5 +1,6 @@
 //! The custom resource: what it reports to CloudFormation and installs in the engine.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -70,6 +71,9 @@ const EXPORTED: &[(&str, &str)] = &[
     ("input.type", "keyword"),
 ];
 
+/// The id of a resource with the properties in [`CloudFormation::request`].
+const INSTALLED: &str = "auth0-log-streams-f70f8f874614e7aa9917e26d5969b050";
+
 /// Enough for all retries of a call that fails at once.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -92,10 +96,15 @@ impl CloudFormation {
             "RequestId": "request-1",
             "ResourceType": "Custom::Auth0IndexTemplate",
             "LogicalResourceId": "IndexTemplate",
-            "ResourceProperties": { "Release": "0.1.0" },
+            "ResourceProperties": { "Namespace": "default", "Endpoint": "https://search.example.com" },
         });
         if kind != "Create" {
             request["PhysicalResourceId"] = json!("the-id-of-old");
+        }
+        if kind == "RollBack" {
+            request["RequestType"] = json!("Update");
+            request["PhysicalResourceId"] = json!(INSTALLED);
+            request["OldResourceProperties"] = json!({});
         }
         if kind == "Update" {
             request["OldResourceProperties"] = json!({});
@@ -188,7 +197,7 @@ async fn create_and_update_install_every_exported_field(kind: EngineKind) {
 
     let created = CloudFormation::default().ask("Create", &settings, TIMEOUT).await;
     assert_eq!(created["Status"], "SUCCESS", "{created}");
-    assert_eq!(created["PhysicalResourceId"], "auth0-log-streams-index-template");
+    assert_eq!(created["PhysicalResourceId"], INSTALLED);
     let said = created["Reason"].as_str().unwrap();
     assert!(
         said.contains("index template logs-auth0.logs is installed; lifecycle: none")
@@ -197,7 +206,7 @@ async fn create_and_update_install_every_exported_field(kind: EngineKind) {
     );
     let updated = CloudFormation::default().ask("Update", &settings, TIMEOUT).await;
     assert_eq!(updated["Status"], "SUCCESS", "{updated}");
-    assert_eq!(updated["PhysicalResourceId"], "the-id-of-old");
+    assert_eq!(updated["PhysicalResourceId"], INSTALLED);
 
     let template = stream.engine.call(Method::GET, "_index_template/logs-auth0.logs", None).await;
     let template = &template["index_templates"][0]["index_template"];
@@ -242,22 +251,28 @@ async fn install_over_existing_stream_keeps_its_documents(kind: EngineKind) {
     };
 
     assert_eq!(update().await["Status"], "SUCCESS");
-    // The stream was created from another template: only the next backing index gets ours.
+    // The stream was created from another template, as by an older release: its next backing index gets ours.
     other(501).await;
     create().await;
     other(499).await;
     let first = update().await;
     assert_eq!(first["Status"], "SUCCESS", "{first}");
-    let hint = format!("POST {}/_rollover creates one now", stream.name);
-    assert!(first["Reason"].as_str().unwrap().ends_with(&hint), "{first}");
-
-    stream.rollover().await;
+    let rolled_over =
+        format!("; {} is rolled over, because its write index had another template", stream.name);
+    assert!(first["Reason"].as_str().unwrap().ends_with(&rolled_over), "{first}");
     create().await;
+    let indices = async || {
+        let path = format!("{}/_mapping", stream.name);
+        let indices = stream.engine.call(Method::GET, &path, None).await;
+        indices.as_object().unwrap().len()
+    };
+    assert_eq!(indices().await, 2);
     for _ in 0..2 {
         let again = update().await;
         assert_eq!(again["Status"], "SUCCESS", "{again}");
-        assert!(!again["Reason"].as_str().unwrap().contains("_rollover"), "{again}");
+        assert!(!again["Reason"].as_str().unwrap().contains("rolled over"), "{again}");
     }
+    assert_eq!(indices().await, 2, "one rollover is enough");
     assert_eq!(stream.count().await, 2);
 
     other(501).await;
@@ -316,6 +331,100 @@ async fn plain_index_in_place_of_the_data_stream_is_named() {
     stream.engine.call(Method::DELETE, &stream.name, None).await;
     let expected = format!("{} is an index, not a data stream", stream.name);
     assert!(reason.starts_with(&expected), "{reason}");
+}
+
+/// CloudFormation asks for the former properties again after a failure, which may be the engine's.
+#[tokio::test]
+async fn rollback_needs_no_engine() {
+    let settings = [("SEARCH_ENDPOINT", "http://127.0.0.1:1")];
+    let failed = CloudFormation::default().ask("Update", &settings, TIMEOUT).await;
+    assert_eq!(failed["Status"], "FAILED", "{failed}");
+    assert_eq!(failed["PhysicalResourceId"], "the-id-of-old", "nothing was replaced");
+    let back = CloudFormation::default().ask("RollBack", &settings, TIMEOUT).await;
+    assert_eq!(back["Status"], "SUCCESS", "{back}");
+    assert_eq!(back["PhysicalResourceId"], INSTALLED);
+}
+
+/// An engine that is starting answers through its proxy, and one response may get lost.
+#[tokio::test]
+async fn busy_engine_is_asked_again() {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let (engine, _) = stand_in(|method, path| match (method, path) {
+        ("GET", "/") if ASKED.fetch_add(1, Ordering::Relaxed) == 0 => (503, json!("starting")),
+        ("GET", "/") => (200, json!({ "version": { "number": "9.2.0" } })),
+        _ => (400, json!({ "error": { "reason": "not today" } })),
+    })
+    .await;
+    let reason = reason(engine.url(), &[], TIMEOUT).await;
+    assert!(reason.ends_with("not today"), "{reason}");
+    let (busy, _) = stand_in(|_, _| (503, json!("starting"))).await;
+    let reason = self::reason(busy.url(), &[], TIMEOUT).await;
+    assert!(reason.starts_with("the engine is overloaded or starting: 127.0.0.1:"), "{reason}");
+}
+
+/// Installs over a data stream whose write index has another template, into a stand-in whose response to the
+/// rollover is `status`. Returns setup's reason, and how often it was asked to roll over.
+async fn install_and_roll_over(status: u16, happens: bool) -> (String, u32) {
+    let engine = Arc::new(Mutex::new((json!({}), 0)));
+    let seen = engine.clone();
+    let handler = move |request: Request| {
+        let engine = engine.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+            let path = head.uri.path();
+            let (meta, rollovers) = &mut *engine.lock().unwrap();
+            let (status, answer) = match path {
+                "/" => (200, json!({ "version": { "number": "9.2.0" } })),
+                "/_index_template/logs-auth0.logs" => {
+                    let body: Value = serde_json::from_slice(&body).unwrap();
+                    *meta = body["template"]["mappings"]["_meta"].clone();
+                    (200, json!({}))
+                }
+                "/logs-auth0.logs-default/_mapping" => {
+                    let mut indices = json!({ ".ds-x-000001": { "mappings": {} } });
+                    if *rollovers > 0 && happens {
+                        indices[".ds-x-000002"] = json!({ "mappings": { "_meta": meta } });
+                    }
+                    (200, indices)
+                }
+                "/_data_stream/logs-auth0.logs-default" => {
+                    (200, json!({ "data_streams": [{ "template": "logs-auth0.logs" }] }))
+                }
+                "/logs-auth0.logs-default/_rollover" => {
+                    *rollovers += 1;
+                    (status, json!({}))
+                }
+                // There is no ILM.
+                _ => (400, json!({})),
+            };
+            (StatusCode::from_u16(status).unwrap(), axum::Json(answer)).into_response()
+        }
+    };
+    let server = Server::start(Router::new().fallback(handler)).await;
+    let settings = [("SEARCH_ENDPOINT", server.url())];
+    let answer = CloudFormation::default().ask("Create", &settings, TIMEOUT).await;
+    let rollovers = seen.lock().unwrap().1;
+    (answer["Reason"].as_str().unwrap().to_owned(), rollovers)
+}
+
+#[tokio::test]
+async fn rollover_happens_once_even_if_its_response_is_lost() {
+    let (said, rollovers) = install_and_roll_over(504, true).await;
+    assert!(said.contains("logs-auth0.logs-default is rolled over"), "{said}");
+    assert_eq!(rollovers, 1);
+    let (said, rollovers) = install_and_roll_over(503, false).await;
+    assert!(said.starts_with("the engine refused to roll the data stream over"), "{said}");
+    assert_eq!(rollovers, 3);
+}
+
+#[tokio::test]
+async fn rollover_that_is_forbidden_is_left_to_the_operator() {
+    let (said, rollovers) = install_and_roll_over(403, false).await;
+    let hint = "(the engine's user lacks the privilege manage): \
+                POST logs-auth0.logs-default/_rollover creates one now";
+    assert!(said.ends_with(hint), "{said}");
+    assert_eq!(rollovers, 1);
 }
 
 #[tokio::test]

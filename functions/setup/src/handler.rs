@@ -5,21 +5,20 @@
 
 use std::time::Duration;
 
+use auth0_ecs::index_template::hash;
 use aws_lambda_events::cloudformation::{
     CloudFormationCustomResourceRequest as Request,
     CloudFormationCustomResourceResponse as Response,
     CloudFormationCustomResourceResponseStatus as Status,
 };
 use lambda_runtime::{Error, LambdaEvent};
+use serde_json::Value;
 use shared::clock;
 use shared::error::chain;
 use shared::retry::Deadline;
 use tracing::{error, info};
 
 use crate::install::install;
-
-/// The resource's id. It never changes: CloudFormation would delete the resource with the old one.
-const PHYSICAL_ID: &str = "auth0-log-streams-index-template";
 
 /// Upper bound for a reason, in characters. CloudFormation takes 4,096 bytes for the whole response.
 const MAX_REASON: usize = 1_000;
@@ -33,16 +32,18 @@ const SEND_TIME: Duration = Duration::from_secs(5);
 /// The response could not be sent. Lambda then retries the whole invocation.
 pub(crate) async fn handle(event: LambdaEvent<Request>) -> Result<(), Error> {
     let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
-    let is_delete = matches!(event.payload, Request::Delete(_));
-    let Some((url, mut response)) = prepare_response(event.payload) else {
+    let Some((url, task, mut response)) = prepare_response(event.payload) else {
         return Err("unknown kind of CloudFormation request".into());
     };
-    let (status, reason) = if is_delete {
-        // The logs outlive the stack, and need their template as long as they are written.
-        let reason = "nothing is deleted: template, lifecycle policy and logs stay in the engine";
-        (Status::Success, reason.to_owned())
-    } else {
-        try_install(Deadline::after(deadline.remaining() * 3 / 4)).await
+    let (status, reason) = match task {
+        Task::Install(id) => {
+            let done = try_install(Deadline::after(deadline.remaining() * 3 / 4)).await;
+            if matches!(done.0, Status::Success) {
+                response.physical_resource_id = id;
+            }
+            done
+        }
+        Task::Nothing(reason) => (Status::Success, reason.to_owned()),
     };
     match status {
         Status::Success => info!(reason, "setup finished"),
@@ -53,29 +54,57 @@ pub(crate) async fn handle(event: LambdaEvent<Request>) -> Result<(), Error> {
     send(&url, serde_json::to_vec(&response)?, deadline).await
 }
 
-/// Returns the `ResponseURL` and the response without its result.
-fn prepare_response(request: Request) -> Option<(String, Response)> {
+/// What a request asks for.
+enum Task {
+    /// To install; with the resource's id after that.
+    Install(String),
+    /// To do nothing, and why.
+    Nothing(&'static str),
+}
+
+/// Returns the `ResponseURL`, what to do, and the response without its result. Its id is the one that the
+/// resource has if the installation fails.
+fn prepare_response(request: Request) -> Option<(String, Task, Response)> {
     let mut response = Response::default();
-    let (url, physical_id, stack_id, request_id, logical_id) = match request {
+    let (url, id, task, stack_id, request_id, logical_id) = match request {
         Request::Create(r) => {
-            let id = PHYSICAL_ID.to_owned();
-            (r.response_url, id, r.stack_id, r.request_id, r.logical_resource_id)
+            let id = physical_id(&r.resource_properties);
+            let task = Task::Install(id.clone());
+            (r.response_url, id, task, r.stack_id, r.request_id, r.logical_resource_id)
         }
         Request::Update(r) => {
+            let new = physical_id(&r.resource_properties);
+            let task = if new == r.physical_resource_id {
+                // Rolled back after a failure, perhaps of the engine: it must not be needed again.
+                Task::Nothing("nothing to do: the last installation had the same properties")
+            } else {
+                Task::Install(new)
+            };
             let id = r.physical_resource_id;
-            (r.response_url, id, r.stack_id, r.request_id, r.logical_resource_id)
+            (r.response_url, id, task, r.stack_id, r.request_id, r.logical_resource_id)
         }
         Request::Delete(r) => {
+            // The logs outlive the stack, and need their template as long as they are written.
+            let task = Task::Nothing(
+                "nothing is deleted: template, lifecycle policy and logs stay in the engine",
+            );
             let id = r.physical_resource_id;
-            (r.response_url, id, r.stack_id, r.request_id, r.logical_resource_id)
+            (r.response_url, id, task, r.stack_id, r.request_id, r.logical_resource_id)
         }
         _ => return None,
     };
+    let physical_id = id;
     response.physical_resource_id = physical_id;
     response.stack_id = stack_id;
     response.request_id = request_id;
     response.logical_resource_id = logical_id;
-    Some((url, response))
+    Some((url, task, response))
+}
+
+/// Returns the id of a resource with these properties: what was installed last can be told by it. When it
+/// changes, CloudFormation deletes the resource with the old one, which deletes nothing.
+fn physical_id(properties: &Value) -> String {
+    format!("auth0-log-streams-{}", hash(properties))
 }
 
 /// Installs in a task of its own, so that even a panic leads to a response.

@@ -47,8 +47,17 @@ pub(crate) struct Installed {
     lifecycle: Lifecycle,
     /// The policy existed before and was left unchanged.
     policy_kept: bool,
-    /// The data stream, if its write index has an older template.
-    takes_effect_later: Option<String>,
+    /// What became of the data stream, if its write index was created from another template.
+    stream: Option<Stream>,
+}
+
+/// A data stream whose write index was created from another template.
+#[derive(Debug)]
+enum Stream {
+    /// It got a new write index.
+    RolledOver { stream: String },
+    /// It did not: the user may not do that.
+    TakesEffectLater { stream: String, missing: String },
 }
 
 /// Why the installation failed, and what the operator can do.
@@ -66,6 +75,8 @@ pub(crate) enum InstallError {
     Unauthorized(#[source] EngineError),
     #[error("the engine is unavailable (check SEARCH_ENDPOINT and the function's network)")]
     Unavailable(#[source] EngineError),
+    #[error("the engine is overloaded or starting")]
+    Busy(#[source] DetectError),
     #[error("the engine cannot be identified (check SEARCH_ENDPOINT)")]
     NotAnEngine(#[source] DetectError),
     #[error("{product} {found} is too old: {min} or later is required")]
@@ -100,6 +111,7 @@ pub(crate) enum Step {
     Simulate,
     ReadWriteIndex,
     ReadDataStream,
+    RollOver,
 }
 
 impl Step {
@@ -112,6 +124,7 @@ impl Step {
             Self::Simulate => "check which index template applies",
             Self::ReadWriteIndex => "read the mapping of the data stream's write index",
             Self::ReadDataStream => "read the data stream's index template",
+            Self::RollOver => "roll the data stream over",
         }
     }
 
@@ -133,12 +146,14 @@ impl Step {
             {
                 "view_index_metadata"
             }
+            (Self::RollOver, Some(product)) if product.is_elasticsearch() => "manage",
             (Self::ReadPolicy, _) => "cluster:admin/opendistro/ism/policy/get",
             (Self::WritePolicy, _) => "cluster:admin/opendistro/ism/policy/write",
             (Self::WriteTemplate, _) => "indices:admin/index_template/put",
             (Self::Simulate, _) => "indices:admin/index_template/simulate_index",
             (Self::ReadWriteIndex, _) => "indices:admin/mappings/get",
             (Self::ReadDataStream, _) => "indices:admin/data_stream/get",
+            (Self::RollOver, _) => "indices:admin/rollover",
         }
     }
 }
@@ -162,14 +177,17 @@ impl fmt::Display for Installed {
             Lifecycle::DataStream => write!(f, "; data stream lifecycle: on, in the template")?,
             Lifecycle::None => write!(f, "; lifecycle: none, this engine has no such feature")?,
         }
-        if let Some(stream) = &self.takes_effect_later {
-            write!(
+        match &self.stream {
+            None => Ok(()),
+            Some(Stream::RolledOver { stream }) => {
+                write!(f, "; {stream} is rolled over, because its write index had another template")
+            }
+            Some(Stream::TakesEffectLater { stream, missing }) => write!(
                 f,
-                "; {stream} gets this template with its next backing index: POST {stream}/_rollover \
-                 creates one now"
-            )?;
+                "; {stream} gets this template with its next backing index ({missing}): \
+                 POST {stream}/_rollover creates one now"
+            ),
         }
-        Ok(())
     }
 }
 
@@ -202,27 +220,32 @@ impl Installation {
     async fn run(mut self, namespace: &str) -> Result<Installed, InstallError> {
         let engine = self.detect().await?;
         let (lifecycle, policy_kept) = self.install_policy(engine).await?;
-        let constant_keyword = self.install_template(engine, lifecycle).await?;
-        let takes_effect_later = match engine.product {
+        let (constant_keyword, hash) = self.install_template(engine, lifecycle).await?;
+        let stream = match engine.product {
             Product::OpenSearchServerless => None,
-            _ => self.check(&format!("logs-auth0.logs-{namespace}")).await?,
+            _ => self.apply(format!("logs-auth0.logs-{namespace}"), &hash).await?,
         };
-        Ok(Installed { engine, constant_keyword, lifecycle, policy_kept, takes_effect_later })
+        Ok(Installed { engine, constant_keyword, lifecycle, policy_kept, stream })
     }
 
     async fn detect(&mut self) -> Result<Detected, InstallError> {
         let mut pauses = PAUSES.iter();
         let detected = loop {
             match (detect(&self.engine, self.deadline.at_most(REQUEST_TIME)).await, pauses.next()) {
-                (Err(DetectError::Engine(EngineError::Unavailable { .. })), Some(pause)) => {
-                    tokio::time::sleep(*pause).await;
-                }
+                (
+                    Err(
+                        DetectError::Engine(EngineError::Unavailable { .. })
+                        | DetectError::Busy { .. },
+                    ),
+                    Some(pause),
+                ) => tokio::time::sleep(*pause).await,
                 (detected, _) => break detected,
             }
         };
         let detected = detected.map_err(|error| match error {
             DetectError::Engine(error) => error.into(),
             DetectError::Forbidden(reason) => self.forbidden(Step::Detect, reason),
+            DetectError::Busy { .. } => InstallError::Busy(error),
             DetectError::NotAnEngine { .. } => InstallError::NotAnEngine(error),
         })?;
         let Detected { product, version } = detected;
@@ -266,35 +289,77 @@ impl Installation {
         }
     }
 
-    /// Returns whether the engine has `constant_keyword`. One that lacks it refuses the template.
+    /// Returns whether the engine has `constant_keyword`, and the hash of what was installed. An engine that
+    /// lacks it refuses the template.
     async fn install_template(
         &self,
         engine: Detected,
         lifecycle: Lifecycle,
-    ) -> Result<bool, InstallError> {
+    ) -> Result<(bool, Value), InstallError> {
         let path = format!("_index_template/{}", index_template::NAME);
         let failure_store = has_failure_store(engine);
         let render =
             |constant| index_template::render(engine.product, constant, failure_store, lifecycle);
+        let hash = |body: &Value| {
+            let template = body.get("template").and_then(|t| t.pointer(index_template::HASH));
+            template.cloned().unwrap_or_default()
+        };
         let body = render(true);
         match self.write(Step::WriteTemplate, &path, &body).await {
-            Ok(()) => return Ok(true),
+            Ok(()) => return Ok((true, hash(&body))),
             Err(InstallError::Refused { reason, .. }) if reason.contains("constant_keyword") => {}
             Err(error) => return Err(error),
         }
         let body = render(false);
         self.write(Step::WriteTemplate, &path, &body).await?;
-        Ok(false)
+        Ok((false, hash(&body)))
+    }
+
+    /// Applies the template to the data stream, if there is one: a new write index, if the present one was
+    /// created from another template.
+    async fn apply(&self, stream: String, hash: &Value) -> Result<Option<Stream>, InstallError> {
+        let mut pauses = PAUSES.iter();
+        let mut tried = false;
+        loop {
+            // Read before every attempt: a response may be lost after the engine has rolled over.
+            let found = self.write_index_hash(&stream).await?;
+            if !tried {
+                self.check(&stream, found.is_some()).await?;
+            }
+            if found.is_none_or(|found| found == *hash) {
+                return Ok(tried.then_some(Stream::RolledOver { stream }));
+            }
+            tried = true;
+            let path = format!("{stream}/_rollover");
+            match (
+                self.attempt(Step::RollOver, Method::Post, &path, Payload::None).await,
+                pauses.next(),
+            ) {
+                (Ok(response), _) if response.is_success() => {
+                    return Ok(Some(Stream::RolledOver { stream }));
+                }
+                (Err(InstallError::Forbidden { privilege, .. }), _) => {
+                    let missing = format!("the engine's user lacks the privilege {privilege}");
+                    return Ok(Some(Stream::TakesEffectLater { stream, missing }));
+                }
+                (Ok(response), Some(pause)) if response.is_busy() => {
+                    tokio::time::sleep(*pause).await;
+                }
+                (Err(InstallError::Unavailable(_)), Some(pause)) => {
+                    tokio::time::sleep(*pause).await;
+                }
+                (Ok(response), _) => return Err(refused(Step::RollOver, &response)),
+                (Err(error), _) => return Err(error),
+            }
+        }
     }
 
     /// Checks that our template applies to the data stream: engines refuse a second template of the same
-    /// priority, but one of a higher priority overrides ours silently. Returns the stream's name if its
-    /// write index was created before this template.
-    async fn check(&self, stream: &str) -> Result<Option<String>, InstallError> {
-        let Some(write_index) = self.write_index_meta(stream).await? else {
-            self.simulate(stream).await?;
-            return Ok(None);
-        };
+    /// priority, but one of a higher priority overrides ours silently.
+    async fn check(&self, stream: &str, exists: bool) -> Result<(), InstallError> {
+        if !exists {
+            return self.simulate(stream).await;
+        }
         // OpenSearch (3.8) cannot simulate an index with the name of a data stream: HTTP 500.
         let path = format!("_data_stream/{stream}");
         let found = self.call(Step::ReadDataStream, Method::Get, &path, Payload::None).await?;
@@ -313,11 +378,12 @@ impl Installation {
             400 | 405 => self.simulate(stream).await?,
             _ => return Err(refused(Step::ReadDataStream, &found)),
         }
-        Ok((write_index != index_template::meta()).then(|| stream.to_owned()))
+        Ok(())
     }
 
-    /// Returns `_meta` of the write index's mapping; `None` if the stream does not exist.
-    async fn write_index_meta(&self, stream: &str) -> Result<Option<Value>, InstallError> {
+    /// Returns the hash of the template that the write index was created from, or null if it was not one of
+    /// ours; `None` if the stream does not exist.
+    async fn write_index_hash(&self, stream: &str) -> Result<Option<Value>, InstallError> {
         // Every backing index maps `@timestamp`, so one without `_meta` is listed too.
         const FILTER: &str = "filter_path=*.mappings._meta,*.mappings.properties.@timestamp.type";
         let path = format!("{stream}/_mapping?{FILTER}");
@@ -328,8 +394,8 @@ impl Installation {
                 let indices: BTreeMap<String, Value> =
                     serde_json::from_slice(&found.body).unwrap_or_default();
                 let last = indices.iter().max_by_key(|(name, _)| generation(name));
-                let meta = last.and_then(|(_, index)| index.pointer("/mappings/_meta"));
-                Ok(Some(meta.cloned().unwrap_or_default()))
+                let hash = last.and_then(|(_, index)| index.pointer(index_template::HASH));
+                Ok(Some(hash.cloned().unwrap_or_default()))
             }
             _ => Err(refused(Step::ReadWriteIndex, &found)),
         }
@@ -368,20 +434,31 @@ impl Installation {
     ) -> Result<EngineResponse, InstallError> {
         let mut pauses = PAUSES.iter();
         loop {
-            let deadline = self.deadline.at_most(REQUEST_TIME);
-            let response = self.engine.send(method, path, payload.clone(), deadline).await;
+            let response = self.attempt(step, method, path, payload.clone()).await;
             let is_transient = match &response {
-                Ok(response) => matches!(response.status, 429 | 502..=504),
-                Err(EngineError::Unavailable { .. }) => true,
-                Err(EngineError::Unauthorized { .. }) => false,
+                Ok(response) => response.is_busy(),
+                Err(error) => matches!(error, InstallError::Unavailable(_)),
             };
-            match (response, pauses.next()) {
-                (_, Some(pause)) if is_transient => tokio::time::sleep(*pause).await,
-                (Ok(response), _) if response.status == 403 => {
-                    return Err(self.forbidden(step, response.reason()));
-                }
-                (response, _) => return Ok(response?),
+            match pauses.next() {
+                Some(pause) if is_transient => tokio::time::sleep(*pause).await,
+                _ => return response,
             }
+        }
+    }
+
+    /// Sends one request once. A 403 is an error.
+    async fn attempt(
+        &self,
+        step: Step,
+        method: Method,
+        path: &str,
+        payload: Payload,
+    ) -> Result<EngineResponse, InstallError> {
+        let deadline = self.deadline.at_most(REQUEST_TIME);
+        let response = self.engine.send(method, path, payload, deadline).await?;
+        match response.status {
+            403 => Err(self.forbidden(step, response.reason())),
+            _ => Ok(response),
         }
     }
 

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::ecs::fields::{FIELDS, FieldType};
 
@@ -50,6 +51,10 @@ pub const PATTERN: &str = "logs-auth0.logs-*";
 
 /// `_meta.managed_by` of everything installed: distinguishes our template from others.
 pub const OWNER: &str = "auth0-log-streams";
+
+/// Where the rendered template has its [`hash`], and a backing index the hash of the template that it was
+/// created from.
+pub const HASH: &str = "/mappings/_meta/hash";
 
 /// Fields that a search without a field name covers: texts that people type. No addresses, dates or
 /// numbers, because engines refuse a word as a value of these.
@@ -121,10 +126,15 @@ pub fn render(
             // Numbers and dates in strings stay strings.
             "date_detection": false,
             "numeric_detection": false,
-            "_meta": meta(),
             "properties": properties(product, constant_keyword),
         },
     });
+    // An index has what it was created from. Only if that has changed is a new one needed.
+    let mut of_index = meta();
+    set(&mut of_index, "hash", hash(&template).into());
+    if let Some(mappings) = template.get_mut("mappings") {
+        set(mappings, "_meta", of_index);
+    }
     if lifecycle == Lifecycle::DataStream {
         set(&mut template, "lifecycle", json!({}));
     }
@@ -173,10 +183,15 @@ pub fn ilm_policy() -> Value {
     }})
 }
 
-/// `_meta` of the template and of its mappings, and so of the backing indices created from it.
-#[must_use]
-pub fn meta() -> Value {
+/// `_meta` of the template and the policy; part of that of the mappings.
+fn meta() -> Value {
     json!({"managed_by": OWNER, "version": env!("CARGO_PKG_VERSION")})
+}
+
+/// Returns the first half of the SHA-256 of a value, in hexadecimal digits. Members are in order.
+#[must_use]
+pub fn hash(value: &Value) -> String {
+    Sha256::digest(value.to_string()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// No shards or replicas: those are the operator's cluster defaults. No `index.sort`: both engines keep the
@@ -273,6 +288,56 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    /// All that setup may install, in any engine.
+    fn everything() -> Value {
+        let products = [
+            Product::OpenSearch,
+            Product::OpenSearchServerless,
+            Product::Elasticsearch,
+            Product::ElasticsearchServerless,
+        ];
+        let lifecycles = [Lifecycle::Ism, Lifecycle::Ilm, Lifecycle::DataStream, Lifecycle::None];
+        let mut all = vec![ism_policy(), ilm_policy()];
+        for product in products {
+            for lifecycle in lifecycles {
+                for (constant, failure_store) in
+                    [(true, true), (true, false), (false, true), (false, false)]
+                {
+                    all.push(render(product, constant, failure_store, lifecycle));
+                }
+            }
+        }
+        all.into()
+    }
+
+    /// CloudFormation installs the template again only if a property of the custom resource changes.
+    #[test]
+    fn template_yaml_names_the_content() {
+        const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../template.yaml");
+        const PROPERTY: &str = "\n      ContentHash: ";
+        let found = std::fs::read_to_string(PATH).unwrap();
+        let (before, after) = found.split_once(PROPERTY).expect("the property");
+        let (_, rest) = after.split_once('\n').expect("the end of the line");
+        let wanted = format!("{before}{PROPERTY}\"{}\"\n{rest}", hash(&everything()));
+        if std::env::var("UPDATE_DOCS").is_ok() {
+            std::fs::write(PATH, &wanted).unwrap();
+            return;
+        }
+        let how = "UPDATE_DOCS=1 cargo test -p auth0-ecs template_yaml writes it";
+        assert!(found == wanted, "the index template has changed, but ContentHash has not: {how}");
+    }
+
+    #[test]
+    fn hash_of_the_mappings_is_the_same_for_the_next_release() {
+        let mut template = render(Product::OpenSearch, true, false, Lifecycle::None);
+        let rendered = template.pointer(&format!("/template{HASH}")).cloned();
+        let template = template.get_mut("template").unwrap();
+        template["mappings"].as_object_mut().unwrap().remove("_meta");
+        assert_eq!(rendered.unwrap(), hash(template), "neither version nor hash is hashed");
+        let other = render(Product::OpenSearch, true, false, Lifecycle::Ilm);
+        assert_ne!(other.pointer(&format!("/template{HASH}")).unwrap(), &hash(template));
+    }
 
     #[test]
     fn default_fields_are_mapped_text() {

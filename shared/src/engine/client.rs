@@ -93,6 +93,12 @@ impl EngineResponse {
         self.status >= 200 && self.status < 300
     }
 
+    /// Returns `true` if the engine, or a proxy in front of it, is overloaded or starting.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        matches!(self.status, 429 | 502..=504)
+    }
+
     /// Returns the engine's own explanation of an error, or else the status.
     #[must_use]
     pub fn reason(&self) -> String {

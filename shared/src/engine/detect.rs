@@ -53,6 +53,14 @@ pub enum DetectError {
     /// 403: the user lacks the privilege; with the engine's reason.
     #[error("{0}")]
     Forbidden(String),
+    /// The engine, or a proxy in front of it, is overloaded or starting.
+    #[error("{host} is busy: {reason}")]
+    Busy {
+        /// Host and port.
+        host: String,
+        /// The reason that it gave, or its status.
+        reason: String,
+    },
     /// Something else answered.
     #[error("{host} answers, but is neither OpenSearch nor Elasticsearch: {reason}")]
     NotAnEngine {
@@ -79,7 +87,7 @@ struct RootVersion {
 /// Asks the engine at `/` for its product and version.
 ///
 /// # Errors
-/// There is no response, the user lacks the privilege, or something else answered.
+/// There is no response, the engine is busy, the user lacks the privilege, or something else answered.
 pub async fn detect(engine: &Engine, deadline: Deadline) -> Result<Detected, DetectError> {
     if engine.is_aoss {
         // A collection has no `/`, but only collections are signed in to with this service.
@@ -124,6 +132,9 @@ fn parse<T: DeserializeOwned>(
 ) -> Result<T, DetectError> {
     if response.status == 403 {
         return Err(DetectError::Forbidden(response.reason()));
+    }
+    if response.is_busy() {
+        return Err(DetectError::Busy { host: engine.host.clone(), reason: response.reason() });
     }
     match serde_json::from_slice(&response.body) {
         Ok(parsed) if response.is_success() => Ok(parsed),
