@@ -71,7 +71,7 @@ bench: build ## measure the built functions and write the numbers into docs/perf
 build: ## build the functions' zips for Lambda, without Docker (ARCH=arm64)
 	@$(DEPLOY) build
 
-validate: build ## check template.yaml: lint, IAM, and a deployment of the zips into a stand-in for AWS
+validate: ## check template.yaml: lint, IAM, and a deployment that is used (ZIPS=target/lambda: optimized)
 	@$(DEPLOY) validate
 
 deploy: ## build and deploy with AWS SAM; asks for parameters the first time (ARCH=arm64)
