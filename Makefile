@@ -38,7 +38,7 @@ logs: ## show the logs of the functions in the local stack
 setup-tools: ## install everything that the local stack needs into .tools/
 	@$(STACK) setup
 
-test: lint unit instructions e2e e2e-secured test-analysts ## everything that CI runs
+test: lint unit instructions e2e e2e-secured validate test-analysts ## everything that CI runs
 
 lint: ## check format, lints, spelling, imports, dependencies and Rust docs
 	@$(PYTHON) tests/local/lint.py
