@@ -188,6 +188,8 @@ class Engine:
         """Gives the data stream a write index as an older release would have created it."""
         path = "_index_template/logs-auth0.logs"
         body = self.call("GET", path)["index_templates"][0]["index_template"]
+        for name in [name for name in body if name.startswith(("created_date", "modified_date"))]:
+            del body[name]
         mappings = body["template"]["mappings"]
         mappings["_meta"]["hash"] = "older"
         mappings["properties"].pop("event")
