@@ -631,7 +631,8 @@ class Run:
         parked = stack.depth("RetryQueue")
         stack.engine.gate.open()
         if answers != [200, 200] or parked == 0:
-            raise StackError(f"the answers are {answers}, {parked} messages are parked")
+            log = stack.log("webhook")[-1500:]
+            raise StackError(f"the answers are {answers}, {parked} messages are parked\n{log}")
         stack.await_count(before + 2 * EVENTS)
         if stack.depth("DeadLetterQueue"):
             raise StackError("there are dead letters")
