@@ -11,8 +11,8 @@ export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
-	types fuzz bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt dashboards \
-	overview
+	types chaos fuzz bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt \
+	dashboards overview
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ test: lint unit instructions e2e e2e-secured validate test-analysts ## everythin
 lint: ## check format, lints, spelling, imports, dependencies and Rust docs
 	@$(PYTHON) tests/local/lint.py
 
-unit: ## run the unit tests, and build the user-agent crate without a network
+unit: ## run unit and model tests (MODEL_SEED=…), and build the user-agent crate without a network
 	@$(PYTHON) tests/local/unit.py
 
 e2e: ## run the end-to-end tests on real engines (ARGS=<name> for some of them)
@@ -51,6 +51,9 @@ e2e: ## run the end-to-end tests on real engines (ARGS=<name> for some of them)
 
 e2e-secured: ## run the tests of the documented roles on engines with security and TLS
 	@$(PYTHON) tests/local/secured.py
+
+chaos: ## kill and freeze nodes of a real cluster: each event once? (CHAOS_SECONDS=300; not in make test)
+	@$(PYTHON) tests/local/chaos.py
 
 instructions: ## compare the mapping's instruction counts with the committed ones (UPDATE=1 writes them)
 	@$(PYTHON) tests/local/instructions.py

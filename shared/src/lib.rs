@@ -7,13 +7,13 @@
 //!                                                             └──► unwritten: the caller parks or repeats
 //! ```
 //!
-//! [`Shipper::ship`](delivery::ship::Shipper::ship) does all of this for one body:
+//! All of this for one body:
 //!
 //! ```no_run
 //! use std::time::Duration;
 //!
 //! use auth0_ecs::Input;
-//! use shared::delivery::ship::Shipper;
+//! use shared::delivery::ship::{Shipper, split_body};
 //! use shared::retry::Deadline;
 //! use shared::start::config::WebhookConfig;
 //! use shared::{clock, error, start};
@@ -25,7 +25,9 @@
 //!
 //! let body = br#"{"log_id":"90020251122120000000000000000000001","data":{"type":"s"}}"#;
 //! let deadline = Deadline::after(Duration::from_secs(8));
-//! let shipment = shipper.ship(body, Input::HttpEndpoint, clock::now(), deadline).await?;
+//! let events = split_body(body, Input::HttpEndpoint, clock::now())?;
+//! let admitted = shipper.admit(events, deadline).await?;
+//! let shipment = shipper.ship_events(admitted.events(), deadline).await;
 //! println!("{} new, {} duplicates", shipment.report.stored, shipment.report.duplicates);
 //! if let Some(failure) = &shipment.failure {
 //!     eprintln!("{} unwritten: {}", shipment.unwritten.len(), error::chain(failure));

@@ -20,6 +20,8 @@ pub enum Function {
     Webhook,
     /// Reads the Management API.
     Poller,
+    /// Takes what `EventBridge` delivers.
+    Ingest,
     /// Writes parked events.
     Redrive,
 }
@@ -29,6 +31,7 @@ impl Function {
         match self {
             Self::Webhook => "webhook",
             Self::Poller => "poller",
+            Self::Ingest => "ingest",
             Self::Redrive => "redrive",
         }
     }
@@ -39,6 +42,8 @@ impl Function {
 pub struct Metrics {
     /// `EventsReceived`: events (and broken pieces) received; written even if 0.
     pub received: usize,
+    /// `EventsFiltered`: events that were left out because of their type.
+    pub filtered: usize,
     /// `EventsIndexed`: documents that the engine acknowledged as new.
     pub indexed: usize,
     /// `EventsDuplicate`: documents that the engine already had.
@@ -73,6 +78,7 @@ impl Metrics {
     /// Adds a body's counts: an invocation may ship several.
     pub fn add(&mut self, report: &Report) {
         self.received += report.received;
+        self.filtered += report.filtered;
         self.indexed += report.stored;
         self.duplicates += report.duplicates;
         self.rejected += report.rejected;
@@ -114,12 +120,13 @@ impl Metrics {
     }
 
     /// Returns every metric's name, unit and, if it is to be written, value.
-    fn values(&self) -> [(&'static str, &'static str, Option<Value>); 13] {
+    fn values(&self) -> [(&'static str, &'static str, Option<Value>); 14] {
         let nonzero = |count: usize| (count > 0).then(|| count.into());
         // An event's date may be ahead of our clock.
         let lag = self.delivery_lag.map(|seconds| seconds.max(0).into());
         [
             ("EventsReceived", "Count", Some(self.received.into())),
+            ("EventsFiltered", "Count", nonzero(self.filtered)),
             ("EventsIndexed", "Count", nonzero(self.indexed)),
             ("EventsDuplicate", "Count", nonzero(self.duplicates)),
             ("EventsRejected", "Count", nonzero(self.rejected)),
@@ -190,6 +197,7 @@ mod tests {
             checkpoint_expired: true,
             unauthorized: 11,
             misconfigured: 12,
+            filtered: 13,
         };
         let line = all.render(Function::Poller, now());
         assert_is_embedded_metric_format(&line);
@@ -205,7 +213,8 @@ mod tests {
     #[test]
     fn reports_add_up_and_the_longest_lag_counts() {
         let one = Report {
-            received: 7,
+            received: 9,
+            filtered: 2,
             stored: 1,
             duplicates: 2,
             rejected: 3,
@@ -220,7 +229,8 @@ mod tests {
             metrics.add(report);
         }
         let expected = Metrics {
-            received: 8,
+            received: 10,
+            filtered: 2,
             indexed: 2,
             duplicates: 2,
             rejected: 3,

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use auth0_ecs::Input;
+use auth0_ecs::input::filter::TypeFilter;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use axum::extract::{Request, State};
@@ -26,7 +27,7 @@ use shared::delivery::incoming::Incoming;
 use shared::delivery::report::Report;
 use shared::delivery::ship::Shipper;
 use shared::retry::Deadline;
-use shared::start::config::{GeoIpConfig, PipelineConfig, SearchConfig, SignIn};
+use shared::start::config::{GeoIpConfig, PipelineConfig, SearchConfig, SignIn, UserData};
 use shared::start::http;
 use tokio::net::TcpListener;
 
@@ -200,6 +201,8 @@ impl Running {
             namespace: "test".into(),
             tags: Vec::new(),
             preserve_original_event: false,
+            types: TypeFilter::default(),
+            user_data: UserData::default(),
             geoip: GeoIpConfig::default(),
             function_name: "test".into(),
             retry_queue_url: format!("{}/1/retry", self.url),

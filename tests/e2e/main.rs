@@ -33,9 +33,12 @@ macro_rules! on_engine {
     };
 }
 
+mod chaos;
 mod delivery;
+mod eventbridge;
 mod mapping;
 mod poller;
+mod privacy;
 mod rollover;
 mod secrets;
 mod secured;

@@ -1,8 +1,9 @@
-"""The demo of `make run`: posts sample batches, polls once, and shows documents and dashboards."""
+"""The demo of `make run`: sends samples by all three inputs, and shows documents and dashboards."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import overview
 import seed
 import tools
+from aws import Aws
 from search import SearchError, http
 from tools import ROOT, TOOLS, StackError, say
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 EVENTS = ROOT / "events"
 # One batch in each format that a log stream can send.
 BATCHES = ("batch.jsonl", "batch-array.json", "object.json")
+# The event that comes by EventBridge's queue.
+DELIVERED = "ss.json"
 ROWS = 25
 OVERVIEW = TOOLS / "run/overview.html"
 
@@ -34,6 +38,22 @@ def _post(settings: Settings, name: str, body: bytes) -> None:
 def post_samples(settings: Settings) -> None:
     for name in BATCHES:
         _post(settings, name, (EVENTS / "auth0" / name).read_bytes())
+
+
+def deliver(settings: Settings) -> None:
+    """Sends one event as EventBridge's rule does, and waits until ingest has taken it."""
+    sqs = Aws("sqs", settings.moto_url)
+    queue = sqs("GetQueueUrl", QueueName="ingest")["QueueUrl"]
+    event = json.loads((EVENTS / "auth0" / DELIVERED).read_text())
+    sqs("SendMessage", QueueUrl=queue, MessageBody=json.dumps(event))
+    counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    for _ in range(60):
+        waiting = sqs("GetQueueAttributes", QueueUrl=queue, AttributeNames=counts)["Attributes"]
+        if not any(int(waiting[name]) for name in counts):
+            say(f"  {DELIVERED}: taken from the queue")
+            return
+        time.sleep(0.5)
+    raise StackError("ingest did not take the event: see `make logs`")
 
 
 def draw(settings: Settings) -> None:
@@ -109,6 +129,8 @@ def _table(documents: list[dict[str, Any]]) -> str:
 def show(settings: Settings) -> None:
     say("posting the sample batches to the webhook")
     post_samples(settings)
+    say("sending an event to EventBridge's queue")
+    deliver(settings)
     say("polling once")
     poll(settings)
     hits = _search(settings)

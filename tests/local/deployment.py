@@ -36,9 +36,18 @@ REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 BUCKET = "artifacts"
 TOKEN = "Bearer deployed-token"
-FUNCTIONS = ("webhook", "poller", "redrive", "setup")
+FUNCTIONS = ("webhook", "ingest", "poller", "redrive", "setup")
 STREAM = "logs-auth0.logs-default"
 EVENTS = 12
+EVENT_SOURCE = "aws.partner/auth0.com/example-0f1e2d3c/auth0.logs"
+# What each value of Inputs switches on.
+INPUTS = {
+    "webhook": {"Webhook"},
+    "poller": {"Poller"},
+    "both": {"Webhook", "Poller"},
+    "eventbridge": {"Ingest"},
+    "eventbridge+poller": {"Ingest", "Poller"},
+}
 
 # For each statement of each role: the calls that need it. AWS itself writes logs, polls the queue
 # and follows the schedule, and MiniStack does so without a role: for those, its policy simulator is
@@ -48,7 +57,7 @@ SIGNED = ("es:ESHttpGet", "es:ESHttpPost")
 NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     **{
         (f"{name}Role", "WriteOwnLog"): tuple((action, f"{name}Logs") for action in OWN_LOG)
-        for name in ("Setup", "Webhook", "Poller", "Redrive")
+        for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive")
     },
     ("SetupRole", "ReadSecret"): (("secretsmanager:GetSecretValue", "SearchSecretArn"),),
     ("SetupRole", "ManageIndexTemplate"): tuple(
@@ -57,6 +66,7 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("WebhookRole", "ReadSecrets"): (
         ("secretsmanager:GetSecretValue", "WebhookSecretArn"),
         ("secretsmanager:GetSecretValue", "SearchSecretArn"),
+        ("secretsmanager:GetSecretValue", "MaskSecretArn"),
     ),
     ("WebhookRole", "ParkEvents"): (
         ("sqs:SendMessage", "RetryQueue"),
@@ -65,6 +75,7 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("PollerRole", "ReadSecrets"): (
         ("secretsmanager:GetSecretValue", "Auth0SecretArn"),
         ("secretsmanager:GetSecretValue", "SearchSecretArn"),
+        ("secretsmanager:GetSecretValue", "MaskSecretArn"),
     ),
     ("PollerRole", "KeepCheckpoint"): (
         ("dynamodb:GetItem", "CheckpointTable"),
@@ -75,7 +86,22 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
         ("sqs:SendMessage", "DeadLetterQueue"),
     ),
     ("PollerFunctionTickRole", ""): (("lambda:InvokeFunction", "PollerFunction"),),
-    ("RedriveRole", "ReadSecret"): (("secretsmanager:GetSecretValue", "SearchSecretArn"),),
+    **{
+        (f"{name}Role", "ReadSecret"): (("secretsmanager:GetSecretValue", "SearchSecretArn"),)
+        for name in ("Ingest", "Redrive")
+    },
+    **{
+        (f"{name}Role", "ReadMaskSecret"): (("secretsmanager:GetSecretValue", "MaskSecretArn"),)
+        for name in ("Ingest", "Redrive")
+    },
+    ("IngestRole", "TakeDeliveredEvents"): tuple(
+        (f"sqs:{action}", "IngestQueue")
+        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+    ),
+    ("IngestRole", "SendEvents"): (
+        ("sqs:SendMessage", "RetryQueue"),
+        ("sqs:SendMessage", "DeadLetterQueue"),
+    ),
     ("RedriveRole", "TakeParkedEvents"): tuple(
         (f"sqs:{action}", "RetryQueue")
         for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
@@ -86,11 +112,11 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ),
     **{
         (f"{name}Role", "WriteEvents"): tuple((action, "SearchResourceArn") for action in SIGNED)
-        for name in ("Webhook", "Poller", "Redrive")
+        for name in ("Webhook", "Ingest", "Poller", "Redrive")
     },
     **{
         (f"{name}Role", "CallCollection"): (("aoss:APIAccessAll", "SearchResourceArn"),)
-        for name in ("Setup", "Webhook", "Poller", "Redrive")
+        for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive")
     },
 }
 
@@ -108,6 +134,10 @@ RULES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         ("SearchResourceArn", "SearchSignIn=es"),
     ),
     "PollerNeedsTenant": ({"Inputs": "poller", "Auth0Url": ""}, ("poller", "Auth0Url")),
+    "EventBridgeNeedsSource": (
+        {"Inputs": "eventbridge", "EventSourceName": ""},
+        ("EventBridge", "EventSourceName"),
+    ),
     "DomainNeedsCertificate": (
         {"DomainName": "logs.example.com"},
         ("DomainName", "DomainCertificateArn"),
@@ -216,7 +246,7 @@ class Cloud:
         config = Config(retries={"max_attempts": 10, "mode": "standard"}, read_timeout=300)
         services = (
             *("cloudformation", "s3", "secretsmanager", "sqs", "lambda", "iam", "logs"),
-            *("dynamodb", "cloudwatch", "scheduler", "apigatewayv2"),
+            *("dynamodb", "cloudwatch", "scheduler", "apigatewayv2", "events"),
         )
         self.clients = {
             name: boto3.client(
@@ -526,6 +556,9 @@ class Run:
         self.render = render
         self.values = values
         self.rows: list[tuple[str, str, float]] = []
+        self.checked: set[tuple[str, str]] = set()
+        # Metric → the dimensions that it was emitted with.
+        self.emitted: dict[str, set[tuple[tuple[str, str], ...]]] = {}
 
     def step(self, title: str, work: Callable[..., str], *arguments: Any) -> None:
         say(f"  {title}")
@@ -597,9 +630,10 @@ class Run:
     def inputs(self, stack: Deployed, value: str) -> str:
         stack.expect("UPDATE_COMPLETE", Inputs=value)
         names = stack.resources
-        for prefix, wanted in (("Webhook", value != "poller"), ("Poller", value != "webhook")):
-            if (f"{prefix}Function" in names) != wanted or (f"{prefix}Role" in names) != wanted:
-                raise StackError(f"{prefix}: {sorted(names)}")
+        for prefix in ("Webhook", "Ingest", "Poller"):
+            for kind in ("Function", "Role", "Logs"):
+                if (prefix + kind in names) != (prefix in INPUTS[value]):
+                    raise StackError(f"{prefix}{kind}: {sorted(names)}")
         return "updated, and the functions are those of this value"
 
     def poll(self, stack: Deployed) -> str:
@@ -613,6 +647,35 @@ class Run:
         if stored == 0 or checkpoints != 1:
             raise StackError(f"{stored} documents, {checkpoints} checkpoints: {result}")
         return f"{stored} events of the tenant stored, checkpoint written"
+
+    def deliver(self, stack: Deployed) -> str:
+        """Sends events as Auth0's event source does, and one that is none of its log events."""
+        before = stack.engine.count()
+        events = fresh_events(EVENTS)
+        kinds = ["Auth0 log"] * EVENTS + ["another one"]
+        entries = [
+            {
+                # Only AWS and its partners may name the real source, and the rule does not ask.
+                "Source": "auth0",
+                "DetailType": kind,
+                "Detail": json.dumps(event),
+                "EventBusName": EVENT_SOURCE,
+            }
+            for kind, event in zip(kinds, [*events, events[0]], strict=True)
+        ]
+        for start in (0, 10):
+            put = self.cloud.events.put_events(Entries=entries[start : start + 10])
+            if put["FailedEntryCount"]:
+                raise StackError(f"not taken: {put}")
+        stack.await_count(before + EVENTS)
+        self.note_metrics(stack)
+        for queue in ("IngestQueue", "IngestDeadLetterQueue"):
+            try:
+                stack.depth(queue)
+            except ClientError:
+                continue
+            raise StackError(f"{queue} may be read without TLS")
+        return f"{EVENTS} events of the bus stored, by way of rule and queue; no reader without TLS"
 
     def tick(self, stack: Deployed) -> str:
         """Waits for the schedule's own invocation, which has been running since the update."""
@@ -699,6 +762,7 @@ class Run:
                 if needs is None:
                     raise StackError(f"{role} has a statement {sid!r} that nothing here needs")
                 self.missed(stack, role, sid, needs)
+                self.checked.add((role, sid))
                 count += 1
         return (
             f"{count} statements of {len(stack.statements())} roles: allowed with, denied without"
@@ -706,8 +770,11 @@ class Run:
 
     def missed(self, stack: Deployed, role: str, sid: str, needs: tuple) -> None:
         # Whoever signs requests reads no secret of the engine.
-        signs = "SearchSignIn" in stack.parameters
-        needs = [need for need in needs if not (signs and need[1] == "SearchSecretArn")]
+        signs = stack.parameters.get("SearchSignIn", "secret") != "secret"
+        hashes = stack.parameters.get("MaskUserData") == "hash"
+        unread = {"SearchSecretArn"} if signs else set()
+        unread |= set() if hashes else {"MaskSecretArn"}
+        needs = [need for need in needs if need[1] not in unread]
         calls = [(action, stack.arn(name)) for action, name in needs]
         for action, arn in calls:
             if not stack.allows(role, action, arn):
@@ -718,14 +785,19 @@ class Run:
                 raise StackError(f"{role} may {action} on {arn} without {sid}")
         put_back()
 
-    def every_role_is_used(self, stacks: list[Deployed]) -> str:
-        """Checks that no stack lacks a statement that the table above names."""
-        found = {
-            (r, sid) for stack in stacks for r, sids in stack.statements().items() for sid in sids
-        }
-        if lost := sorted(set(NEEDS) - found):
+    def permissions_alone(self, stack: Deployed) -> str:
+        """Like `permissions`, in a stack for this alone: an event source has one bus."""
+        stack.expect("CREATE_COMPLETE")
+        seen = self.permissions(stack)
+        self.cloud.cloudformation.delete_stack(StackName=stack.stack)
+        self.cloud.settled(stack.stack)
+        return seen
+
+    def every_role_is_used(self) -> str:
+        """Checks that the table above names no statement that no stack has."""
+        if lost := sorted(set(NEEDS) - self.checked):
             raise StackError(f"in no stack: {lost}")
-        return f"{len(NEEDS)} statements, each in one of {len(stacks)} stacks"
+        return f"{len(NEEDS)} statements, each taken away in a stack"
 
     def fails_without(
         self, stack: Deployed, function: str, sid: str, use: Callable[[], tuple[bool, str]]
@@ -773,9 +845,8 @@ class Run:
 
     # --- alarms
 
-    def alarms(self, stack: Deployed) -> str:
-        """Compares what alarms watch with what the functions' log lines declare."""
-        emitted: dict[str, set] = {}
+    def note_metrics(self, stack: Deployed) -> None:
+        """Notes what the functions' log lines declare, before an update deletes the log groups."""
         for function in FUNCTIONS:
             for line in stack.log(function).splitlines():
                 if not line.startswith("{") or '"_aws"' not in line:
@@ -785,7 +856,12 @@ class Run:
                     for names in directive["Dimensions"]:
                         dimensions = tuple((name, record[name]) for name in sorted(names))
                         for metric in directive["Metrics"]:
-                            emitted.setdefault(metric["Name"], set()).add(dimensions)
+                            self.emitted.setdefault(metric["Name"], set()).add(dimensions)
+
+    def alarms(self, stack: Deployed) -> str:
+        """Compares what alarms watch with what the functions emit."""
+        self.note_metrics(stack)
+        emitted = self.emitted
         every = set().union(*emitted.values())
         template = self.render(stack.parameters)
         seen = 0
@@ -896,6 +972,8 @@ def prepare(group: Group, folder: Path, render: Callable, zips: Path | None) -> 
         "WebhookSecretArn": cloud.secret("webhook", {"token": TOKEN}),
         "Auth0SecretArn": cloud.secret("auth0", client),
         "Auth0Url": f"http://127.0.0.1:{tenant_port}",
+        "EventSourceName": EVENT_SOURCE,
+        "MaskSecretArn": cloud.secret("mask", {"key": "k" * 64}),
         "ExtraTags": "production,eu",
     }
     return Run(cloud, engines, render, values)
@@ -914,8 +992,10 @@ def use(run: Run) -> None:
     main = run.stack("main", opensearch)
     run.step("first deployment, OpenSearch", created, main)
     run.step("post", run.post, main)
-    for value in ("both", "poller", "webhook", "both"):
+    for value in ("eventbridge+poller", "poller", "webhook", "eventbridge"):
         run.step(f"update to Inputs={value}", run.inputs, main, value)
+    run.step("EventBridge", run.deliver, main)
+    run.step("update to Inputs=both", run.inputs, main, "both")
     run.step("poll", run.poll, main)
     run.step("outage", run.outage, main)
     run.step("upgrade", run.upgrade, main)
@@ -925,14 +1005,17 @@ def use(run: Run) -> None:
     run.step("alarms", run.alarms, main)
 
     run.step("permissions", run.permissions, main)
-    signed = []
-    for name, kind in (("es", "domain"), ("aoss", "collection")):
-        arn = f"arn:aws:{name}:{REGION}:{ACCOUNT}:{kind}/logs"
-        signs = {"SearchSignIn": name, "SearchResourceArn": arn, "InstallIndexTemplate": "false"}
-        signed.append(run.stack(name, opensearch, Inputs="both", PollState="DISABLED", **signs))
-        run.step(f"first deployment, SearchSignIn={name}", created, signed[-1])
-        run.step(f"permissions, SearchSignIn={name}", run.permissions, signed[-1])
-    run.step("permissions, all", run.every_role_is_used, [main, *signed])
+    for sign_in, kind in (("secret", ""), ("es", "domain"), ("aoss", "collection")):
+        for value in ("both", "eventbridge"):
+            values = {"Inputs": value, "PollState": "DISABLED", "MaskUserData": "hash"}
+            values |= {"InstallIndexTemplate": "false"}
+            if kind:
+                arn = f"arn:aws:{sign_in}:{REGION}:{ACCOUNT}:{kind}/logs"
+                values |= {"SearchSignIn": sign_in, "SearchResourceArn": arn}
+            stack = run.stack(f"{sign_in}-{value}", opensearch, **values)
+            title = f"permissions, SearchSignIn={sign_in}, Inputs={value}"
+            run.step(title, run.permissions_alone, stack)
+    run.step("permissions, all", run.every_role_is_used)
     for function, sid, use_it in (
         ("webhook", "ReadSecrets", lambda: run.post_is_refused(main, False)),
         ("webhook", "ParkEvents", lambda: run.post_is_refused(main, True)),

@@ -1,8 +1,9 @@
 """The local stack: `make run`, `make up`, `make down` and so on (see the Makefile).
 
 It consists of OpenSearch or Elasticsearch, DynamoDB Local, moto for SQS and Secrets Manager, a
-stand-in Auth0 tenant, the functions under `cargo lambda watch`, and a trigger for the redrive
-function. Its data is deleted with the stack. Settings come from the environment: `make up VAR=…`.
+stand-in Auth0 tenant, the functions under `cargo lambda watch`, and a trigger for the functions
+that read queues. Its data is deleted with the stack. Settings come from the environment:
+`make up VAR=…`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 import demo
 import tools
 from aws import CREDENTIALS, Aws
-from redrive import MAX_RECEIVE_COUNT, VISIBILITY_TIMEOUT, redrive_all
+from queues import MAX_RECEIVE_COUNT, SOURCES, redrive_all
 from search import Engine, auth_header, http, search_secret
 from services import (
     INTERRUPTS,
@@ -306,9 +307,9 @@ def functions_service(settings: Settings, env: dict[str, str]) -> Service:
 
 def redrive_service(settings: Settings) -> Service:
     return Service(
-        name="redrive-trigger",
+        name="queue-trigger",
         argv=[
-            *(sys.executable, str(LOCAL / "redrive.py")),
+            *(sys.executable, str(LOCAL / "queues.py")),
             *(settings.moto_url, settings.functions_url),
         ],
         # It does not listen.
@@ -339,21 +340,22 @@ def build(what: str, *arguments: str) -> None:
         raise StackError(f"building {what} failed")
 
 
-def create_queues(moto_url: str) -> tuple[str, str]:
-    """Creates the retry queue and its dead-letter queue as in `template.yaml`."""
+def create_queues(moto_url: str) -> dict[str, str]:
+    """Creates each queue and its dead-letter queue as in `template.yaml`; returns their URLs."""
     sqs = Aws("sqs", moto_url)
-    dead = sqs("CreateQueue", QueueName="dead-letter")["QueueUrl"]
-    attributes = sqs("GetQueueAttributes", QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]
-    policy = {"deadLetterTargetArn": attributes["QueueArn"], "maxReceiveCount": MAX_RECEIVE_COUNT}
-    retry = sqs(
-        "CreateQueue",
-        QueueName="retry",
-        Attributes={
-            "VisibilityTimeout": str(VISIBILITY_TIMEOUT),
+    urls = {}
+    for source in SOURCES:
+        dead = sqs("CreateQueue", QueueName=source.dead_letters)["QueueUrl"]
+        about = sqs("GetQueueAttributes", QueueUrl=dead, AttributeNames=["QueueArn"])
+        arn = about["Attributes"]["QueueArn"]
+        policy = {"deadLetterTargetArn": arn, "maxReceiveCount": MAX_RECEIVE_COUNT}
+        attributes = {
+            "VisibilityTimeout": str(source.visibility_timeout),
             "RedrivePolicy": json.dumps(policy),
-        },
-    )["QueueUrl"]
-    return retry, dead
+        }
+        created = sqs("CreateQueue", QueueName=source.queue, Attributes=attributes)
+        urls |= {source.dead_letters: dead, source.queue: created["QueueUrl"]}
+    return urls
 
 
 def create_secrets(settings: Settings) -> None:
@@ -385,7 +387,7 @@ def geoip_files(settings: Settings) -> dict[str, str]:
     }
 
 
-def functions_environment(settings: Settings, retry: str, dead: str) -> dict[str, str]:
+def functions_environment(settings: Settings, queues: dict[str, str]) -> dict[str, str]:
     """Returns the environment that `template.yaml` gives the functions in AWS."""
     env = plain_environment() | geoip_files(settings)
     env |= {
@@ -394,8 +396,8 @@ def functions_environment(settings: Settings, retry: str, dead: str) -> dict[str
         "AUTH0_URL": settings.auth0_url,
         "AUTH0_SECRET_ID": AUTH0_SECRET,
         "CHECKPOINT_TABLE": CHECKPOINT_TABLE,
-        "RETRY_QUEUE_URL": retry,
-        "DEAD_LETTER_QUEUE_URL": dead,
+        "RETRY_QUEUE_URL": queues["retry"],
+        "DEAD_LETTER_QUEUE_URL": queues["dead-letter"],
         "AWS_ENDPOINT_URL_SQS": settings.moto_url,
         "AWS_ENDPOINT_URL_SECRETS_MANAGER": settings.moto_url,
         "AWS_ENDPOINT_URL_DYNAMODB": settings.dynamodb_url,
@@ -439,11 +441,13 @@ def warm_up_engine(settings: Settings) -> None:
 
 def warm_up(settings: Settings, group: Group) -> None:
     """Calls each function once to start its process; not the poller, which would poll."""
-    invoke = f"{settings.functions_url}/2015-03-31/functions/redrive/invocations"
-    calls = [
+    functions = f"{settings.functions_url}/2015-03-31/functions"
+    calls: list[tuple[str, str, str, bytes | None]] = [
         ("webhook", "GET", settings.webhook_url, None),
-        ("redrive", "POST", invoke, b'{"Records":[]}'),
     ]
+    for source in SOURCES:
+        url = f"{functions}/{source.function}/invocations"
+        calls.append((source.function, "POST", url, b'{"Records":[]}'))
     for name, method, url, body in calls:
         try:
             status, response = http(method, url, body, timeout=90)
@@ -495,14 +499,14 @@ def bring_up(settings: Settings, group: Group) -> None:
         group.wait(part)
 
     say("creating queues, secrets, table and index template")
-    retry, dead = create_queues(settings.moto_url)
+    queues = create_queues(settings.moto_url)
     create_secrets(settings)
     create_table(settings.dynamodb_url)
     install_template(settings, binaries)
     warm_up_engine(settings)
 
     say("starting the functions")
-    functions = functions_service(settings, functions_environment(settings, retry, dead))
+    functions = functions_service(settings, functions_environment(settings, queues))
     group.start(functions)
     group.wait(functions)
     warm_up(settings, group)
@@ -580,7 +584,7 @@ def redrive(settings: Settings, group: Group) -> None:
 
 
 def logs(_: Settings, group: Group) -> None:
-    for name in ("functions", "redrive-trigger"):
+    for name in ("functions", "queue-trigger"):
         if group.log(name).exists():
             say(f"==> {name} (follow with: tail -f {group.log(name).relative_to(ROOT)})")
             say(group.log(name).read_text(errors="replace"))

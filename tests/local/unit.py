@@ -1,4 +1,4 @@
-"""`make unit`: runs the unit tests, rejects unused snapshots, and builds without a network."""
+"""`make unit`: unit and model tests, no unused snapshot, and a build without a network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tools import ROOT, StackError
 
 # The whole workspace, as for the end-to-end tests: another selection enables other features of the
 # same dependencies, and would compile them again.
-TESTS = ("cargo", "test", "--workspace", "--lib", "--bins", "--test", "it", "--locked")
+TARGETS = ("--lib", "--bins", "--test", "it", "--test", "model")
+TESTS = ("cargo", "test", "--workspace", *TARGETS, "--locked")
 OFFLINE = ("sh", "shared/user-agent/check-offline.sh")
 
 

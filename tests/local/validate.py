@@ -2,8 +2,8 @@
 
 1. The SAM linter.
 2. The SAM transform, and cfn-lint on its result.
-3. Our own rules: IAM statements name their resources, numbers agree, every alarm has a runbook and
-   watches what there is.
+3. Our own rules: IAM statements name their resources, a queue takes messages of its own rule only,
+   numbers agree, every alarm has a runbook and watches what there is.
 4. A deployment into MiniStack (deployment.py), in which everything is used once.
 """
 
@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template.yaml"
 FUNCTIONS = {
     "WebhookFunction": "webhook",
+    "IngestFunction": "ingest",
     "PollerFunction": "poller",
     "RedriveFunction": "redrive",
     "SetupFunction": "setup",
@@ -140,35 +141,116 @@ def iam_problems(template):
     return found
 
 
+def rule_arn(rule):
+    """Returns the text of the ARN of a rule on the bus of the event source."""
+    name = text_of(rule["Properties"]["Name"])
+    account = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}"
+    return f"{account}:rule/${{EventSourceName}}/{name}"
+
+
+def queue_policy_problems(template):
+    """Returns a problem for each queue that takes messages of anything but a rule of the template.
+
+    A queue without a policy takes those of the account's own roles only."""
+    found = []
+    resources = template["Resources"]
+    rules = [r for r in resources.values() if r["Type"] == "AWS::Events::Rule"]
+    needed = set()
+    for rule in rules:
+        for target in rule["Properties"]["Targets"]:
+            for arn in (target["Arn"], target["DeadLetterConfig"]["Arn"]):
+                needed.add(arn["Fn::GetAtt"][0])
+    allowed = [{"ArnEquals": {"aws:SourceArn": {"Fn::Sub": rule_arn(rule)}}} for rule in rules]
+    for name, resource in resources.items():
+        if resource["Type"] != "AWS::SQS::QueuePolicy":
+            continue
+        queues = [queue["Ref"] for queue in resource["Properties"]["Queues"]]
+        arns = [{"Fn::GetAtt": [queue, "Arn"]} for queue in queues]
+        refuses_plain_http = False
+        for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
+            if statement["Resource"] not in arns:
+                found.append(f"{name} is about {statement['Resource']}, not about its queue")
+            if statement["Effect"] == "Deny":
+                refuses_plain_http |= (
+                    statement["Principal"] == "*"
+                    and statement["Action"] == "sqs:*"
+                    and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+                )
+                continue
+            if statement["Principal"] != {"Service": "events.amazonaws.com"}:
+                found.append(f"{name} allows {statement['Principal']}")
+            if statement["Action"] != "sqs:SendMessage":
+                found.append(f"{name} allows {statement['Action']}")
+            if statement.get("Condition") not in allowed:
+                found.append(f"{name} allows other rules than ours")
+            elif statement["Resource"] in arns:
+                needed.discard(statement["Resource"]["Fn::GetAtt"][0])
+        if not refuses_plain_http:
+            found.append(f"{name} allows requests without TLS")
+    return found + [f"EventBridge may not send to {queue}" for queue in sorted(needed)]
+
+
 def watched_dimensions(alarm, namespace):
     """Returns the dimensions that an alarm of this name may watch."""
     if namespace == "AWS/SQS":
-        queue = "DeadLetterQueue" if alarm == "DeadLetters" else "RetryQueue"
+        prefix = "Ingest" if alarm.startswith("Ingest") else ""
+        queue = f"{prefix}DeadLetterQueue" if alarm.endswith("DeadLetters") else prefix + "Queue"
+        queue = "RetryQueue" if queue == "Queue" else queue
         return [{"QueueName": {"Fn::GetAtt": [queue, "QueueName"]}}]
     if namespace == "AWS/ApiGateway":
         return [{"ApiId": {"Ref": "Api"}}]
-    functions = ["webhook", "poller", "redrive"]
+    functions = ["webhook", "ingest", "poller", "redrive"]
     if alarm.startswith("Webhook"):
         functions = ["webhook"]
+    elif alarm.startswith("Ingest"):
+        functions = ["ingest"]
     elif alarm.startswith(("Poller", "Checkpoint")):
         functions = ["poller"]
     return [{"Function": function} for function in functions]
 
 
 def own_rules(template):
-    for problem in iam_problems(template):
+    for problem in iam_problems(template) + queue_policy_problems(template):
         check(False, problem)
 
     resources = template["Resources"]
-    redrive = resources["RedriveFunction"]["Properties"]["Timeout"]
-    visibility = resources["RetryQueue"]["Properties"]["VisibilityTimeout"]
-    check(visibility >= 6 * redrive, "the retry queue's visibility is under six redrive timeouts")
+    for function, event, queue in (
+        ("RedriveFunction", "Parked", "RetryQueue"),
+        ("IngestFunction", "Delivered", "IngestQueue"),
+    ):
+        mapping = resources[function + event]["Properties"]
+        window = mapping.get("MaximumBatchingWindowInSeconds", 0)
+        needed = 6 * resources[function]["Properties"]["Timeout"] + window
+        visibility = resources[queue]["Properties"]["VisibilityTimeout"]
+        check(visibility >= needed, f"{queue}'s visibility timeout is under {needed} s")
+        check(
+            mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"],
+            f"{function} has to repeat the whole batch for one message",
+        )
+        check("ScalingConfig" in mapping, f"{function} may take all of the account's concurrency")
+        check(
+            mapping["BatchSize"] <= 10 or window > 0,
+            f"{function}: Lambda requires a window for more than ten messages",
+        )
+    target = resources["EventRule"]["Properties"]["Targets"][0]
+    check(target["InputPath"] == "$.detail", "EventBridge delivers more than the event")
+    retries = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
+    check(target["RetryPolicy"] == retries, "EventBridge gives up before its maximum")
+    for name, resource in resources.items():
+        inputs = {"EventBus", "EventRule"}
+        if name.startswith("Ingest") or name in inputs:
+            where = resource.get("Condition")
+            check(where == "EventBridgeOn", f"{name} has the condition {where}")
     frames = (ROOT / "shared/src/delivery/frames.rs").read_text()
-    limit = re.search(r"^const MAX_MESSAGE: usize = ([\d* ]+);$", frames, re.MULTILINE)
-    largest = math.prod(map(int, limit.group(1).split("*"))) if limit else 0
-    for queue in ("RetryQueue", "DeadLetterQueue"):
-        fits = resources[queue]["Properties"]["MaximumMessageSize"] == largest
-        check(fits, f"{queue} and shared/src/delivery/frames.rs differ about the size of a message")
+    limit = re.search(r"^const MAX_MESSAGE: usize = ([\d *]+);$", frames, re.MULTILINE)
+    limit = limit and math.prod(map(int, limit.group(1).split("*")))
+    queues = ("RetryQueue", "DeadLetterQueue")
+    for queue in queues:
+        size = resources[queue]["Properties"]["MaximumMessageSize"]
+        check(
+            size == limit,
+            f"{queue} and shared/src/delivery/frames.rs differ about the size of a message",
+        )
     check(
         resources["WebhookFunction"]["Properties"]["Timeout"] < 30,
         "the webhook may run longer than the gateway waits",
@@ -206,7 +288,7 @@ def own_rules(template):
         "ReservedConcurrentExecutions" not in resources["PollerFunction"]["Properties"],
         "a backfill would take the poller's reserved concurrency from its ticks",
     )
-    for name in ("CheckpointTable", "RetryQueue", "DeadLetterQueue"):
+    for name in ("CheckpointTable", *queues, "IngestQueue", "IngestDeadLetterQueue"):
         check(
             resources[name].get("DeletionPolicy") == "RetainExceptOnCreate"
             and resources[name].get("UpdateReplacePolicy") == "Retain",
@@ -239,6 +321,24 @@ def check_the_iam_rule():
         check(iam_problems({"Resources": {"R": role}}), f"the IAM rule accepts {statement}")
 
 
+def check_the_queue_policy_rule(template):
+    """Checks that the rule finds each way to open a queue."""
+    text = json.dumps(template)
+    ingest_queue = '"Resource": {"Fn::GetAtt": ["IngestQueue", "Arn"]}'
+    for there, instead in (
+        ('"events.amazonaws.com"', '"sns.amazonaws.com"'),
+        ('{"Service": "events.amazonaws.com"}', '"*"'),
+        (f'"Action": "sqs:SendMessage", {ingest_queue}', f'"Action": "sqs:*", {ingest_queue}'),
+        ("rule/${EventSourceName}/${AWS::StackName}-ingest", "rule/*"),
+        ('{"aws:SecureTransport": "false"}', '{"aws:SecureTransport": "true"}'),
+        ('"Queues": [{"Ref": "IngestQueue"}]', '"Queues": [{"Ref": "RetryQueue"}]'),
+    ):
+        opened = text.replace(there, instead)
+        check(opened != text, f"the template has no {there}, so this check is void")
+        found = queue_policy_problems(json.loads(opened))
+        check(found, f"the rule of queue policies accepts {instead}")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -261,6 +361,7 @@ def main():
         run_linter(cfn_lint, "cfn-lint")
     step("template: IAM, matching numbers, runbooks, alarms")
     check_the_iam_rule()
+    check_the_queue_policy_rule(template)
     own_rules(template)
     if problems:
         raise StackError(f"{len(problems)} problem(s)")

@@ -31,6 +31,7 @@ pub async fn handle(poller: &Poller, event: LambdaEvent<Value>) -> Result<PollOu
             stopped = outcome.stopped.as_str(),
             pages = outcome.pages,
             received = outcome.received,
+            filtered = outcome.filtered,
             stored = outcome.stored,
             duplicates = outcome.duplicates,
             rejected = outcome.rejected,

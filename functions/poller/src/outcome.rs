@@ -2,6 +2,7 @@
 
 use lambda_runtime::Diagnostic;
 use serde::{Serialize, Serializer};
+use shared::delivery::intake::MaskError;
 use shared::delivery::shipment::ShipError;
 use shared::error::chain;
 
@@ -77,6 +78,8 @@ pub struct PollOutcome {
     pub pages: usize,
     /// Events of these pages.
     pub received: usize,
+    /// Events that were left out because of their type.
+    pub filtered: usize,
     /// Events that are now in the index, as error documents or not.
     pub stored: usize,
     /// Events that were in the index already.
@@ -107,6 +110,9 @@ pub enum PollError {
     /// The engine did not take a page.
     #[error("a page was not stored")]
     Engine(#[from] ShipError),
+    /// A page cannot be masked, and must not be shipped as it is.
+    #[error("user data cannot be masked")]
+    Mask(#[from] MaskError),
     /// The page was shipped, but the next run gets the same page again.
     #[error("neither Auth0's link nor the page's events say where to continue")]
     NoLogId,
@@ -125,6 +131,7 @@ impl PollError {
             Self::Engine(ShipError::Unauthorized(_)) => "EngineUnauthorized",
             Self::Engine(ShipError::Operator(_)) => "EngineMisconfigured",
             Self::Engine(ShipError::Unavailable(_)) => "EngineUnavailable",
+            Self::Mask(_) => "MaskKeyUnavailable",
             Self::NoLogId => "NoLogId",
             Self::BackfillOrder(_) => "BackfillOrderUnusable",
         }
@@ -162,6 +169,7 @@ mod tests {
                 stopped: Stopped::from_end(end).unwrap(),
                 pages: 2,
                 received: 3,
+                filtered: 0,
                 stored: 2,
                 duplicates: 1,
                 rejected: 0,
@@ -170,7 +178,7 @@ mod tests {
                 checkpoint: Some("9001".into()),
                 backfill: None,
             };
-            let rest = r#""pages":2,"received":3,"stored":2,"duplicates":1,"rejected":0,"dead_lettered":0,"unknown_types":0,"checkpoint":"9001""#;
+            let rest = r#""pages":2,"received":3,"filtered":0,"stored":2,"duplicates":1,"rejected":0,"dead_lettered":0,"unknown_types":0,"checkpoint":"9001""#;
             assert_eq!(
                 serde_json::to_string(&outcome).unwrap(),
                 format!(r#"{{"stopped":"{stopped}",{rest}}}"#)

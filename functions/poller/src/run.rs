@@ -325,8 +325,14 @@ impl<'a> Run<'a> {
         let (input, received) = (Input::ManagementApi, clock::now());
         let events = page.events(window_end);
         let events = events.map(|raw| Incoming { raw, input, received, source: 0 });
-        let Shipment { report, failure, .. } =
-            self.poller.shipper.ship_events(events, deadline).await;
+        let shipper = &self.poller.shipper;
+        let admitted = shipper
+            .admit(events, deadline)
+            .await
+            .map_err(|error| UnfinishedPage { report: Report::default(), stop: error.into() })?;
+        let Shipment { mut report, failure, .. } =
+            shipper.ship_events(admitted.events(), deadline).await;
+        report.count_filtered(&admitted);
         match failure {
             None => Ok(StoredPage { report, took: started.elapsed() }),
             Some(error) => Err(UnfinishedPage { report, stop: error.into() }),
@@ -414,6 +420,7 @@ impl<'a> Run<'a> {
             stopped: stopped?,
             pages: metrics.poll_pages.unwrap_or(0),
             received: metrics.received,
+            filtered: metrics.filtered,
             stored: metrics.indexed,
             duplicates: metrics.duplicates,
             rejected: metrics.rejected,

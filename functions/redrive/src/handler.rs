@@ -11,6 +11,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use auth0_ecs::geoip::GeoIpError;
+use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::LambdaEvent;
 use shared::clock;
@@ -21,6 +23,7 @@ use shared::delivery::shipment::Shipment;
 use shared::error::chain;
 use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
+use shared::start::config::RedriveConfig;
 
 /// Time reserved for the response.
 const RESPONSE_TIME: Duration = Duration::from_secs(2);
@@ -30,8 +33,8 @@ const RESPONSE_TIME: Duration = Duration::from_secs(2);
 const FULL_SHIPMENT: usize = 80 * 1024 * 1024;
 
 /// Everything that outlives an invocation.
-pub(crate) struct Redrive {
-    pub(crate) shipper: Shipper,
+pub struct Redrive {
+    shipper: Shipper,
 }
 
 /// A parked message, read.
@@ -42,7 +45,16 @@ struct Message<'a> {
 }
 
 impl Redrive {
-    pub(crate) async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
+    /// Opens the GeoIP files. Nothing is requested before the first message.
+    ///
+    /// # Errors
+    /// A configured GeoIP file cannot be used.
+    pub fn new(config: &RedriveConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
+        Ok(Self { shipper: Shipper::new(&config.pipeline, aws)? })
+    }
+
+    /// Returns the messages that go back to the queue.
+    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
         let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
         let deadline = deadline.minus(RESPONSE_TIME);
         let mut metrics = Metrics::default();
@@ -95,7 +107,15 @@ impl Redrive {
             let Parked { input, received, .. } = message.parked;
             message.parked.events().map(move |raw| Incoming { raw, input, received, source })
         });
-        let shipment = self.shipper.ship_events(events, deadline).await;
+        let admitted = match self.shipper.admit_parked(events, deadline).await {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "user data cannot be masked");
+                failed.extend(messages.iter().flat_map(|message| message.ids.iter().copied()));
+                return false;
+            }
+        };
+        let shipment = self.shipper.ship_events(admitted.events(), deadline).await;
         let is_outage = shipment.is_outage();
         let Shipment { report, unwritten, failure } = shipment;
         metrics.add(&report);
@@ -179,11 +199,11 @@ mod tests {
     #[test]
     fn parts_are_joined_once_all_are_there() {
         let records = [
-            record("1", &part("x", 2, 2, "lo")),
+            record("1", &part("x", 2, 2, "o")),
             record("2", "whole"),
             record("3", &part("y", 1, 2, "half")),
-            record("4", &part("x", 1, 2, "hel")),
-            record("5", &part("x", 2, 2, "lo")),
+            record("4", &part("x", 1, 2, "hell")),
+            record("5", &part("x", 2, 2, "o")),
         ];
         let mut failed = Vec::new();
         let bodies = whole_bodies(&records, &mut failed);

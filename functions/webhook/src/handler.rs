@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use shared::clock;
 use shared::delivery::frames::Origin;
 use shared::delivery::incoming::Incoming;
+use shared::delivery::intake::Admitted;
 use shared::delivery::queue::Queue;
 use shared::delivery::ship::{NotJsonError, Shipper, split_body};
 use shared::delivery::shipment::Shipment;
@@ -50,7 +51,7 @@ const PARK_TIME: Duration = Duration::from_secs(5);
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("30");
 
 /// Everything that outlives an invocation.
-pub(crate) struct Webhook {
+pub struct Webhook {
     path: String,
     token: WebhookToken,
     shipper: Shipper,
@@ -98,7 +99,11 @@ impl Rejection {
 }
 
 impl Webhook {
-    pub(crate) fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
+    /// Opens the GeoIP files. Nothing is requested before the first request.
+    ///
+    /// # Errors
+    /// A configured GeoIP file cannot be used.
+    pub fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
         Ok(Self {
             path: config.path.clone(),
             token: WebhookToken::new(Secrets::new(aws), config.secret_id.clone()),
@@ -112,7 +117,8 @@ impl Webhook {
         })
     }
 
-    pub(crate) async fn handle(&self, request: Request<Bytes>) -> Response<Body> {
+    /// Answers one request of Auth0's.
+    pub async fn handle(&self, request: Request<Bytes>) -> Response<Body> {
         let received = clock::now();
         let mut metrics = Metrics::default();
         let response = match self.accept(&request, received, &mut metrics).await {
@@ -162,7 +168,9 @@ impl Webhook {
         tokio::try_join!(self.check_token(request), connecting)?;
         let body = unpack(request)?;
 
-        let Shipment { report, unwritten, failure } = self.write(&body, received, deadline).await?;
+        let admitted = self.admit(&body, received, deadline).await?;
+        let Shipment { mut report, unwritten, failure } = self.write(&admitted, deadline).await;
+        report.count_filtered(&admitted);
         metrics.add(&report);
         if let Some(failure) = failure {
             let events = unwritten.len();
@@ -173,6 +181,7 @@ impl Webhook {
         tracing::info!(
             bytes = body.len(),
             received = report.received,
+            filtered = report.filtered,
             stored = report.stored,
             duplicates = report.duplicates,
             rejected = report.rejected,
@@ -183,6 +192,7 @@ impl Webhook {
         );
         Ok(json!({
             "received": report.received,
+            "filtered": report.filtered,
             "stored": report.stored,
             "duplicates": report.duplicates,
             "rejected": report.rejected,
@@ -191,26 +201,37 @@ impl Webhook {
         }))
     }
 
-    /// Writes the events of a body, unless an outage is under way: then they are all unwritten.
-    async fn write<'a>(
+    /// Returns the events of a body that go on. While they cannot be masked, the body has to be sent again: not
+    /// even the queue may have them as they are.
+    async fn admit<'b>(
         &self,
-        body: &'a [u8],
+        body: &'b [u8],
         received: DateTime<Utc>,
         deadline: Deadline,
-    ) -> Result<Shipment<'a>, Rejection> {
+    ) -> Result<Admitted<'b>, Rejection> {
         let events = split_body(body, Input::HttpEndpoint, received);
         let events = events.map_err(|NotJsonError| Rejection::NotJson)?;
-        if !self.breaker.lets_through(Instant::now()) {
-            return Ok(Shipment::unsent(events));
+        self.shipper.admit(events, deadline.at_most(WRITE_TIME)).await.map_err(|error| {
+            tracing::error!(error = %chain(&error), "user data cannot be masked");
+            Rejection::NotDurable
+        })
+    }
+
+    /// Writes events, unless an outage is under way: then they are all unwritten.
+    async fn write<'a>(&self, admitted: &'a Admitted<'_>, deadline: Deadline) -> Shipment<'a> {
+        let events = admitted.events();
+        // A batch of unwanted events is no probe.
+        if admitted.is_empty() || !self.breaker.lets_through(Instant::now()) {
+            return Shipment::unsent(events);
         }
         let writing = deadline.minus(PARK_TIME).at_most(WRITE_TIME);
         let shipment = self.shipper.ship_events(events, writing).await;
         if shipment.is_outage() {
             self.breaker.failed(Instant::now());
-        } else if shipment.report.received > 0 {
+        } else {
             self.breaker.succeeded(Instant::now());
         }
-        Ok(shipment)
+        shipment
     }
 
     async fn park(

@@ -30,7 +30,7 @@ type WithBody<F> = TaskLocalFuture<Cell<Option<Bytes>>, F>;
 /// A layer that takes the body out of each event and keeps it for [`request`].
 ///
 /// `inner` is always ready, as the runtime's own services around a `service_fn` are.
-pub(crate) fn detach_body<S: Service<LambdaInvocation> + Clone>(
+pub fn detach_body<S: Service<LambdaInvocation> + Clone>(
     mut inner: S,
 ) -> ServiceFn<impl FnMut(LambdaInvocation) -> WithBody<S::Future> + Clone> {
     service_fn(move |mut invocation: LambdaInvocation| {
@@ -43,7 +43,8 @@ pub(crate) fn detach_body<S: Service<LambdaInvocation> + Clone>(
 ///
 /// # Panics
 /// Outside that layer.
-pub(crate) fn request(mut event: LambdaEvent<ApiGatewayV2httpRequest>) -> Request<Bytes> {
+#[must_use]
+pub fn request(mut event: LambdaEvent<ApiGatewayV2httpRequest>) -> Request<Bytes> {
     let mut body = BODY.with(Cell::take);
     if event.payload.is_base64_encoded
         && let Some(base64) = body.take()
@@ -64,7 +65,8 @@ fn bytes(body: Body) -> Bytes {
 }
 
 /// Returns the response as the gateway expects it.
-pub(crate) fn response(response: Response<Body>) -> ApiGatewayV2httpResponse {
+#[must_use]
+pub fn response(response: Response<Body>) -> ApiGatewayV2httpResponse {
     let (head, body) = response.into_parts();
     let mut response = ApiGatewayV2httpResponse::default();
     response.status_code = head.status.as_u16().into();

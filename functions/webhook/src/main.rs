@@ -1,8 +1,7 @@
 //! Receives Auth0's custom webhook log stream: `POST /auth0/logs`.
 
-mod breaker;
-mod handler;
-mod invocation;
+// The future of an invocation nests deeper than the compiler follows by default.
+#![recursion_limit = "256"]
 
 use std::sync::Arc;
 
@@ -11,9 +10,8 @@ use lambda_http::tower::layer::layer_fn;
 use lambda_http::{Error, service_fn, tracing};
 use shared::start::config::WebhookConfig;
 use shared::start::http;
-
-use crate::handler::Webhook;
-use crate::invocation::{detach_body, request, response};
+use webhook::handler::Webhook;
+use webhook::invocation::{detach_body, request, response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {

@@ -12,7 +12,7 @@ pub struct Incoming<'a> {
     pub input: Input,
     /// When it reached us.
     pub received: DateTime<Utc>,
-    /// The caller's number for what it came in: redrive ships several messages at once. A body or a page
-    /// is alone, and is 0.
+    /// The caller's number for what it came in: ingest and redrive ship several messages at once. A body or a
+    /// page is alone, and is 0.
     pub source: usize,
 }

@@ -4,6 +4,7 @@ pub mod bulk;
 pub mod frames;
 mod gzip;
 pub mod incoming;
+pub mod intake;
 pub mod queue;
 mod refused;
 pub mod report;

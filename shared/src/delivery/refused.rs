@@ -146,6 +146,7 @@ mod tests {
     use std::time::Duration;
 
     use auth0_ecs::Input;
+    use auth0_ecs::input::filter::TypeFilter;
     use aws_config::{BehaviorVersion, Region, SdkConfig};
     use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
     use axum::Router;
@@ -159,7 +160,7 @@ mod tests {
     use crate::clock;
     use crate::delivery::frames::read_message;
     use crate::delivery::report::Report;
-    use crate::start::config::{GeoIpConfig, PipelineConfig, SearchConfig, SignIn};
+    use crate::start::config::{GeoIpConfig, PipelineConfig, SearchConfig, SignIn, UserData};
     use crate::start::http;
 
     /// What an engine answers about a document: its status and the error's type.
@@ -233,6 +234,8 @@ mod tests {
             namespace: "default".into(),
             tags: Vec::new(),
             preserve_original_event: false,
+            types: TypeFilter::default(),
+            user_data: UserData::default(),
             geoip: GeoIpConfig::default(),
             function_name: "webhook".into(),
             retry_queue_url: format!("{url}/retry"),

@@ -3,12 +3,16 @@
 use auth0_ecs::{Document, DocumentKind};
 use chrono::{DateTime, Utc};
 
-/// Counts of a body's events. `stored + duplicates + rejected + dead_lettered` plus the length of
+use super::intake::Admitted;
+
+/// Counts of a body's events. `filtered + stored + duplicates + rejected + dead_lettered` plus the length of
 /// [`Shipment::unwritten`](super::shipment::Shipment::unwritten) is `received`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Events (and broken pieces) found in the body.
     pub received: usize,
+    /// Events that were left out because of their type.
+    pub filtered: usize,
     /// Documents that the engine acknowledged as new.
     pub stored: usize,
     /// Documents that the engine already had.
@@ -27,9 +31,15 @@ pub struct Report {
 }
 
 impl Report {
-    /// Returns the number of events that need nothing more.
+    /// Returns the number of events that the engine, or a queue in its stead, has taken.
     pub(super) const fn settled(&self) -> usize {
         self.stored + self.duplicates + self.rejected + self.dead_lettered
+    }
+
+    /// Counts the events that were left out of those that arrived.
+    pub const fn count_filtered(&mut self, admitted: &Admitted<'_>) {
+        self.received += admitted.filtered();
+        self.filtered += admitted.filtered();
     }
 
     /// Counts a document that the engine has at `now`.

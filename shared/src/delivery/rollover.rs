@@ -9,14 +9,14 @@
 //! # A copy on its way
 //!
 //! A request that was sent before the rollover may be executed after the lookup, even if nobody waits for
-//! its response any more. So while the index is younger than [`SECOND_LOOK_AFTER`], an event that may
-//! have been delivered before the rollover is looked at once more after that time ([`Look::again`]): it
+//! its response any more. So while the index is younger than `SECOND_LOOK_AFTER`, an event that may
+//! have been delivered before the rollover is looked at once more after that time (`Look::again`): it
 //! is sent to the retry queue, comes back as a duplicate, and the copies are looked up again. The index
 //! is then too old for a third look, unless there was another rollover.
 //!
 //! The same goes for a request to the index itself, of any age: one that nobody waits for any more may
 //! store a later copy anew after it was deleted. So an event whose later copy was deleted
-//! ([`Look::is_copy`]) is looked at once more, too, if its delivery began less than that time ago or had
+//! (`Look::is_copy`) is looked at once more, too, if its delivery began less than that time ago or had
 //! to repeat a request.
 //!
 //! # Why one copy always stays

@@ -1,4 +1,4 @@
-//! A body's events into the data stream: the one call that webhook, poller and redrive make.
+//! A body's events into the data stream: the calls that all functions that write make.
 //!
 //! Every event ends in one of four ways: stored, known as a duplicate, kept as an error document (or,
 //! if the engine refuses even that or it holds only a part, in the dead-letter queue), or returned as
@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use super::bulk::Batch;
 use super::frames::Origin;
 use super::incoming::Incoming;
+use super::intake::{Admitted, Intake, MaskError};
 use super::queue::{Queue, QueueError};
 use super::rollover::{Rollovers, SECOND_LOOK_AFTER};
 use super::shipment::{ShipError, Shipment};
@@ -26,9 +27,10 @@ use crate::start::config::PipelineConfig;
 /// again in memory.
 const FULL_REQUEST: usize = 4 * 1024 * 1024;
 
-/// Maps events and writes them; built once per process.
+/// Masks events, maps and writes them; built once per process.
 #[derive(Debug)]
 pub struct Shipper {
+    intake: Intake,
     pub(super) mapper: Mapper,
     writer: Writer,
     retry_queue: Queue,
@@ -72,6 +74,7 @@ impl Shipper {
         };
         let stream = format!("logs-auth0.logs-{}", config.namespace);
         Ok(Self {
+            intake: Intake::new(config, aws),
             mapper: Mapper::new(&settings, geoip),
             writer: Writer {
                 connection: Connection::new(config.search.clone(), aws.clone()),
@@ -88,27 +91,40 @@ impl Shipper {
         })
     }
 
-    /// Makes the engine's client, which may read a secret, while the caller waits for something else.
-    /// Only the first call has an effect. If it fails, [`Self::ship`] tries again and returns the cause.
+    /// Makes the engine's client and the key of the hashes, which may read a secret each, while the caller waits
+    /// for something else. Only the first call has an effect. If it fails, [`Self::ship_events`] and
+    /// [`Self::admit`] try again and return the cause.
     pub async fn connect(&self, deadline: Deadline) {
-        self.writer.connection.connect(deadline).await;
+        let masker = async { drop(self.intake.masker(deadline).await) };
+        tokio::join!(self.writer.connection.connect(deadline), masker);
     }
 
-    /// Writes the events of `body`, received at `received`, before `deadline`.
+    /// Returns the events that go on of those that have just arrived: without those of unwanted types, and
+    /// with their user data masked. Nothing else may be made of what arrives.
     ///
     /// # Errors
-    /// [`NotJsonError`], and nothing was written, if no part of the body is JSON.
-    pub async fn ship<'a>(
+    /// The key of the hashes cannot be read.
+    pub async fn admit<'b>(
         &self,
-        body: &'a [u8],
-        input: Input,
-        received: DateTime<Utc>,
+        events: impl Iterator<Item = Incoming<'b>>,
         deadline: Deadline,
-    ) -> Result<Shipment<'a>, NotJsonError> {
-        Ok(self.ship_events(split_body(body, input, received)?, deadline).await)
+    ) -> Result<Admitted<'b>, MaskError> {
+        self.intake.admit(events, deadline).await
     }
 
-    /// Writes events that are already split: those of a body, a page or some parked messages.
+    /// The same for events that have been in a queue since they were admitted.
+    ///
+    /// # Errors
+    /// The key of the hashes cannot be read.
+    pub async fn admit_parked<'b>(
+        &self,
+        events: impl Iterator<Item = Incoming<'b>>,
+        deadline: Deadline,
+    ) -> Result<Admitted<'b>, MaskError> {
+        self.intake.admit_parked(events, deadline).await
+    }
+
+    /// Writes events that were admitted: those of a body, a page or some parked messages.
     pub async fn ship_events<'a>(
         &self,
         events: impl Iterator<Item = Incoming<'a>>,
@@ -200,6 +216,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
+    use auth0_ecs::input::filter::TypeFilter;
     use aws_config::{BehaviorVersion, SdkConfig};
     use axum::Router;
     use axum::routing::any;
@@ -208,7 +225,7 @@ mod tests {
 
     use super::*;
     use crate::delivery::report::Report;
-    use crate::start::config::{GeoIpConfig, SearchConfig, SignIn};
+    use crate::start::config::{GeoIpConfig, SearchConfig, SignIn, UserData};
 
     /// Ships events with these log ids, each as a source of its own, to an engine that answers for each
     /// document with the status that `verdict` gives for its id. Returns the outcome, and the number of
@@ -247,6 +264,8 @@ mod tests {
             namespace: "default".into(),
             tags: Vec::new(),
             preserve_original_event: false,
+            types: TypeFilter::default(),
+            user_data: UserData::default(),
             geoip: GeoIpConfig::default(),
             function_name: "test".into(),
             retry_queue_url: "http://127.0.0.1:9/retry".into(),

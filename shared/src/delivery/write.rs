@@ -99,6 +99,8 @@ struct Sending {
     gzip: bool,
     /// Whether a harmless request got through after one was rejected.
     is_probed: bool,
+    /// Whether the first pending document was rejected alone and is sent once more.
+    is_second_try: bool,
 }
 
 impl Writer {
@@ -113,18 +115,20 @@ impl Writer {
         let (lines, mut pending) = batch.into_parts();
         let mut written = Written { is_open, ..Written::default() };
         let mut backoff = Backoff::default();
-        let mut sending = Sending { limit: usize::MAX, gzip: self.gzip, is_probed: false };
+        let mut sending =
+            Sending { limit: usize::MAX, gzip: self.gzip, is_probed: false, is_second_try: false };
         while !pending.is_empty() {
             let rest = pending.split_off(pending.len().min(sending.limit));
             pending = match self.attempt(&lines, pending, &sending, deadline, &mut written).await {
                 Attempt::Settled => {
+                    sending.is_second_try = false;
                     sending.limit = sending.limit.saturating_mul(2);
                     rest
                 }
                 Attempt::Rejected(mut pending, status, reason) => {
                     // Once before the search for the culprit, and once when it is found: the way may
                     // have been closed meanwhile.
-                    if !sending.is_probed || pending.len() == 1 {
+                    if !sending.is_probed || sending.is_second_try {
                         sending.is_probed = self.reaches_engine(deadline).await;
                         if !sending.is_probed {
                             pending.extend(rest);
@@ -134,14 +138,17 @@ impl Writer {
                     }
                     // What cannot read gzip rejects it. What minds the size needs it.
                     sending.gzip &= status == 413;
-                    if pending.len() > 1 {
-                        sending.limit = pending.len() / 2;
-                        pending.extend(rest);
-                        pending
-                    } else {
+                    if sending.is_second_try {
+                        sending.is_second_try = false;
                         let culprits = pending.into_iter().map(|entry| (entry, reason.clone()));
                         written.suspects.extend(culprits);
                         rest
+                    } else {
+                        // A lone document is sent once more: what rejected it may have been passing.
+                        sending.is_second_try = pending.len() == 1;
+                        sending.limit = (pending.len() / 2).max(1);
+                        pending.extend(rest);
+                        pending
                     }
                 }
                 Attempt::Retry(mut pending, failure) => {
@@ -484,7 +491,18 @@ mod tests {
         assert_eq!(written.refused[0].1.to_string(), "HTTP 403, not from the engine");
         assert!(written.failure.is_none() && written.unwritten.is_empty());
         assert_eq!(requests[1], [PROBE]);
-        assert!(requests.len() <= 8, "{requests:?}");
+        assert!(requests.len() <= 9, "{requests:?}");
+    }
+
+    #[tokio::test]
+    async fn lone_event_is_sent_again_after_a_passing_rejection() {
+        let (written, requests) = write(&["a"], OLD, |sent, before| match before {
+            0 => page(301),
+            _ => items(sent, |_| STORED),
+        })
+        .await;
+        assert_eq!((stored(&written), requests.len()), (vec!["a"], 3));
+        assert!(written.refused.is_empty());
     }
 
     #[tokio::test]
@@ -545,7 +563,7 @@ mod tests {
         };
         let (written, requests) = write(&["a", "b", "c", "d"], FRESH, firewall).await;
         assert_eq!(waiting(&written).1, ["a", "b", "c", "d"]);
-        assert_eq!(requests.len(), 7, "{requests:?}");
+        assert_eq!(requests.len(), 9, "{requests:?}");
         let (written, _) = write(&["a", "b", "c", "d"], OLD, firewall).await;
         assert_eq!(refused(&written), ["a", "b", "c", "d"]);
         let (written, _) = write(&["a"], FRESH, firewall).await;

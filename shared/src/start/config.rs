@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use auth0_ecs::input::filter::{TypeFilter, TypeSet};
 use opensearch::cert::Certificate;
 use url::{Host, Url};
 
@@ -82,6 +83,10 @@ pub struct PipelineConfig {
     pub tags: Vec<String>,
     /// `PRESERVE_ORIGINAL_EVENT`: keep the received bytes in `event.original`.
     pub preserve_original_event: bool,
+    /// `INCLUDE_TYPES` and `EXCLUDE_TYPES`: which events are wanted.
+    pub types: TypeFilter,
+    /// `MASK_USER_DATA`, with `MASK_SECRET_ID`: what becomes of user data.
+    pub user_data: UserData,
     /// `GEOIP_CITY_FILE` and `GEOIP_ASN_FILE`.
     pub geoip: GeoIpConfig,
     /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets: `agent.name` of the documents.
@@ -91,6 +96,18 @@ pub struct PipelineConfig {
     pub retry_queue_url: String,
     /// `DEAD_LETTER_QUEUE_URL`: takes what the engine refuses even as an error document.
     pub dead_letter_queue_url: String,
+}
+
+/// What becomes of names, e-mail addresses and the like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum UserData {
+    /// They stay.
+    #[default]
+    Plain,
+    /// Asterisks replace them.
+    Masked,
+    /// Hashes replace them, with the `key` of this secret: `MASK_SECRET_ID`.
+    Hashed(String),
 }
 
 /// Files in MaxMind's format; a configured path has to exist.
@@ -126,6 +143,13 @@ pub struct PollerConfig {
     pub checkpoint_table: String,
     /// `INITIAL_INTERVAL`: how far back the first run reads.
     pub initial_interval: Duration,
+}
+
+/// Settings of `functions/ingest`.
+#[derive(Clone, Debug)]
+pub struct IngestConfig {
+    /// Settings of all functions that write events.
+    pub pipeline: PipelineConfig,
 }
 
 /// Settings of `functions/redrive`.
@@ -194,6 +218,18 @@ impl PollerConfig {
     }
 }
 
+impl IngestConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let env = &mut Env::of_process();
+        let pipeline = PipelineConfig::read(env);
+        env.finish(|| Some(Self { pipeline: pipeline? }))
+    }
+}
+
 impl RedriveConfig {
     /// Reads the process's environment.
     ///
@@ -232,6 +268,9 @@ impl PipelineConfig {
                 .collect())
         });
         let preserve_original_event = env.boolean("PRESERVE_ORIGINAL_EVENT");
+        let types = env.types("INCLUDE_TYPES");
+        let excluded = env.types("EXCLUDE_TYPES");
+        let user_data = UserData::read(env);
         let geoip = GeoIpConfig {
             city: env.optional("GEOIP_CITY_FILE").map(PathBuf::from),
             asn: env.optional("GEOIP_ASN_FILE").map(PathBuf::from),
@@ -244,11 +283,26 @@ impl PipelineConfig {
             namespace: namespace?,
             tags: tags?,
             preserve_original_event: preserve_original_event?,
+            types: TypeFilter { include: types?, exclude: excluded? },
+            user_data: user_data?,
             geoip,
             function_name: function_name.unwrap_or_else(|| "auth0-log-streams".to_owned()),
             retry_queue_url: retry_queue_url?,
             dead_letter_queue_url: dead_letter_queue_url?,
         })
+    }
+}
+
+impl UserData {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let method = env.checked("MASK_USER_DATA", "none", "mask", |value| match value {
+            "none" => Ok(Some(Self::Plain)),
+            "mask" => Ok(Some(Self::Masked)),
+            "hash" => Ok(None),
+            other => Err(format!("is {other:?}, but has to be none, mask or hash")),
+        });
+        method?
+            .or_else(|| env.required("MASK_SECRET_ID", "auth0-log-streams/mask").map(Self::Hashed))
     }
 }
 
@@ -405,6 +459,13 @@ impl<'a> Env<'a> {
         })
     }
 
+    /// Reads a list of event types; none of them if it is not set.
+    fn types(&mut self, variable: &'static str) -> Option<TypeSet> {
+        self.checked(variable, "", "seacft,Login - Failure", |list| {
+            TypeSet::parse(list).map_err(|error| format!("has {error}"))
+        })
+    }
+
     fn url(&mut self, variable: &'static str, example: &'static str) -> Option<Url> {
         let text = self.required(variable, example)?;
         let wrong = match Url::parse(&text) {
@@ -465,6 +526,9 @@ mod tests {
             ("WEBHOOK_SECRET_ID", " "),
             ("DATA_STREAM_NAMESPACE", "My-Space"),
             ("PRESERVE_ORIGINAL_EVENT", "yes"),
+            ("INCLUDE_TYPES", "s,Logins,fp"),
+            ("EXCLUDE_TYPES", "xyz,abc"),
+            ("MASK_USER_DATA", "xxhash"),
             ("SEARCH_SIGV4_SERVICE", "s3"),
             ("SEARCH_CA_CERTIFICATE", "nonsense"),
             ("WEBHOOK_PATH", "auth0"),
@@ -472,6 +536,17 @@ mod tests {
         .unwrap_err()
         .to_string();
         insta::assert_snapshot!(error);
+    }
+
+    #[test]
+    fn hashing_user_data_needs_a_secret() {
+        let user_data = |changes: &[_]| webhook(changes).map(|config| config.pipeline.user_data);
+        assert_eq!(user_data(&[]), Ok(UserData::Plain));
+        assert_eq!(user_data(&[("MASK_USER_DATA", "mask")]), Ok(UserData::Masked));
+        let (hash, secret) = (("MASK_USER_DATA", "hash"), ("MASK_SECRET_ID", "mask"));
+        assert_eq!(user_data(&[hash, secret]), Ok(UserData::Hashed("mask".into())));
+        let error = user_data(&[hash]).unwrap_err().to_string();
+        assert!(error.contains("MASK_SECRET_ID is not set"), "{error}");
     }
 
     #[test]

@@ -131,6 +131,15 @@ impl Secrets {
         search_credentials(id, self.read(id, CURRENT).await?.as_ref())
     }
 
+    /// Reads the secret `{"key":"…"}`, with which user data is hashed.
+    ///
+    /// # Errors
+    /// The secret cannot be read, or does not have this form.
+    pub async fn hash_key(&self, id: &str) -> Result<SecretString, SecretError> {
+        let value = self.read(id, CURRENT).await?;
+        Ok(Fields::parse(id, HASH_KEYS, value.as_ref())?.take("key")?.into())
+    }
+
     /// Reads the tokens `{"token":"…"}` of both stages. A sender may use the previous one until the
     /// next rotation.
     pub(super) async fn webhook_tokens(&self, id: &str) -> Result<WebhookTokens, SecretError> {
@@ -170,6 +179,7 @@ impl Secrets {
 }
 
 const TOKEN_KEYS: &str = r#""token""#;
+const HASH_KEYS: &str = r#""key""#;
 const AUTH0_KEYS: &str = r#""client_id" and "client_secret""#;
 const SEARCH_KEYS: &str = r#""username" and "password", or "api_key""#;
 

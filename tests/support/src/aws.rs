@@ -37,6 +37,12 @@ pub fn variables() -> Variables {
 /// If TLS cannot be set up.
 #[must_use]
 pub fn config(endpoint: String) -> SdkConfig {
+    config_with(&http::client().expect("TLS can be set up"), endpoint)
+}
+
+/// The same with a client that is there already.
+#[must_use]
+pub fn config_with(client: &reqwest::Client, endpoint: String) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
@@ -44,7 +50,7 @@ pub fn config(endpoint: String) -> SdkConfig {
             Credentials::new("test", "test", None, None, "tests"),
         ))
         .endpoint_url(endpoint)
-        .http_client(http::sdk_client(&http::client().expect("TLS can be set up")))
+        .http_client(http::sdk_client(client))
         .build()
 }
 
@@ -147,7 +153,8 @@ impl CheckpointTable {
     }
 }
 
-/// A retry queue and its dead-letter queue.
+/// A queue that is a function's event source, and its dead-letter queue: the retry queue, unless a test
+/// makes another pair.
 #[derive(Debug)]
 pub struct Queues {
     /// The retry queue's URL.

@@ -13,6 +13,8 @@
 
 #[cfg(feature = "stand-ins")]
 pub mod aws;
+#[cfg(feature = "stand-ins")]
+pub mod balancer;
 pub mod batch;
 #[cfg(feature = "stand-ins")]
 pub mod engine;
@@ -20,6 +22,8 @@ pub mod events;
 pub mod hostile;
 pub mod invariants;
 pub mod mmdb;
+#[cfg(feature = "stand-ins")]
+pub mod model;
 #[cfg(feature = "stand-ins")]
 pub mod parked;
 #[cfg(feature = "stand-ins")]
@@ -34,5 +38,7 @@ pub mod server;
 pub mod stack;
 #[cfg(feature = "stand-ins")]
 pub mod tenant;
+#[cfg(feature = "stand-ins")]
+mod wire;
 #[cfg(feature = "stand-ins")]
 pub mod world;

@@ -5,19 +5,18 @@
 //! request are real: the proxy removes those items before the engine sees the request, and inserts
 //! their errors into the response at their positions.
 
-use std::io::Read as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
-use flate2::read::GzDecoder;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+
+use crate::wire::{Reply, Request, bulk_items, find, read_request, render};
 
 /// What the proxy does to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,35 +213,10 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
         if fault.is_some() {
             shared.failed.fetch_add(1, Ordering::Relaxed);
         }
-        match reply(&shared, &request, fault).await {
-            Reply::Whole(bytes) => {
-                if stream.write_all(&bytes).await.is_err() {
-                    return;
-                }
-            }
-            Reply::Cut(bytes) => {
-                stream.write_all(&bytes).await.ok();
-                stream.shutdown().await.ok();
-                return;
-            }
-            Reply::Reset => {
-                stream.set_zero_linger().ok();
-                return;
-            }
-            Reply::Never => {
-                // Wait until the other side gives up.
-                stream.read_u8().await.ok();
-                return;
-            }
+        if !reply(&shared, &request, fault).await.send(&mut stream).await {
+            return;
         }
     }
-}
-
-enum Reply {
-    Whole(Vec<u8>),
-    Cut(Vec<u8>),
-    Reset,
-    Never,
 }
 
 fn draw(rng: &mut Rng) -> Option<Fault> {
@@ -302,83 +276,6 @@ async fn reply(shared: &Shared, request: &Request, fault: Option<Fault>) -> Repl
     }
 }
 
-/// A request as it arrived.
-struct Request {
-    /// The request line and the headers, without the empty line.
-    head: String,
-    body: Bytes,
-}
-
-impl Request {
-    fn method(&self) -> &str {
-        self.head.split(' ').next().unwrap_or_default()
-    }
-
-    fn target(&self) -> &str {
-        self.head.split(' ').nth(1).unwrap_or_default()
-    }
-
-    fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let lines = self.head.lines().skip(1);
-        lines.filter_map(|line| line.split_once(':').map(|(name, value)| (name, value.trim())))
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        let named = |(header, _): &(&str, &str)| header.eq_ignore_ascii_case(name);
-        self.headers().find(named).map(|(_, value)| value)
-    }
-
-    fn is_bulk(&self) -> bool {
-        self.target().split('?').next().is_some_and(|path| path.ends_with("/_bulk"))
-    }
-
-    /// The data stream that a `_bulk` path names: `/<stream>/_bulk`.
-    fn stream(&self) -> &str {
-        self.target().split('/').nth(1).unwrap_or_default()
-    }
-
-    fn plain_body(&self) -> Bytes {
-        if self.header("content-encoding") == Some("gzip") {
-            let mut plain = Vec::new();
-            let whole = GzDecoder::new(self.body.as_ref()).read_to_end(&mut plain);
-            whole.expect("a body that says gzip is gzip");
-            plain.into()
-        } else {
-            self.body.clone()
-        }
-    }
-}
-
-/// Reads the next request of a connection; `None` at its end.
-async fn read_request(stream: &mut TcpStream, buffer: &mut BytesMut) -> Option<Request> {
-    let end = loop {
-        if let Some(end) = find(buffer, b"\r\n\r\n") {
-            break end;
-        }
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-    };
-    let head = String::from_utf8_lossy(&buffer.split_to(end + 4)[..end]).into_owned();
-    let mut request = Request { head, body: Bytes::new() };
-    assert!(request.header("transfer-encoding").is_none(), "no client here sends chunks");
-    if request.header("expect").is_some() {
-        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.ok()?;
-    }
-    let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
-    while buffer.len() < length {
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-    }
-    request.body = buffer.split_to(length).freeze();
-    Some(request)
-}
-
-fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
-    text.windows(pattern.len()).position(|window| window == pattern)
-}
-
 /// The server's response as bytes, to this request or to the same one with another, plain body.
 async fn forward(shared: &Shared, request: &Request, body: Option<Bytes>) -> Vec<u8> {
     let (status, content_type, body) = exchange(shared, request, body).await;
@@ -408,14 +305,6 @@ async fn exchange(shared: &Shared, request: &Request, body: Option<Bytes>) -> (u
         Ok(body) => (status, content_type, body),
         Err(error) => (502, "text/plain".to_owned(), error.to_string().into()),
     }
-}
-
-fn render(status: u16, content_type: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "HTTP/1.1 {status} Status\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    [head.as_bytes(), body].concat()
 }
 
 fn page(status: u16) -> Vec<u8> {
@@ -458,46 +347,6 @@ async fn forward_some_items(shared: &Shared, request: &Request, status: u16) -> 
     answer["items"] = woven.into();
     answer["errors"] = true.into();
     render(200, "application/json", answer.to_string().as_bytes())
-}
-
-/// One action of a `_bulk` body and its source, both with their line ends.
-struct BulkItem<'a> {
-    action: Value,
-    bytes: &'a [u8],
-}
-
-impl BulkItem<'_> {
-    /// The error of an engine. It has an `_index`, even if only the path names one.
-    fn refusal(&self, stream: &str, status: u16) -> Value {
-        let (name, target) = self.action.as_object().unwrap().iter().next().unwrap();
-        let index = target["_index"].as_str().unwrap_or(stream);
-        let kind = if status == 429 { "rejected_execution_exception" } else { "exception" };
-        json!({ name: {
-            "_index": index,
-            "_id": target["_id"],
-            "status": status,
-            "error": { "type": kind, "reason": "the proxy says so" },
-        } })
-    }
-}
-
-fn bulk_items(body: &[u8]) -> Vec<BulkItem<'_>> {
-    let mut rest = body;
-    let mut items = Vec::new();
-    while !rest.is_empty() {
-        let line = line_length(rest);
-        let action: Value = serde_json::from_slice(&rest[..line]).expect("an action is JSON");
-        let source = if action.get("delete").is_some() { 0 } else { line_length(&rest[line..]) };
-        let (bytes, after) = rest.split_at(line + source);
-        items.push(BulkItem { action, bytes });
-        rest = after;
-    }
-    items
-}
-
-/// The length of the first line with its line end.
-fn line_length(text: &[u8]) -> usize {
-    text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| at + 1)
 }
 
 #[cfg(test)]

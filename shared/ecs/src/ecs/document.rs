@@ -18,6 +18,7 @@ use super::source::{Places, SourceMembers, write_addresses};
 use super::user::{People, write_user_agent};
 use crate::geoip::GeoIp;
 use crate::input::event::{self, Event, EventError};
+use crate::input::mask::is_note;
 use crate::input::members::{MemberId, Members, Moved};
 use crate::input::origin::Input;
 use crate::input::types::{self, LogType};
@@ -141,6 +142,7 @@ impl Mapper {
             .and_then(|text| self.event_document(text, changes, piece, out));
         let error = match read {
             Ok(document) => return document,
+            Err(_) if is_note(raw) => EventError::Withheld,
             Err(error) => error,
         };
         // Ordinary events pay nothing for this: what cannot be read is read once more, repaired.
@@ -316,9 +318,10 @@ impl DocumentCopies {
 const fn kind_of(error: &EventError) -> DocumentKind {
     match error {
         EventError::Syntax { .. } | EventError::Encoding(_) => DocumentKind::NotJson,
-        EventError::NotAnObject | EventError::NotALogEvent | EventError::EventStream => {
-            DocumentKind::NotAnEvent
-        }
+        EventError::NotAnObject
+        | EventError::Withheld
+        | EventError::NotALogEvent
+        | EventError::EventStream => DocumentKind::NotAnEvent,
     }
 }
 

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::document::{Document, DocumentKind, Mapper, Piece};
-use super::id::{document_id, substitute_id, visible_log_id};
+use super::id::{document_id, substitute_id};
+use crate::input::log_id::visible_log_id;
 use crate::input::origin::Input;
 use crate::json::write::{Literal, Object};
 use crate::key;

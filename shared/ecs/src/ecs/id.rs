@@ -39,13 +39,3 @@ fn content_id(content: &[u8]) -> String {
     }
     id
 }
-
-/// The `log_id` that is visible in a piece, whether or not the piece is JSON.
-pub(super) fn visible_log_id(raw: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(raw);
-    let (_, after) = text.split_once("\"log_id\"")?;
-    let value = after.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
-    let (id, _) = value.split_once('"')?;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    (!id.is_empty() && id.len() <= MAX_ID && id.chars().all(is_plain)).then(|| id.to_owned())
-}

@@ -59,6 +59,8 @@ pub(crate) enum EventError {
     Encoding(#[from] std::str::Utf8Error),
     #[error("not a JSON object")]
     NotAnObject,
+    #[error("not a JSON object; its text is withheld, because user data cannot be masked in it")]
+    Withheld,
     #[error("a JSON object without any field of an Auth0 log event")]
     NotALogEvent,
     #[error(
@@ -334,7 +336,7 @@ impl<'a> Reader<'a, '_> {
 }
 
 /// Whether a value is anything but null, "", {} or [].
-fn holds_something(token: &str) -> bool {
+pub(super) fn holds_something(token: &str) -> bool {
     match token.as_bytes() {
         b"null" | b"\"\"" => false,
         [b'{', inner @ .., b'}'] | [b'[', inner @ .., b']'] => !inner.trim_ascii().is_empty(),

@@ -50,6 +50,21 @@ pub struct LogType {
     pub kind: &'static [&'static str],
 }
 
+impl LogType {
+    /// The category by which Auth0's log stream filters know the type. Elastic's classification differs in
+    /// four.
+    #[must_use]
+    pub fn filter(&self) -> &'static str {
+        match self.code {
+            "fco" => "Other",
+            "fcph" => "User/Behavioral - Failure",
+            "sd" => "User/Behavioral - Success",
+            "ss" => "Signup - Success",
+            _ => self.classification,
+        }
+    }
+}
+
 /// Returns the row of a code; `None` if the table does not know the type yet.
 #[must_use]
 pub fn find(code: &str) -> Option<&'static LogType> {

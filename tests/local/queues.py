@@ -1,7 +1,7 @@
-"""A stand-in for the event source mapping between the retry queue and the redrive function.
+"""A stand-in for the event source mappings: retry queue → redrive, ingest queue → ingest.
 
-As a process of the stack it invokes the function whenever the queue has messages. `make redrive`
-first moves the dead letters back to the retry queue, then drains it once.
+As a process of the stack it invokes a function whenever its queue has messages. `make redrive`
+first moves the dead letters back to the queues they came from, then drains each once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from aws import REGION, Aws
@@ -17,22 +18,41 @@ from search import http
 from tools import StackError, say
 
 # As in template.yaml.
-BATCH_SIZE = 10
 MAX_RECEIVE_COUNT = 1000
-VISIBILITY_TIMEOUT = 360
+
+
+@dataclass(frozen=True)
+class Source:
+    """A queue, its dead-letter queue and the function that reads it."""
+
+    function: str
+    queue: str
+    dead_letters: str
+    # As in template.yaml, in seconds.
+    visibility_timeout: int
+
+
+SOURCES = (
+    Source("redrive", "retry", "dead-letter", 360),
+    Source("ingest", "ingest", "ingest-dead-letter", 365),
+)
+
+# What SQS returns at most at once. In AWS, ingest gathers a hundred times as many.
+BATCH_SIZE = 10
 
 # Much less than the visibility timeout, which AWS waits for: a local engine is back sooner.
 RETRY_SECONDS = 10
 
 
-class Redrive:
-    """Passes messages of the retry queue to the function, and deletes those that it wrote."""
+class Mapping:
+    """Passes messages of a queue to its function, and deletes those that it wrote."""
 
-    def __init__(self, moto_url: str, functions_url: str) -> None:
+    def __init__(self, source: Source, moto_url: str, functions_url: str) -> None:
+        self.source = source
         self.sqs = Aws("sqs", moto_url)
-        self.retry = self._url("retry")
-        self.dead = self._url("dead-letter")
-        self._function = f"{functions_url}/2015-03-31/functions/redrive/invocations"
+        self.queue = self._url(source.queue)
+        self.dead = self._url(source.dead_letters)
+        self._function = f"{functions_url}/2015-03-31/functions/{source.function}/invocations"
 
     def _url(self, name: str) -> str:
         return self.sqs("GetQueueUrl", QueueName=name)["QueueUrl"]
@@ -58,17 +78,17 @@ class Redrive:
 
     def once(self) -> tuple[int, int]:
         """Passes one batch to the function; returns how many messages were written and were not."""
-        messages = self.receive(self.retry)
+        messages = self.receive(self.queue)
         if not messages:
             return 0, 0
         failed = self._invoke(messages)
         written = [m for m in messages if m["MessageId"] not in failed]
-        self.delete(self.retry, written)
+        self.delete(self.queue, written)
         for message in messages:
             if message["MessageId"] in failed:
                 self.sqs(
                     "ChangeMessageVisibility",
-                    QueueUrl=self.retry,
+                    QueueUrl=self.queue,
                     ReceiptHandle=message["ReceiptHandle"],
                     VisibilityTimeout=RETRY_SECONDS,
                 )
@@ -77,31 +97,32 @@ class Redrive:
     def _invoke(self, messages: list[dict[str, Any]]) -> set[str]:
         """Returns the ids of the messages that were not written: all if the function fails."""
         every = {message["MessageId"] for message in messages}
-        payload = json.dumps({"Records": [_record(message) for message in messages]}).encode()
+        records = [_record(message, self.source.queue) for message in messages]
+        payload = json.dumps({"Records": records}).encode()
         try:
             status, response = http("POST", self._function, payload, timeout=900)
             failures = json.loads(response)["batchItemFailures"] if status == 200 else None
             failed = {failure["itemIdentifier"] for failure in failures or []}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            say(f"unexpected response of redrive: {error!r}")
+            say(f"unexpected response of {self.source.function}: {error!r}")
             return every
         if failures is None or not failed <= every:
-            say(f"redrive failed: {status} {response.decode(errors='replace')}")
+            say(f"{self.source.function} failed: {status} {response.decode(errors='replace')}")
             return every
         return failed
 
     def bring_back_dead_letters(self) -> int:
-        """Moves the dead letters to the retry queue, like `aws sqs start-message-move-task`."""
+        """Moves the dead letters to the queue, like `aws sqs start-message-move-task`."""
         moved = 0
         while messages := self.receive(self.dead):
             for message in messages:
-                self.sqs("SendMessage", QueueUrl=self.retry, MessageBody=message["Body"])
+                self.sqs("SendMessage", QueueUrl=self.queue, MessageBody=message["Body"])
             self.delete(self.dead, messages)
             moved += len(messages)
         return moved
 
 
-def _record(message: dict[str, Any]) -> dict[str, Any]:
+def _record(message: dict[str, Any], queue: str) -> dict[str, Any]:
     """Returns a received message in the form that Lambda passes to a function."""
     return {
         "messageId": message["MessageId"],
@@ -111,39 +132,47 @@ def _record(message: dict[str, Any]) -> dict[str, Any]:
         "messageAttributes": {},
         "md5OfBody": hashlib.md5(message["Body"].encode()).hexdigest(),
         "eventSource": "aws:sqs",
-        "eventSourceARN": f"arn:aws:sqs:{REGION}:123456789012:retry",
+        "eventSourceARN": f"arn:aws:sqs:{REGION}:123456789012:{queue}",
         "awsRegion": REGION,
     }
 
 
+def mappings(moto_url: str, functions_url: str) -> list[Mapping]:
+    return [Mapping(source, moto_url, functions_url) for source in SOURCES]
+
+
 def redrive_all(moto_url: str, functions_url: str) -> None:
-    """Moves dead letters to the retry queue, then writes every message that is due."""
-    redrive = Redrive(moto_url, functions_url)
-    moved = redrive.bring_back_dead_letters()
-    written = failed = 0
-    while True:
-        done, left = redrive.once()
-        written, failed = written + done, failed + left
-        if done + left == 0:
-            break
-    parked, dead = redrive.waiting(redrive.retry), redrive.waiting(redrive.dead)
-    say(f"dead letters moved back: {moved}, messages written: {written}, not written: {failed}")
-    say(f"still parked: {parked}, dead letters: {dead}")
+    """Moves dead letters back to their queues, then writes every message that is due."""
+    for mapping in mappings(moto_url, functions_url):
+        moved = mapping.bring_back_dead_letters()
+        written = failed = 0
+        while True:
+            done, left = mapping.once()
+            written, failed = written + done, failed + left
+            if done + left == 0:
+                break
+        waiting, dead = mapping.waiting(mapping.queue), mapping.waiting(mapping.dead)
+        say(f"{mapping.source.queue} queue:")
+        say(f"  dead letters moved back: {moved}, messages written: {written}, not: {failed}")
+        say(f"  still waiting: {waiting}, dead letters: {dead}")
 
 
 def main() -> None:
     moto_url, functions_url = sys.argv[1:]
-    redrive = Redrive(moto_url, functions_url)
-    say("watching the retry queue")
+    watched = mappings(moto_url, functions_url)
+    say(f"watching {', '.join(mapping.source.queue for mapping in watched)}")
     while True:
-        try:
-            written, failed = redrive.once()
-        except (OSError, StackError) as error:
-            say(f"the retry queue cannot be read: {error}")
-            written = failed = 0
-        if written or failed:
-            say(f"messages written: {written}, not written: {failed}")
-        else:
+        was_idle = True
+        for mapping in watched:
+            try:
+                written, failed = mapping.once()
+            except (OSError, StackError) as error:
+                say(f"the {mapping.source.queue} queue cannot be read: {error}")
+                written = failed = 0
+            if written or failed:
+                was_idle = False
+                say(f"{mapping.source.queue}: messages written: {written}, not written: {failed}")
+        if was_idle:
             time.sleep(1)
 
 

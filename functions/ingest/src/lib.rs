@@ -1,0 +1,5 @@
+//! Takes Auth0's events from `EventBridge`'s queue: [`handler::Ingest`] serves the invocations.
+//!
+//! A library, so that tests can run the function in their own process; `main` only wires it.
+
+pub mod handler;

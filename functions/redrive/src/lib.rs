@@ -1,0 +1,5 @@
+//! Writes parked events from the retry queue: [`handler::Redrive`] serves the invocations.
+//!
+//! A library, so that tests can run the function in their own process; `main` only wires it.
+
+pub mod handler;

@@ -1,0 +1,15 @@
+//! The log id of a piece that cannot be read.
+
+/// The longest log id that is taken for one, in bytes. Engines take no longer `_id`.
+const MAX_LOG_ID: usize = 512;
+
+/// The `log_id` that is visible in a piece, whether or not the piece is JSON.
+pub(crate) fn visible_log_id(raw: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(raw);
+    let (_, after) = text.split_once("\"log_id\"")?;
+    let value = after.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    let (id, _) = value.split_once('"')?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_usable = !id.is_empty() && id.len() <= MAX_LOG_ID && id.chars().all(is_plain);
+    is_usable.then(|| id.to_owned())
+}
