@@ -38,7 +38,7 @@ logs: ## show the logs of the functions in the local stack
 setup-tools: ## install everything that the local stack needs into .tools/
 	@$(STACK) setup
 
-test: lint unit instructions e2e e2e-secured test-analysts ## everything that CI runs
+test: lint unit instructions e2e e2e-secured validate test-analysts ## everything that CI runs
 
 lint: ## check format, lints, spelling, imports, dependencies and Rust docs
 	@$(PYTHON) tests/local/lint.py
@@ -74,7 +74,7 @@ bench: build ## measure the built functions and write the numbers into docs/perf
 build: ## build the functions' zips for Lambda, without Docker (ARCH=arm64)
 	@$(DEPLOY) build
 
-validate: build ## check template.yaml: lint, IAM, and a deployment of the zips into a stand-in for AWS
+validate: ## check template.yaml: lint, IAM, and a deployment that is used (ZIPS=target/lambda: optimized)
 	@$(DEPLOY) validate
 
 deploy: ## build and deploy with AWS SAM; asks for parameters the first time (ARCH=arm64)

@@ -62,8 +62,7 @@ def build(arguments: argparse.Namespace) -> None:
     """Builds zips for Lambda without Docker: cargo-lambda comes with zig as its linker."""
     arch = architecture(arguments.arch)
     command = ["cargo", "lambda", "build", "--locked", "--output-format", "zip"]
-    command += ["--target", TARGETS[arch]]
-    command += [] if arguments.debug else ["--release"]
+    command += ["--release", "--target", TARGETS[arch]]
     for name in FUNCTIONS:
         command += ["--bin", name]
     run(command, environment(tools.cargo_lambda()))
@@ -79,8 +78,9 @@ def size(count: int) -> str:
     return f"{count / 1024 / 1024:.1f} MiB"
 
 
-def validate(_: argparse.Namespace) -> None:
-    run([str(tools.sam() / "python"), "tests/local/validate.py"], dict(os.environ))
+def validate(arguments: argparse.Namespace) -> None:
+    zips = ["--zips", arguments.zips] if arguments.zips else []
+    run([str(tools.sam() / "python"), "tests/local/validate.py", *zips], dict(os.environ))
 
 
 def deploy(arguments: argparse.Namespace) -> None:
@@ -313,10 +313,8 @@ def main() -> None:
     for name, function in (("build", build), ("deploy", deploy)):
         added = command(name, function)
         added.add_argument("--arch", default=env("ARCH", ""), help="x86_64 or arm64")
-    commands.choices["build"].add_argument(
-        "--debug", action="store_true", help="faster to build, for `validate` only"
-    )
-    command("validate", validate)
+    checked = command("validate", validate)
+    checked.add_argument("--zips", default=env("ZIPS", ""), help="default: unoptimized functions")
     layer = command("geoip-layer", geoip_layer)
     layer.add_argument("--city", default=env("CITY", ""))
     layer.add_argument("--asn", default=env("ASN", ""))

@@ -274,15 +274,14 @@ def moto_service(port: int) -> Service:
     )
 
 
-def tenant_service(settings: Settings, binaries: Path) -> Service:
-    port = settings.tenant_port
+def tenant_service(port: int, client_id: str, client_secret: str, binaries: Path) -> Service:
     return Service(
         name="tenant",
         argv=[
             str(binaries / "tenant"),
             *("--port", str(port)),
-            *("--client-id", settings.auth0_client_id),
-            *("--client-secret", settings.auth0_client_secret),
+            *("--client-id", client_id),
+            *("--client-secret", client_secret),
             *("--events", str(TENANT_EVENTS)),
         ],
         port=port,
@@ -493,7 +492,8 @@ def bring_up(settings: Settings, group: Group) -> None:
     # Compiling takes longest; the engine starts in the meantime.
     build("the functions", "--bins")
     build("the stand-in Auth0 tenant", "--workspace", "--bin", "tenant")
-    parts.append(tenant_service(settings, binaries))
+    client = (settings.auth0_client_id, settings.auth0_client_secret)
+    parts.append(tenant_service(settings.tenant_port, *client, binaries))
     group.start(parts[-1])
     for part in parts:
         group.wait(part)

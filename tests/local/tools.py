@@ -27,7 +27,7 @@ CARGO_LAMBDA = "1.9.2"
 MOTO = "5.2.5"
 SAM = "1.170.0"
 MINISTACK = "1.5.33"
-SAM_TRANSLATOR = "1.112.0"
+SAM_TRANSLATOR = "1.115.0"
 CARGO_DENY = "0.18.9"
 CARGO_MACHETE = "0.9.2"
 RUFF = "0.17.5"
@@ -181,6 +181,14 @@ def sam() -> Path:
     Its Python has the SAM transform, boto3 and moto."""
     requirements = (f"aws-sam-cli=={SAM}", f"moto[server]=={MOTO}")
     return pip_tool("sam", SAM, "AWS SAM with moto, 400 MB", *requirements)
+
+
+def ministack() -> Path:
+    """Returns the folder with MiniStack, a stand-in for AWS that runs functions without Docker.
+
+    It has an environment of its own: it pins another botocore than SAM."""
+    requirements = (f"ministack=={MINISTACK}", f"aws-sam-translator=={SAM_TRANSLATOR}")
+    return pip_tool("ministack", MINISTACK, "110 MB", *requirements)
 
 
 def cargo_deny() -> Path:
