@@ -10,8 +10,8 @@ TOOL = $(PYTHON) tests/local/tools.py
 export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
-	types chaos fuzz bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt \
+.PHONY: help run up services down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
+	types test-watch chaos fuzz bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt \
 	dashboards overview
 
 help: ## list the targets
@@ -22,6 +22,9 @@ run: ## demo: start the local stack, send sample events, show documents and dash
 
 up: ## start the local stack in the background (ENGINE=elasticsearch, SEARCH_ENDPOINT=…, AUTH0_URL=…, …)
 	@$(STACK) up
+
+services: ## start the local stack without the functions, for `cargo lambda watch --env-file .tools/local.env`
+	@$(STACK) services
 
 down: ## stop the local stack
 	@$(STACK) down
@@ -38,7 +41,7 @@ logs: ## show the logs of the functions in the local stack
 setup-tools: ## install everything that the local stack needs into .tools/
 	@$(STACK) setup
 
-test: lint unit instructions e2e e2e-secured validate test-analysts ## everything that CI runs
+test: lint unit instructions e2e e2e-secured test-watch validate test-analysts ## everything that CI runs
 
 lint: ## check format, lints, spelling, imports, dependencies and Rust docs
 	@$(PYTHON) tests/local/lint.py
@@ -51,6 +54,9 @@ e2e: ## run the end-to-end tests on real engines (ARGS=<name> for some of them)
 
 e2e-secured: ## run the tests of the documented roles on engines with security and TLS
 	@$(PYTHON) tests/local/secured.py
+
+test-watch: ## call each function under `cargo lambda watch` with its payload of events/
+	@$(PYTHON) tests/local/watch.py
 
 chaos: ## kill and freeze nodes of a real cluster: each event once? (CHAOS_SECONDS=300; not in make test)
 	@$(PYTHON) tests/local/chaos.py

@@ -1,0 +1,61 @@
+"""`make test-watch`: the functions under `cargo lambda watch`, called with the payloads of `events/`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import stack
+import tools
+from services import Group, Service, exit_code, free_ports, responds
+from tools import ROOT, StackError, say
+
+PORTS = ("ENGINE", "DYNAMODB", "MOTO", "TENANT", "FUNCTIONS")
+
+# Function, payload in `events/`, and what its response must say.
+CALLS: tuple[tuple[str, str, Callable[[dict], bool]], ...] = (
+    ("webhook", "webhook", lambda response: response["statusCode"] == 200),
+    ("ingest", "ingest", lambda response: response["batchItemFailures"] == []),
+    ("redrive", "redrive", lambda response: response["batchItemFailures"] == []),
+    ("poller", "poll", lambda response: response["stored"] > 0),
+)
+
+
+def watch() -> None:
+    tools.check_prerequisites()
+    group = Group(stack.RUN / "watch")
+    with tools.exclusive("watch", wait=True), stack.stopped_on_failure(group):
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        named = {f"{name}_PORT": str(port) for name, port in ports.items()}
+        functions = stack.start_services(stack.Settings.read(named), group)
+        file = group.folder / "local.env"
+        stack.write_environment(file, functions)
+        path = {"PATH": f"{tools.cargo_lambda()}{os.pathsep}{os.environ['PATH']}"}
+        address = ["-A", "127.0.0.1", "-P", str(ports["FUNCTIONS"])]
+        service = Service(
+            name="functions",
+            argv=["cargo", "lambda", "watch", *address, "--env-file", str(file)],
+            port=ports["FUNCTIONS"],
+            port_variable="",
+            ready=lambda: responds(f"http://127.0.0.1:{ports['FUNCTIONS']}/"),
+            env=os.environ | path,
+        )
+        group.start(service)
+        group.wait(service)
+        for function, payload, is_right in CALLS:
+            invoke = ["cargo", "lambda", "invoke", function, *address]
+            invoke += ["--data-file", f"events/{payload}.json"]
+            done = subprocess.run(
+                invoke, cwd=ROOT, env=os.environ | path, capture_output=True, text=True, check=False
+            )
+            say(f"{function}: {done.stdout.strip() or done.stderr.strip()}")
+            if done.returncode != 0 or not is_right(json.loads(done.stdout)):
+                raise StackError(f"{function} failed:\n{group.tail('functions')}")
+    group.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(watch))
