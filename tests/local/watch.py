@@ -1,4 +1,4 @@
-"""`make test-watch`: the functions under `cargo lambda watch`, called with the payloads of `events/`."""
+"""`make test-watch`: calls each function under `cargo lambda watch` with its payload of `events/`."""
 
 from __future__ import annotations
 
