@@ -562,7 +562,8 @@ async fn install_and_roll_over(status: u16, happens: bool) -> (String, u32) {
             let (meta, rollovers) = &mut *engine.lock().unwrap();
             let (status, answer) = match path {
                 "/" => (200, json!({ "version": { "number": "9.2.0" } })),
-                "/_index_template/auth0-log-streams-default" => {
+                "/_index_template/logs-auth0.logs" => (404, json!({})),
+                "/_index_template/auth0-log-streams-default" if head.method == "PUT" => {
                     let body: Value = serde_json::from_slice(&body).unwrap();
                     *meta = body["template"]["mappings"]["_meta"].clone();
                     (200, json!({}))
@@ -924,6 +925,51 @@ async fn serverless_project_gets_what_it_knows() {
     let without = "(without index.codec, index.query.default_field, which this engine refuses)";
     assert!(said.contains(without), "{said}");
     assert_eq!(template(&requests)["template"]["settings"]["index"]["refresh_interval"], "5s");
+}
+
+/// A data stream lifecycle is part of the template, but a stream that exists keeps its own.
+#[tokio::test]
+async fn retention_of_an_existing_stream_is_changed_unless_somebody_else_has_done_so() {
+    #[derive(Clone, Default)]
+    struct Retentions {
+        template: Value,
+        stream: Value,
+    }
+    let retentions = Arc::new(Mutex::new(Retentions::default()));
+    let state = retentions.clone();
+    let (server, _) = stand_in_that_reads(move |method, path, body| {
+        let mut state = state.lock().unwrap();
+        match (method, path) {
+            ("PUT", "/_index_template/auth0-log-streams-default") => {
+                state.template = body["template"]["lifecycle"].clone();
+            }
+            ("GET", "/_index_template/auth0-log-streams-default") => {
+                let template = json!({ "template": { "lifecycle": state.template } });
+                return (200, json!({ "index_templates": [{ "index_template": template }] }));
+            }
+            ("PUT", "/_data_stream/logs-auth0.logs-default/_lifecycle") => {
+                state.stream = body.clone()
+            }
+            ("GET", "/_data_stream/logs-auth0.logs-default") => {
+                return (200, json!({ "data_streams": [{ "lifecycle": state.stream }] }));
+            }
+            _ => {}
+        }
+        new_engine(method, path, json!({ "number": "8.11.0", "build_flavor": "serverless" }))
+    })
+    .await;
+    let settings = [("SEARCH_ENDPOINT", server.url())];
+    for (days, kept) in [("30", json!("30d")), ("7", json!("7d")), ("0", Value::Null)] {
+        let answer = CloudFormation::keeping(days).ask("Update", &settings, TIMEOUT).await;
+        assert_eq!(answer["Status"], "SUCCESS", "{answer}");
+        assert_eq!(retentions.lock().unwrap().stream["data_retention"], kept);
+    }
+    retentions.lock().unwrap().stream = json!({ "data_retention": "90d" });
+    let answer = CloudFormation::keeping("30").ask("Update", &settings, TIMEOUT).await;
+    assert_eq!(retentions.lock().unwrap().stream["data_retention"], "90d");
+    let said = "; logs-auth0.logs-default keeps its retention, 90d: \
+                PUT _data_stream/logs-auth0.logs-default/_lifecycle changes it";
+    assert!(answer["Reason"].as_str().unwrap().ends_with(said), "{answer}");
 }
 
 /// A collection of OpenSearch Serverless that answers `_bulk` with `item`. It has no `/`, no data streams and

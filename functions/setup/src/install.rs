@@ -57,6 +57,15 @@ pub(crate) struct Installed {
     policy: Option<Policy>,
     /// What became of the data stream, if its write index was created from another template.
     stream: Option<Stream>,
+    /// The data stream's retention, if it is not the wanted one.
+    kept_retention: Option<KeptRetention>,
+}
+
+/// The retention of a data stream that somebody else has set, or that we may not change.
+#[derive(Debug)]
+struct KeptRetention {
+    stream: String,
+    found: String,
 }
 
 /// A lifecycle policy, by name.
@@ -116,14 +125,25 @@ impl fmt::Display for Installed {
             }
         }
         match &self.stream {
-            None => Ok(()),
+            None => {}
             Some(Stream::RolledOver { stream }) => {
-                write!(f, "; {stream} is rolled over, because its write index had another template")
+                write!(
+                    f,
+                    "; {stream} is rolled over, because its write index had another template"
+                )?;
             }
             Some(Stream::TakesEffectLater { stream, missing }) => write!(
                 f,
                 "; {stream} gets this template with its next backing index ({missing}): \
                  POST {stream}/_rollover creates one now"
+            )?,
+        }
+        match &self.kept_retention {
+            None => Ok(()),
+            Some(KeptRetention { stream, found }) => write!(
+                f,
+                "; {stream} keeps its retention, {found}: PUT _data_stream/{stream}/_lifecycle \
+                 changes it"
             ),
         }
     }
@@ -185,14 +205,21 @@ impl Installation {
     async fn run(mut self) -> Result<Installed, InstallError> {
         let engine = self.detect().await?;
         let (lifecycle, policy) = self.install_policy(engine).await?;
+        let former_retention = match lifecycle {
+            Lifecycle::DataStream => self.template_retention().await?,
+            _ => None,
+        };
         let template = self.install_template(engine, lifecycle.clone()).await?;
-        let stream = if engine.product == Product::OpenSearchServerless {
+        let (mut stream, mut kept_retention) = (None, None);
+        if engine.product == Product::OpenSearchServerless {
             self.test_collection().await?;
-            None
         } else {
             self.retire_former_template().await?;
-            self.apply(&template.hash).await?
-        };
+            stream = self.apply(&template.hash).await?;
+        }
+        if lifecycle == Lifecycle::DataStream {
+            kept_retention = self.apply_retention(former_retention).await?;
+        }
         Ok(Installed {
             engine,
             name: self.name(),
@@ -202,6 +229,7 @@ impl Installation {
             retention: self.retention,
             policy,
             stream,
+            kept_retention,
         })
     }
 
@@ -406,21 +434,60 @@ impl Installation {
     /// Makes the template of an earlier release, which all namespaces shared, give way to ours. Ours is
     /// there already, so that the data stream has one at any moment.
     async fn retire_former_template(&self) -> Result<(), InstallError> {
-        let path = format!("_index_template/{FORMER_NAME}");
-        let step = Step::ReadFormerTemplate;
-        let found = self.call(step, Method::Get, &path, Payload::None).await?;
+        let former = self.read_template(FORMER_NAME).await?;
+        match former.as_ref().and_then(index_template::retired) {
+            Some(body) => {
+                let path = format!("_index_template/{FORMER_NAME}");
+                self.write(Step::WriteTemplate, &path, &body).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn read_template(&self, name: &str) -> Result<Option<Value>, InstallError> {
+        let path = format!("_index_template/{name}");
+        let found = self.call(Step::ReadTemplate, Method::Get, &path, Payload::None).await?;
         match found.status {
             200 => {
                 let found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
-                let found = found.pointer("/index_templates/0/index_template");
-                match found.and_then(index_template::retired) {
-                    Some(body) => self.write(Step::WriteTemplate, &path, &body).await,
-                    None => Ok(()),
-                }
+                Ok(found.pointer("/index_templates/0/index_template").cloned())
             }
-            404 => Ok(()),
-            _ => Err(refused(step, &found)),
+            404 => Ok(None),
+            _ => Err(refused(Step::ReadTemplate, &found)),
         }
+    }
+
+    /// Returns the retention in our template, such as `30d`.
+    async fn template_retention(&self) -> Result<Option<String>, InstallError> {
+        let found = self.read_template(&self.name()).await?;
+        Ok(found.as_ref().and_then(|found| data_retention(found.get("template")?)))
+    }
+
+    /// Gives a data stream that exists the wanted retention. The template has it for new ones only. One that
+    /// is not as in the template before is somebody else's, and is returned.
+    async fn apply_retention(
+        &self,
+        former: Option<String>,
+    ) -> Result<Option<KeptRetention>, InstallError> {
+        let path = format!("_data_stream/{}", self.stream);
+        let found = self.call(Step::ReadDataStream, Method::Get, &path, Payload::None).await?;
+        let found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
+        // Without the stream, or a handler for this path, there is nothing to change.
+        let Some(found) = found.pointer("/data_streams/0") else { return Ok(None) };
+        let (found, wanted) =
+            (data_retention(found), self.retention.map(|days| format!("{days}d")));
+        if found == wanted {
+            return Ok(None);
+        }
+        if found == former {
+            let body = index_template::data_stream_lifecycle(self.retention);
+            match self.write(Step::WriteRetention, &format!("{path}/_lifecycle"), &body).await {
+                Err(InstallError::Forbidden { .. }) => {}
+                done => return done.map(|()| None),
+            }
+        }
+        let found = found.unwrap_or_else(|| "none".to_owned());
+        Ok(Some(KeptRetention { stream: self.stream.clone(), found }))
     }
 
     /// Checks that the collection takes documents as the writers send them, with one that is refused
@@ -652,6 +719,11 @@ fn unavailable_settings(reason: &str) -> Vec<String> {
         .split_once("Settings [")
         .and_then(|(_, rest)| rest.split_once("] are not available"));
     list.map_or_else(Vec::new, |(names, _)| names.split(',').map(|n| n.trim().to_owned()).collect())
+}
+
+/// Returns the retention of a template or a data stream.
+fn data_retention(of: &Value) -> Option<String> {
+    of.pointer("/lifecycle/data_retention").and_then(Value::as_str).map(str::to_owned)
 }
 
 /// Removes a setting such as `index.mapping.depth.limit` from a template.

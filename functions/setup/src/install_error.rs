@@ -79,11 +79,12 @@ pub(crate) enum Step {
     WritePolicy,
     WriteComponent,
     WriteTemplate,
-    ReadFormerTemplate,
+    ReadTemplate,
     Simulate,
     ReadWriteIndex,
     ReadDataStream,
     RollOver,
+    WriteRetention,
     TestCollection,
 }
 
@@ -95,11 +96,12 @@ impl Step {
             Self::WritePolicy => "write the lifecycle policy",
             Self::WriteComponent => "create the component template for settings of your own",
             Self::WriteTemplate => "write the index template",
-            Self::ReadFormerTemplate => "read the index template of an earlier release",
+            Self::ReadTemplate => "read the index template",
             Self::Simulate => "check which index template applies",
             Self::ReadWriteIndex => "read the mapping of the data stream's write index",
             Self::ReadDataStream => "read the data stream's index template",
             Self::RollOver => "roll the data stream over",
+            Self::WriteRetention => "change the data stream's retention",
             Self::TestCollection => "send a document that is bound to be refused",
         }
     }
@@ -118,10 +120,7 @@ impl Step {
                 "manage_ilm"
             }
             (
-                Self::WriteComponent
-                | Self::WriteTemplate
-                | Self::ReadFormerTemplate
-                | Self::Simulate,
+                Self::WriteComponent | Self::WriteTemplate | Self::ReadTemplate | Self::Simulate,
                 Some(product),
             ) if product.is_elasticsearch() => "manage_index_templates",
             (Self::ReadWriteIndex | Self::ReadDataStream, Some(product))
@@ -130,11 +129,12 @@ impl Step {
                 "view_index_metadata"
             }
             (Self::RollOver, Some(product)) if product.is_elasticsearch() => "manage",
+            (Self::WriteRetention, _) => "manage_data_stream_lifecycle",
             (Self::ReadPolicy, _) => "cluster:admin/opendistro/ism/policy/get",
             (Self::WritePolicy, _) => "cluster:admin/opendistro/ism/policy/write",
             (Self::WriteComponent, _) => "cluster:admin/component_template/put",
             (Self::WriteTemplate, _) => "indices:admin/index_template/put",
-            (Self::ReadFormerTemplate, _) => "indices:admin/index_template/get",
+            (Self::ReadTemplate, _) => "indices:admin/index_template/get",
             (Self::Simulate, _) => "indices:admin/index_template/simulate_index",
             (Self::ReadWriteIndex, _) => "indices:admin/mappings/get",
             (Self::ReadDataStream, _) => "indices:admin/data_stream/get",

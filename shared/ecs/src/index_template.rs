@@ -204,6 +204,12 @@ impl IndexTemplate<'_> {
     }
 }
 
+/// Returns the body of `PUT _data_stream/`[`data_stream`]`/_lifecycle`.
+#[must_use]
+pub fn data_stream_lifecycle(retention: Retention) -> Value {
+    retention.map_or_else(|| json!({}), |days| json!({"data_retention": format!("{days}d")}))
+}
+
 /// Returns the template of an earlier release with a priority below [`PRIORITY`], or `None` if it is not
 /// ours, or lower already. Deleting it instead would leave other namespaces without one, and OpenSearch
 /// before 3.4 refuses to delete a template that matches any data stream.
