@@ -740,6 +740,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn refused_setting_is_left_out_and_no_other() {
+        let reason = "Settings [index.codec,index.mapping.depth.limit] are not available when running \
+                      in serverless mode";
+        let names = unavailable_settings(reason);
+        assert_eq!(names, ["index.codec", "index.mapping.depth.limit"]);
+        assert!(unavailable_settings("unknown setting [index.codec]").is_empty());
+        let index =
+            json!({"codec": "x", "refresh_interval": "5s", "mapping": {"depth": {"limit": 1}}});
+        let mut body = json!({"template": {"settings": {"index": index}}});
+        for name in names.iter().map(String::as_str).chain(["index.absent.limit", "none"]) {
+            leave_out(&mut body, name);
+        }
+        let left = json!({"refresh_interval": "5s", "mapping": {"depth": {}}});
+        assert_eq!(body["template"]["settings"]["index"], left);
+    }
+
+    #[test]
     fn failure_store_exists_since_8_19_and_9_1() {
         let has = |product, major, minor| {
             has_failure_store(Detected { product, version: Some(Version { major, minor }) })

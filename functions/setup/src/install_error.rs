@@ -45,8 +45,9 @@ pub(crate) enum InstallError {
     Shadowed { name: String, stream: String },
     #[error(
         "{stream} is an index, not a data stream: something was written to it before the index template \
-         was there. Copy its documents to another index (POST _reindex), delete it, install again, and \
-         copy them back with op_type create (docs/engines.md, \"A plain index in the data stream's place\")"
+         was there, which is there now. Copy its documents to another index (POST _reindex), delete it, \
+         copy them back with op_type create, and install again (docs/engines.md, \"A plain index in the \
+         data stream's place\")"
     )]
     NotADataStream { stream: String },
     #[error(
@@ -157,5 +158,27 @@ fn advice(privilege: &str, reason: &str) -> String {
              it to auth0-setup (docs/engines.md, \"Amazon OpenSearch Service\")"
         ),
         None => format!("it lacks the privilege {privilege}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_the_gate_that_refused() {
+        let of = |reason| advice("monitor", reason);
+        assert_eq!(
+            of("no permissions for [x] and User [name=setup, backend_roles=[]]"),
+            "it lacks the privilege monitor"
+        );
+        assert_eq!(
+            of("User: arn:aws:iam::1:role/a is not authorized"),
+            "IAM or the domain's access policy refuses it"
+        );
+        let role = of(
+            "no permissions for [x] and User [name=arn:aws:iam::1:role/a, backend_roles=[arn:aws:iam::1:role/a], requestedTenant=null]",
+        );
+        assert!(role.starts_with("the backend role arn:aws:iam::1:role/a is not mapped"), "{role}");
     }
 }
