@@ -562,8 +562,13 @@ async fn install_and_roll_over(status: u16, happens: bool) -> (String, u32) {
             let (meta, rollovers) = &mut *engine.lock().unwrap();
             let (status, answer) = match path {
                 "/" => (200, json!({ "version": { "number": "9.2.0" } })),
-                "/_index_template/logs-auth0.logs" => (404, json!({})),
-                "/_index_template/auth0-log-streams-default" if head.method == "PUT" => {
+                "/_index_template/logs-auth0.logs"
+                | "/_index_template/auth0-log-streams-default"
+                    if head.method == "GET" =>
+                {
+                    (404, json!({}))
+                }
+                "/_index_template/auth0-log-streams-default" => {
                     let body: Value = serde_json::from_slice(&body).unwrap();
                     *meta = body["template"]["mappings"]["_meta"].clone();
                     (200, json!({}))
