@@ -24,22 +24,27 @@ URLS = {
 BINARIES = Path(os.environ["ANALYSTS_BIN_DIR"])
 
 # Separates the data of several runs in the same engines.
-RUN = f"{os.getpid()}-{int(time.time())}"
+RUN = f"{os.getpid()}_{int(time.time())}"
 
 
 @cache
 def engines() -> dict[str, Engine]:
-    """Returns both engines by product; the setup function has installed the index template."""
-    for url in URLS.values():
-        env = plain_environment() | {"SEARCH_ENDPOINT": url}
-        subprocess.run([BINARIES / "setup", "install"], env=env, check=True, capture_output=True)
+    """Returns both engines by product; the namespace `default` has its index template."""
+    install("default")
     return {product: Engine(url) for product, url in URLS.items()}
+
+
+def install(namespace: str) -> None:
+    """Runs the setup function for a namespace of both engines."""
+    for url in URLS.values():
+        env = plain_environment() | {"SEARCH_ENDPOINT": url, "DATA_STREAM_NAMESPACE": namespace}
+        subprocess.run([BINARIES / "setup", "install"], env=env, check=True, capture_output=True)
 
 
 @cache
 def template_fields() -> dict[str, str]:
     """Returns every field of the template that can be searched, with its type on OpenSearch."""
-    found = engines()["opensearch"].request("GET", "_index_template/logs-auth0.logs")
+    found = engines()["opensearch"].request("GET", "_index_template/auth0-log-streams-default")
     mappings = found["index_templates"][0]["index_template"]["template"]["mappings"]
     fields: dict[str, str] = {}
 
@@ -75,7 +80,9 @@ def index(namespace: str, events: list[dict[str, Any]]) -> str:
     for document in documents:
         lines += [json.dumps({"create": {"_id": json.loads(document)["event"]["id"]}}), document]
     bulk = ("\n".join(lines) + "\n").encode()
-    stream = f"logs-auth0.logs-{namespace}-{RUN}"
+    namespace = f"{namespace}_{RUN}"
+    install(namespace)
+    stream = f"logs-auth0.logs-{namespace}"
     for engine in engines().values():
         response = engine.request("POST", f"{stream}/_bulk?refresh=true", bulk)
         items = [item["create"] for item in response["items"]]

@@ -38,6 +38,7 @@ BUCKET = "artifacts"
 TOKEN = "Bearer deployed-token"
 FUNCTIONS = ("webhook", "ingest", "poller", "redrive", "setup")
 STREAM = "logs-auth0.logs-default"
+INDEX_TEMPLATE = "_index_template/auth0-log-streams-default"
 EVENTS = 12
 EVENT_SOURCE = "aws.partner/auth0.com/example-0f1e2d3c/auth0.logs"
 # What each value of Inputs switches on.
@@ -216,7 +217,7 @@ class Engine:
 
     def make_older(self) -> None:
         """Gives the data stream a write index as an older release would have created it."""
-        path = "_index_template/logs-auth0.logs"
+        path = INDEX_TEMPLATE
         body = self.call("GET", path)["index_templates"][0]["index_template"]
         for name in [name for name in body if name.startswith(("created_date", "modified_date"))]:
             del body[name]
@@ -914,7 +915,7 @@ class Run:
         kept = {what for what, found in mine.items() if found}
         if status != "DELETE_COMPLETE" or kept != {"queues", "tables"}:
             raise StackError(f"{status}, left: {mine}")
-        if not stack.engine.call("GET", "_index_template/logs-auth0.logs").get("index_templates"):
+        if not stack.engine.call("GET", INDEX_TEMPLATE).get("index_templates"):
             raise StackError("the index template is gone")
         return "queues, checkpoint table, index template and documents are kept, nothing else"
 

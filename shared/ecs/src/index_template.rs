@@ -5,6 +5,7 @@
 //! because neither engine can group by part of a flat object everywhere.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -43,11 +44,30 @@ impl fmt::Display for Product {
     }
 }
 
-/// The name of the index template and of the lifecycle policy.
-pub const NAME: &str = "logs-auth0.logs";
+/// The name of the index template and the lifecycle policy of releases up to 0.1, which all namespaces
+/// shared. The template of Elastic's Auth0 integration has the same name.
+pub const FORMER_NAME: &str = "logs-auth0.logs";
 
-/// The data streams that the template applies to: one per namespace.
-pub const PATTERN: &str = "logs-auth0.logs-*";
+/// The component template with the operator's own settings, if there is one. Fleet uses the same name.
+pub const CUSTOM: &str = "logs-auth0.logs@custom";
+
+/// Above the built-in templates for `logs-*-*` (100) and those of Elastic's packages (200, and 250 for a
+/// namespace of its own; see Fleet's `template.ts`), and below that of releases up to 0.1 (500), so that
+/// one that is rolled back to takes precedence again.
+pub const PRIORITY: u32 = 499;
+
+/// Returns the name of the data stream of a namespace.
+#[must_use]
+pub fn data_stream(namespace: &str) -> String {
+    format!("logs-auth0.logs-{namespace}")
+}
+
+/// Returns the name of a namespace's index template and lifecycle policy. Each namespace has its own, so
+/// that two stacks with one cluster do not change each other's fields or retention.
+#[must_use]
+pub fn name(namespace: &str) -> String {
+    format!("{OWNER}-{namespace}")
+}
 
 /// `_meta.managed_by` of everything installed: distinguishes our template from others.
 pub const OWNER: &str = "auth0-log-streams";
@@ -78,18 +98,24 @@ const DEFAULT_FIELDS: &[&str] = &[
     "user_agent.original.text",
 ];
 
-/// What rolls the data stream over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What rolls the data stream over, and deletes.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
     /// OpenSearch's Index State Management. The policy selects its data streams by pattern.
     Ism,
     /// Elasticsearch's index lifecycle management. The template names the policy.
-    Ilm,
+    Ilm {
+        /// The policy's name.
+        policy: String,
+    },
     /// Elasticsearch's data stream lifecycle, which is part of the template.
     DataStream,
     /// None: the engine has no such feature.
     None,
 }
+
+/// How many days a backing index is kept after its rollover; `None` if it is never deleted.
+pub type Retention = Option<NonZeroU32>;
 
 /// Returns the field of ours that `name` is, or is part of: an engine's `auth0.logs.data.details._value` is
 /// `auth0.logs.data.details`. The result never holds a word of an event, as a name in one might.
@@ -109,78 +135,212 @@ pub fn known_field(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The body of `PUT _index_template/`[`NAME`]. `constant_keyword` tells whether an Elasticsearch has that
-/// type; its minimal distribution does not, and gets `keyword` instead. `failure_store` tells whether the
-/// engine has failure stores.
-#[must_use]
-pub fn render(
-    product: Product,
-    constant_keyword: bool,
-    failure_store: bool,
-    lifecycle: Lifecycle,
-) -> Value {
-    let mut template = json!({
-        "settings": settings(product, lifecycle),
-        "mappings": {
-            "dynamic": false,
-            // Numbers and dates in strings stay strings.
-            "date_detection": false,
-            "numeric_detection": false,
-            "properties": properties(product, constant_keyword),
-        },
-    });
-    // An index has what it was created from. Only if that has changed is a new one needed.
-    let mut of_index = meta();
-    set(&mut of_index, "hash", hash(&template).into());
-    if let Some(mappings) = template.get_mut("mappings") {
-        set(mappings, "_meta", of_index);
-    }
-    if lifecycle == Lifecycle::DataStream {
-        set(&mut template, "lifecycle", json!({}));
-    }
-    if failure_store {
-        // With one, the engine says 201 to a document that it did not store. What it refuses is kept as an
-        // error document, in the data stream itself.
-        set(&mut template, "data_stream_options", json!({"failure_store": {"enabled": false}}));
-    }
-    let mut body = json!({
-        "index_patterns": [PATTERN],
-        // Above the built-in templates for `logs-*-*` (100) and those of Elastic's packages (200).
-        "priority": 500,
-        "template": template,
-        "_meta": meta(),
-    });
-    // OpenSearch Serverless has no data streams.
-    if product != Product::OpenSearchServerless {
-        set(&mut body, "data_stream", json!({}));
-    }
-    body
+/// The index template of a namespace.
+#[derive(Clone, Debug)]
+pub struct IndexTemplate<'a> {
+    /// The last part of the data stream's name.
+    pub namespace: &'a str,
+    /// Where it is installed.
+    pub product: Product,
+    /// Whether an Elasticsearch has that type; its minimal distribution does not, and gets `keyword`
+    /// instead.
+    pub constant_keyword: bool,
+    /// Whether the engine has failure stores.
+    pub failure_store: bool,
+    /// What rolls the data stream over.
+    pub lifecycle: Lifecycle,
+    /// For [`Lifecycle::DataStream`]; policies have it of their own.
+    pub retention: Retention,
 }
 
-/// The body of `PUT _plugins/_ism/policies/`[`NAME`]. It never deletes: retention is the operator's decision.
-#[must_use]
-pub fn ism_policy() -> Value {
-    json!({"policy": {
-        "description": "Auth0 logs: a new backing index at 50 GB or 30 days; nothing is deleted.",
-        "default_state": "hot",
-        "states": [{
-            "name": "hot",
-            "actions": [{"rollover": {"min_primary_shard_size": "50gb", "min_index_age": "30d"}}],
-            "transitions": [],
-        }],
-        "ism_template": [{"index_patterns": [PATTERN], "priority": 500}],
-    }})
+impl IndexTemplate<'_> {
+    /// Returns the body of `PUT _index_template/`[`name`].
+    #[must_use]
+    pub fn render(&self) -> Value {
+        let mut template = json!({
+            "settings": settings(self.product, &self.lifecycle),
+            "mappings": {
+                "dynamic": false,
+                // Numbers and dates in strings stay strings.
+                "date_detection": false,
+                "numeric_detection": false,
+                "properties": properties(self.product, self.constant_keyword),
+            },
+        });
+        // An index has what it was created from. Only if that has changed is a new one needed.
+        let mut of_index = meta();
+        set(&mut of_index, "hash", hash(&template).into());
+        if let Some(mappings) = template.get_mut("mappings") {
+            set(mappings, "_meta", of_index);
+        }
+        if self.lifecycle == Lifecycle::DataStream {
+            let lifecycle = self
+                .retention
+                .map_or_else(|| json!({}), |days| json!({"data_retention": format!("{days}d")}));
+            set(&mut template, "lifecycle", lifecycle);
+        }
+        if self.failure_store {
+            // With one, the engine says 201 to a document that it did not store. What it refuses is kept
+            // as an error document, in the data stream itself.
+            let options = json!({"failure_store": {"enabled": false}});
+            set(&mut template, "data_stream_options", options);
+        }
+        let mut body = json!({
+            "index_patterns": [data_stream(self.namespace)],
+            "priority": PRIORITY,
+            "template": template,
+            "_meta": meta(),
+        });
+        // OpenSearch Serverless has neither data streams nor anything that an operator could set.
+        if self.product != Product::OpenSearchServerless {
+            set(&mut body, "data_stream", json!({}));
+            set(&mut body, "composed_of", json!([CUSTOM]));
+        }
+        if self.product.is_elasticsearch() {
+            // OpenSearch (3.8) does not know this.
+            set(&mut body, "ignore_missing_component_templates", json!([CUSTOM]));
+        }
+        body
+    }
 }
 
-/// The body of `PUT _ilm/policy/`[`NAME`]; the same rules as [`ism_policy`].
+/// Returns the body of `PUT _data_stream/`[`data_stream`]`/_lifecycle`.
 #[must_use]
-pub fn ilm_policy() -> Value {
-    json!({"policy": {
-        "_meta": meta(),
-        "phases": {"hot": {"min_age": "0ms", "actions": {
-            "rollover": {"max_primary_shard_size": "50gb", "max_age": "30d"},
-        }}},
-    }})
+pub fn data_stream_lifecycle(retention: Retention) -> Value {
+    retention.map_or_else(|| json!({}), |days| json!({"data_retention": format!("{days}d")}))
+}
+
+/// Returns the template of an earlier release with a priority below [`PRIORITY`], or `None` if it is not
+/// ours, or lower already. Deleting it instead would leave other namespaces without one, and OpenSearch
+/// before 3.4 refuses to delete a template that matches any data stream.
+#[must_use]
+pub fn retired(found: &Value) -> Option<Value> {
+    let is_ours = found.pointer("/_meta/managed_by").is_some_and(|owner| owner == OWNER);
+    let priority = found.get("priority").and_then(Value::as_u64).unwrap_or(0);
+    if !is_ours || priority < u64::from(PRIORITY) {
+        return None;
+    }
+    // What an engine adds, such as creation dates, it does not take.
+    let kept = ["index_patterns", "template", "_meta"];
+    let kept =
+        kept.into_iter().filter_map(|name| Some((name.to_owned(), found.get(name)?.clone())));
+    let mut body = Value::Object(kept.collect());
+    set(&mut body, "priority", (PRIORITY - 1).into());
+    set(&mut body, "data_stream", json!({}));
+    Some(body)
+}
+
+/// A backing index is rolled over after this many days, or as many as it is kept if those are fewer.
+const ROLLOVER_DAYS: u32 = 30;
+
+/// The description of the ISM policy that releases up to 0.1 installed.
+const FORMER_ISM: &str = "Auth0 logs: a new backing index at 50 GB or 30 days; nothing is deleted.";
+
+/// An engine's kind of lifecycle policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyKind {
+    /// `PUT _plugins/_ism/policies/`[`name`].
+    Ism,
+    /// `PUT _ilm/policy/`[`name`].
+    Ilm,
+}
+
+/// Returns the body of the policy that becomes the engine's version `revision` of it. It says so, so that
+/// [`policy_state`] notices when somebody changes it.
+#[must_use]
+pub fn policy(kind: PolicyKind, namespace: &str, retention: Retention, revision: u64) -> Value {
+    let days = retention.map_or(ROLLOVER_DAYS, |days| days.get().min(ROLLOVER_DAYS));
+    let age = format!("{days}d");
+    let kept = retention.map(|days| format!("{days}d"));
+    let mut policy = match kind {
+        PolicyKind::Ism => {
+            let rollover = json!({"min_primary_shard_size": "50gb", "min_index_age": age});
+            let mut hot =
+                json!({"name": "hot", "actions": [{"rollover": rollover}], "transitions": []});
+            let mut states = Vec::new();
+            if let Some(kept) = kept {
+                let when = json!({"min_rollover_age": kept});
+                set(&mut hot, "transitions", json!([{"state_name": "delete", "conditions": when}]));
+                states.push(
+                    json!({"name": "delete", "actions": [{"delete": {}}], "transitions": []}),
+                );
+            }
+            states.insert(0, hot);
+            json!({
+                "default_state": "hot",
+                "states": states,
+                // Above the policy of releases up to 0.1 (500): ISM refuses a second one of the same.
+                "ism_template": [{"index_patterns": [data_stream(namespace)], "priority": 501}],
+            })
+        }
+        PolicyKind::Ilm => {
+            let rollover = json!({"max_primary_shard_size": "50gb", "max_age": age});
+            let mut phases = json!({"hot": {"min_age": "0ms", "actions": {"rollover": rollover}}});
+            if let Some(kept) = kept {
+                set(&mut phases, "delete", json!({"min_age": kept, "actions": {"delete": {}}}));
+            }
+            json!({"phases": phases})
+        }
+    };
+    let mark = mark(&policy, revision);
+    match kind {
+        PolicyKind::Ism => set(&mut policy, "description", format!("Auth0 logs; {mark}").into()),
+        PolicyKind::Ilm => {
+            let mut meta = meta();
+            set(&mut meta, "mark", mark.into());
+            set(&mut policy, "_meta", meta);
+        }
+    }
+    json!({"policy": policy})
+}
+
+/// Says whose a policy is, what it does, and which version of it the engine should have.
+fn mark(policy: &Value, revision: u64) -> String {
+    format!("{OWNER} {} revision {revision}", hash(policy))
+}
+
+/// What a policy in the engine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyState {
+    /// As wanted.
+    Current,
+    /// Ours and unchanged, but not as wanted; in this version.
+    Outdated(u64),
+    /// Changed, or made by somebody else.
+    Foreign,
+}
+
+/// Compares a policy in the engine, as `GET` returns it under its name, with the wanted one.
+#[must_use]
+pub fn policy_state(
+    kind: PolicyKind,
+    found: &Value,
+    namespace: &str,
+    retention: Retention,
+) -> PolicyState {
+    let (version, mark) = match kind {
+        PolicyKind::Ism => ("/_version", "/policy/description"),
+        PolicyKind::Ilm => ("/version", "/policy/_meta/mark"),
+    };
+    let Some(version) = found.pointer(version).and_then(Value::as_u64) else {
+        return PolicyState::Foreign;
+    };
+    let wanted = policy(kind, namespace, retention, version);
+    let text = |value: &Value| value.pointer(mark).and_then(Value::as_str).map(str::to_owned);
+    match text(found) {
+        found if found.is_some() && found == text(&wanted) => PolicyState::Current,
+        Some(found) if found.ends_with(&format!(" revision {version}")) => {
+            PolicyState::Outdated(version)
+        }
+        // Those of releases up to 0.1 do not say their version.
+        Some(found) if found == FORMER_ISM && version == 1 => PolicyState::Outdated(version),
+        None if version == 1
+            && found.pointer("/policy/_meta/managed_by").is_some_and(|owner| owner == OWNER) =>
+        {
+            PolicyState::Outdated(version)
+        }
+        _ => PolicyState::Foreign,
+    }
 }
 
 /// `_meta` of the template and the policy; part of that of the mappings.
@@ -194,10 +354,10 @@ pub fn hash(value: &Value) -> String {
     Sha256::digest(value.to_string()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// No shards or replicas: those are the operator's cluster defaults. No `index.sort`: both engines keep the
+/// No shards or replicas: those are the operator's, in [`CUSTOM`] or the cluster's defaults. No `index.sort`: both engines keep the
 /// segments of a data stream ordered by `@timestamp` and read the newest first, so sorting within segments
 /// would make writing slower and reading no faster.
-fn settings(product: Product, lifecycle: Lifecycle) -> Value {
+fn settings(product: Product, lifecycle: &Lifecycle) -> Value {
     if product == Product::OpenSearchServerless {
         // A collection manages all of this itself.
         return json!({});
@@ -209,12 +369,14 @@ fn settings(product: Product, lifecycle: Lifecycle) -> Value {
         // nobody has searched for 30 seconds: more small segments, or a slow first search.
         "refresh_interval": "5s",
         "query": {"default_field": DEFAULT_FIELDS},
-        // OpenSearch counts nested arrays in unmapped fields, too. The mapper stops at 20 levels below the
-        // event, which is a few levels down itself.
-        "mapping": {"depth": {"limit": 40}},
     });
-    if lifecycle == Lifecycle::Ilm {
-        set(&mut index, "lifecycle", json!({"name": NAME}));
+    if product == Product::OpenSearch {
+        // It counts nested arrays in unmapped fields, too. The mapper stops at 20 levels below the event,
+        // which is a few levels down itself.
+        set(&mut index, "mapping", json!({"depth": {"limit": 40}}));
+    }
+    if let Lifecycle::Ilm { policy } = lifecycle {
+        set(&mut index, "lifecycle", json!({"name": policy}));
     }
     json!({"index": index})
 }
@@ -297,18 +459,44 @@ mod tests {
             Product::Elasticsearch,
             Product::ElasticsearchServerless,
         ];
-        let lifecycles = [Lifecycle::Ism, Lifecycle::Ilm, Lifecycle::DataStream, Lifecycle::None];
-        let mut all = vec![ism_policy(), ilm_policy()];
-        for product in products {
-            for lifecycle in lifecycles {
-                for (constant, failure_store) in
-                    [(true, true), (true, false), (false, true), (false, false)]
-                {
-                    all.push(render(product, constant, failure_store, lifecycle));
+        let retentions = [None, NonZeroU32::new(7), NonZeroU32::new(90)];
+        let mut all = Vec::new();
+        for retention in retentions {
+            for kind in [PolicyKind::Ism, PolicyKind::Ilm] {
+                all.push(policy(kind, "default", retention, 1));
+            }
+            for product in products {
+                for lifecycle in [Lifecycle::Ism, ilm(), Lifecycle::DataStream, Lifecycle::None] {
+                    for (constant_keyword, failure_store) in
+                        [(true, true), (true, false), (false, true), (false, false)]
+                    {
+                        let template = IndexTemplate {
+                            constant_keyword,
+                            failure_store,
+                            retention,
+                            ..of(product, lifecycle.clone())
+                        };
+                        all.push(template.render());
+                    }
                 }
             }
         }
         all.into()
+    }
+
+    fn ilm() -> Lifecycle {
+        Lifecycle::Ilm { policy: name("default") }
+    }
+
+    fn of(product: Product, lifecycle: Lifecycle) -> IndexTemplate<'static> {
+        IndexTemplate {
+            namespace: "default",
+            product,
+            constant_keyword: true,
+            failure_store: false,
+            lifecycle,
+            retention: None,
+        }
     }
 
     /// CloudFormation installs the template again only if a property of the custom resource changes.
@@ -331,12 +519,12 @@ mod tests {
 
     #[test]
     fn hash_of_the_mappings_is_the_same_for_the_next_release() {
-        let mut template = render(Product::OpenSearch, true, false, Lifecycle::None);
+        let mut template = of(Product::OpenSearch, Lifecycle::None).render();
         let rendered = template.pointer(&format!("/template{HASH}")).cloned();
         let template = template.get_mut("template").unwrap();
         template["mappings"].as_object_mut().unwrap().remove("_meta");
         assert_eq!(rendered.unwrap(), hash(template), "neither version nor hash is hashed");
-        let other = render(Product::OpenSearch, true, false, Lifecycle::Ilm);
+        let other = of(Product::OpenSearch, ilm()).render();
         assert_ne!(other.pointer(&format!("/template{HASH}")).unwrap(), &hash(template));
     }
 
@@ -374,31 +562,108 @@ mod tests {
 
     #[test]
     fn template_uses_the_types_of_each_engine() {
-        let elastic = render(Product::Elasticsearch, true, true, Lifecycle::Ilm);
+        let elastic =
+            IndexTemplate { failure_store: true, ..of(Product::Elasticsearch, ilm()) }.render();
         let details = "/template/mappings/properties/auth0/properties/logs/properties/data\
                        /properties/details/type";
         assert_eq!(elastic.pointer(details).unwrap(), "flattened");
-        assert_eq!(elastic.pointer("/template/settings/index/lifecycle/name").unwrap(), NAME);
+        let policy = elastic.pointer("/template/settings/index/lifecycle/name").unwrap();
+        assert_eq!(policy, "auth0-log-streams-default");
         let namespace = "/template/mappings/properties/data_stream/properties/namespace/type";
         assert_eq!(elastic.pointer(namespace).unwrap(), "constant_keyword");
 
         let failure_store = "/template/data_stream_options/failure_store/enabled";
         assert_eq!(elastic.pointer(failure_store).unwrap(), false);
 
-        let open = render(Product::OpenSearch, true, false, Lifecycle::Ism);
+        let open = of(Product::OpenSearch, Lifecycle::Ism).render();
         assert_eq!(open.pointer(details).unwrap(), "flat_object");
         assert_eq!(open.pointer(namespace).unwrap(), "keyword");
         assert!(open.pointer("/template/lifecycle").is_none());
         assert!(open.pointer(failure_store).is_none());
+        assert!(open.get("ignore_missing_component_templates").is_none());
         let method = "/template/mappings/properties/http/properties/request/properties/method";
         assert_eq!(open.pointer(method).unwrap()["normalizer"], "lowercase");
         assert_eq!(elastic.pointer(method), open.pointer(method));
 
-        let built_in = render(Product::ElasticsearchServerless, false, true, Lifecycle::DataStream);
-        assert!(built_in.pointer("/template/lifecycle").is_some());
+        let built_in = IndexTemplate {
+            constant_keyword: false,
+            retention: NonZeroU32::new(7),
+            ..of(Product::ElasticsearchServerless, Lifecycle::DataStream)
+        };
+        let built_in = built_in.render();
+        assert_eq!(built_in.pointer("/template/lifecycle/data_retention").unwrap(), "7d");
         assert!(!built_in.to_string().contains("constant_keyword"));
         assert!(open.get("data_stream").is_some());
-        let collection = render(Product::OpenSearchServerless, false, false, Lifecycle::None);
+        let collection = of(Product::OpenSearchServerless, Lifecycle::None).render();
         assert!(collection.get("data_stream").is_none());
+        assert!(collection.get("composed_of").is_none());
+    }
+
+    /// From `docs/reference/elasticsearch/index-settings/serverless.md` of Elasticsearch.
+    #[test]
+    fn serverless_template_has_only_settings_that_serverless_knows() {
+        let template = of(Product::ElasticsearchServerless, Lifecycle::DataStream).render();
+        let settings = template.pointer("/template/settings/index").unwrap().as_object().unwrap();
+        for (name, value) in settings {
+            match name.as_str() {
+                "codec" | "refresh_interval" => {}
+                "query" => assert!(value.as_object().unwrap().keys().all(|k| k == "default_field")),
+                _ => panic!("{name} is not available there"),
+            }
+        }
+    }
+
+    #[test]
+    fn policy_deletes_after_the_retention_and_is_never_rolled_over_later() {
+        let policy = |kind, days| policy(kind, "default", NonZeroU32::new(days), 1);
+        let ilm = policy(PolicyKind::Ilm, 7);
+        assert_eq!(ilm.pointer("/policy/phases/hot/actions/rollover/max_age").unwrap(), "7d");
+        assert_eq!(ilm.pointer("/policy/phases/delete/min_age").unwrap(), "7d");
+        let ism = policy(PolicyKind::Ism, 90);
+        let rollover = "/policy/states/0/actions/0/rollover/min_index_age";
+        assert_eq!(ism.pointer(rollover).unwrap(), "30d");
+        let after = "/policy/states/0/transitions/0/conditions/min_rollover_age";
+        assert_eq!(ism.pointer(after).unwrap(), "90d");
+        assert!(ism.pointer("/policy/states/1/actions/0/delete").is_some());
+        for kind in [PolicyKind::Ism, PolicyKind::Ilm] {
+            assert!(!policy(kind, 0).to_string().contains("delete"));
+        }
+    }
+
+    #[test]
+    fn changed_policy_is_foreign() {
+        let days = NonZeroU32::new(7);
+        for (kind, version) in [(PolicyKind::Ism, "_version"), (PolicyKind::Ilm, "version")] {
+            let mut found = policy(kind, "default", days, 2);
+            let state = |found: &Value, days| policy_state(kind, found, "default", days);
+            found[version] = json!(2);
+            assert_eq!(state(&found, days), PolicyState::Current);
+            assert_eq!(state(&found, None), PolicyState::Outdated(2));
+            found[version] = json!(3);
+            assert_eq!(state(&found, days), PolicyState::Foreign);
+            assert_eq!(state(&json!({ version: 1, "policy": {} }), days), PolicyState::Foreign);
+        }
+        let former = json!({"version": 1, "policy": {"_meta": {"managed_by": OWNER}}});
+        let state = policy_state(PolicyKind::Ilm, &former, "default", None);
+        assert_eq!(state, PolicyState::Outdated(1));
+        let former = json!({"_version": 1, "policy": {"description": FORMER_ISM}});
+        let state = policy_state(PolicyKind::Ism, &former, "default", None);
+        assert_eq!(state, PolicyState::Outdated(1));
+        let former = json!({"_version": 2, "policy": {"description": FORMER_ISM}});
+        let state = policy_state(PolicyKind::Ism, &former, "default", None);
+        assert_eq!(state, PolicyState::Foreign);
+    }
+
+    #[test]
+    fn only_our_former_template_is_retired() {
+        let found = |owner: &str, priority: u64| {
+            json!({"index_patterns": ["logs-auth0.logs-*"], "priority": priority,
+                "created_date_millis": 1, "_meta": {"managed_by": owner}})
+        };
+        let retired_one = retired(&found(OWNER, 500)).unwrap();
+        assert_eq!(retired_one["priority"], 498);
+        assert!(retired_one.get("created_date_millis").is_none());
+        assert!(retired(&retired_one).is_none());
+        assert!(retired(&found("elastic", 500)).is_none());
     }
 }

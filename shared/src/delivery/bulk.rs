@@ -19,9 +19,17 @@ const INITIAL_CAPACITY: usize = 512 * 1024;
 const MAX_UNCOMPRESSED: usize = 10 * 1_460;
 
 /// Limits the response to what [`parse_response`] reads.
-pub(super) const RESPONSE_FILTER: &str = "filter_path=items.*._id,items.*._index,items.*.status,\
-                                          items.*.error.type,items.*.error.reason,\
-                                          items.*.failure_store,error";
+const RESPONSE_FILTER: &str = "filter_path=items.*._id,items.*._index,items.*.status,\
+                               items.*.error.type,items.*.error.reason,\
+                               items.*.failure_store,error";
+
+/// Returns the path of `_bulk` requests. No default pipeline: Elastic's integration puts its own on every
+/// data stream of this name, which would change our documents. Collections of OpenSearch Serverless have no
+/// integrations, and not all have pipelines.
+pub(super) fn path(stream: &str, has_data_streams: bool) -> String {
+    let pipeline = if has_data_streams { "pipeline=_none&" } else { "" };
+    format!("{stream}/_bulk?{pipeline}{RESPONSE_FILTER}")
+}
 
 /// The documents of one `_bulk` request, and the events that they were made of.
 #[derive(Debug, Default)]
@@ -201,6 +209,12 @@ mod tests {
             let error = parse_response(body.as_bytes(), ["a"].into_iter()).unwrap_err();
             assert!(matches!(error, BulkResponseError::NotReadable(_)), "{body}");
         }
+    }
+
+    #[test]
+    fn data_stream_is_written_to_without_its_default_pipeline() {
+        assert!(path("logs", true).starts_with("logs/_bulk?pipeline=_none&filter_path=items"));
+        assert!(path("logs", false).starts_with("logs/_bulk?filter_path=items"));
     }
 
     #[test]

@@ -199,7 +199,9 @@ impl Writer {
                 return Attempt::Retry(pending, ShipError::Unavailable(error.into()));
             }
         };
-        let verdicts = pending.into_iter().zip(items.into_iter().map(verdict::of_item));
+        let stream = engine.has_data_streams().then_some(self.stream.as_str());
+        let verdicts = items.into_iter().map(|item| verdict::of_item(item, stream));
+        let verdicts = pending.into_iter().zip(verdicts);
         self.settle(&engine, verdicts, deadline, written).await
     }
 
@@ -215,7 +217,7 @@ impl Writer {
         deadline: Deadline,
     ) -> Result<(Engine, EngineResponse), ShipError> {
         let engine = self.connection.engine(deadline).await?;
-        let path = format!("{}/_bulk?{}", self.stream, bulk::RESPONSE_FILTER);
+        let path = bulk::path(&self.stream, engine.has_data_streams());
         match engine.send(Method::Post, &path, payload, attempt_deadline(deadline)).await {
             Ok(response) => Ok((engine, response)),
             Err(error @ EngineError::Unauthorized { .. })
