@@ -6,10 +6,11 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::ecs::fields::{FIELDS, FieldType};
+use crate::input::mask::hex;
 
 /// The product that an engine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,17 +132,15 @@ pub fn render(
     });
     // An index has what it was created from. Only if that has changed is a new one needed.
     let mut of_index = meta();
-    set(&mut of_index, "hash", hash(&template).into());
-    if let Some(mappings) = template.get_mut("mappings") {
-        set(mappings, "_meta", of_index);
-    }
+    of_index["hash"] = hash(&template).into();
+    template["mappings"]["_meta"] = of_index;
     if lifecycle == Lifecycle::DataStream {
-        set(&mut template, "lifecycle", json!({}));
+        template["lifecycle"] = json!({});
     }
     if failure_store {
         // With one, the engine says 201 to a document that it did not store. What it refuses is kept as an
         // error document, in the data stream itself.
-        set(&mut template, "data_stream_options", json!({"failure_store": {"enabled": false}}));
+        template["data_stream_options"] = json!({"failure_store": {"enabled": false}});
     }
     let mut body = json!({
         "index_patterns": [PATTERN],
@@ -152,7 +151,7 @@ pub fn render(
     });
     // OpenSearch Serverless has no data streams.
     if product != Product::OpenSearchServerless {
-        set(&mut body, "data_stream", json!({}));
+        body["data_stream"] = json!({});
     }
     body
 }
@@ -191,7 +190,7 @@ fn meta() -> Value {
 /// Returns the first half of the SHA-256 of a value, in hexadecimal digits. Members are in order.
 #[must_use]
 pub fn hash(value: &Value) -> String {
-    Sha256::digest(value.to_string()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(value.to_string()))
 }
 
 /// No shards or replicas: those are the operator's cluster defaults. No `index.sort`: both engines keep the
@@ -214,38 +213,21 @@ fn settings(product: Product, lifecycle: Lifecycle) -> Value {
         "mapping": {"depth": {"limit": 40}},
     });
     if lifecycle == Lifecycle::Ilm {
-        set(&mut index, "lifecycle", json!({"name": NAME}));
+        index["lifecycle"] = json!({"name": NAME});
     }
     json!({"index": index})
 }
 
 /// The table of fields as nested properties.
 fn properties(product: Product, constant_keyword: bool) -> Value {
-    let mut tree = Map::new();
+    let mut tree = Value::Null;
     for field in FIELDS {
-        let mapping = mapping(field.kind, product, constant_keyword);
-        let parts: Vec<&str> = field.name.split('.').collect();
-        insert(&mut tree, &parts, mapping);
+        // Indexing makes what is not there yet.
+        let names = field.name.split('.');
+        let place = names.fold(&mut tree, |object, name| &mut object["properties"][name]);
+        *place = mapping(field.kind, product, constant_keyword);
     }
-    Value::Object(tree)
-}
-
-fn insert(tree: &mut Map<String, Value>, path: &[&str], mapping: Value) {
-    let Some((first, rest)) = path.split_first() else { return };
-    if rest.is_empty() {
-        tree.insert((*first).to_owned(), mapping);
-        return;
-    }
-    let object = tree.entry(*first).or_insert_with(|| json!({"properties": {}}));
-    if let Some(Value::Object(inner)) = object.get_mut("properties") {
-        insert(inner, rest, mapping);
-    }
-}
-
-fn set(object: &mut Value, name: &str, value: Value) {
-    if let Value::Object(members) = object {
-        members.insert(name.to_owned(), value);
-    }
+    tree["properties"].take()
 }
 
 fn mapping(kind: FieldType, product: Product, constant_keyword: bool) -> Value {

@@ -29,15 +29,6 @@ pub(super) enum Verdict {
     Failed(Fault, Reason),
 }
 
-/// What happens to all documents of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ResponseVerdict {
-    /// Each item has a verdict of its own.
-    SeeItems,
-    /// None was stored.
-    Failed(Fault, Reason),
-}
-
 /// Whose fault it is that a document, or a request, was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -235,31 +226,31 @@ fn cut(text: &str, max: usize) -> &str {
 
 pub(super) fn of_item(item: Item) -> Verdict {
     let Item { index, status, error, failure_store, .. } = item;
-    let error = error.unwrap_or_default();
-    match status {
+    let mut error = error.unwrap_or_default();
+    let status = match status {
         200 | 201 if failure_store.is_some() => {
             let reason = "it went to the failure store of the data stream".to_owned();
-            let error = ItemError { kind: FAILURE_STORE.to_owned(), reason };
-            let (fault, reason) = look_up(400, Some(&error));
-            Verdict::Failed(fault, reason)
+            error = ItemError { kind: FAILURE_STORE.to_owned(), reason };
+            400
         }
-        200 | 201 => Verdict::Stored { index },
-        409 if error.kind == "version_conflict_engine_exception" => Verdict::Duplicate { index },
-        _ => {
-            let (fault, reason) = look_up(status, Some(&error));
-            Verdict::Failed(fault, reason)
+        200 | 201 => return Verdict::Stored { index },
+        409 if error.kind == "version_conflict_engine_exception" => {
+            return Verdict::Duplicate { index };
         }
-    }
+        status => status,
+    };
+    let (fault, reason) = look_up(status, Some(&error));
+    Verdict::Failed(fault, reason)
 }
 
-pub(super) fn of_response(status: u16, body: &[u8]) -> ResponseVerdict {
+/// Returns why no document of a request was stored; `None` if each item has a verdict of its own.
+pub(super) fn of_response(status: u16, body: &[u8]) -> Option<(Fault, Reason)> {
     if status == 200 {
-        return ResponseVerdict::SeeItems;
+        return None;
     }
     let (fault, reason) = look_up(status, own_error(body).as_ref());
     // A success without items is no success.
-    let fault = if status < 300 { Fault::Passing } else { fault };
-    ResponseVerdict::Failed(fault, reason)
+    Some((if status < 300 { Fault::Passing } else { fault }, reason))
 }
 
 /// Returns whether the engine itself gave this response, so that the way to it is open.
@@ -324,8 +315,8 @@ mod tests {
 
     fn response(status: u16, body: &str) -> (Fault, String) {
         match of_response(status, body.as_bytes()) {
-            ResponseVerdict::Failed(fault, reason) => (fault, reason.to_string()),
-            ResponseVerdict::SeeItems => panic!("HTTP {status}"),
+            Some((fault, reason)) => (fault, reason.to_string()),
+            None => panic!("HTTP {status}"),
         }
     }
 
@@ -479,7 +470,7 @@ mod tests {
         for status in [201, 204, 408, 421, 429, 500, 502, 503, 504] {
             assert_eq!(response(status, page).0, Passing, "{status}");
         }
-        assert_eq!(of_response(200, page.as_bytes()), ResponseVerdict::SeeItems);
+        assert_eq!(of_response(200, page.as_bytes()), None);
     }
 
     #[test]

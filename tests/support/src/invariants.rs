@@ -5,7 +5,7 @@ use std::fmt;
 
 use auth0_ecs::geoip::GeoIp;
 use auth0_ecs::input::split;
-use auth0_ecs::{DocumentKind, Input, Mapper, MapperSettings};
+use auth0_ecs::{DocumentKind, Input, Mapper, MapperSettings, Piece};
 use chrono::{DateTime, Utc};
 use memchr::memchr2;
 use serde::Deserialize;
@@ -53,11 +53,11 @@ pub fn check(mapper: &Mapper, bytes: &[u8]) -> Vec<String> {
     documents
 }
 
-fn check_document(mapper: &Mapper, piece: &[u8]) -> String {
-    let input = Input::HttpEndpoint;
+fn check_document(mapper: &Mapper, raw: &[u8]) -> String {
     let received = DateTime::UNIX_EPOCH;
+    let piece = Piece { raw, input: Input::HttpEndpoint, received };
     let mut bytes = Vec::new();
-    let document = mapper.document(piece, input, received, &mut bytes);
+    let document = mapper.document(piece, &mut bytes);
     assert!(memchr2(b'\n', b'\r', &bytes).is_none(), "a document is one line of the bulk body");
     let text = String::from_utf8(bytes).expect("a document is UTF-8");
     let fields = Fields::read(&text);
@@ -72,7 +72,7 @@ fn check_document(mapper: &Mapper, piece: &[u8]) -> String {
     assert_eq!(fields.has_error_message, is_marked, "an adjusted event says so");
 
     let mut again = Vec::new();
-    assert_eq!(mapper.document(piece, input, received, &mut again), document);
+    assert_eq!(mapper.document(piece, &mut again), document);
     assert_eq!(again, text.as_bytes(), "the same bytes yield the same document");
     text
 }
