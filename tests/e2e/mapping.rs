@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use auth0_ecs::input::types;
-use auth0_ecs::{Document, Input, Mapper};
+use auth0_ecs::{Document, Input, Mapper, Piece};
 use chrono::Utc;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -146,7 +146,8 @@ impl Stream {
 
     fn map(&self, name: &str, raw: &[u8]) -> Mapped {
         let mut bytes = Vec::new();
-        let document = self.mapper.document(raw, Input::HttpEndpoint, Utc::now(), &mut bytes);
+        let piece = Piece { raw, input: Input::HttpEndpoint, received: Utc::now() };
+        let document = self.mapper.document(piece, &mut bytes);
         Mapped { name: name.to_owned(), document, bytes }
     }
 

@@ -11,11 +11,11 @@ use chrono::TimeDelta;
 use lambda_http::http::Request;
 use lambda_http::{Body, RequestExt as _};
 use lambda_runtime::{Context, LambdaEvent};
-use redrive::handler::Redrive;
 use serde_json::{Value, json};
 use shared::clock;
+use shared::delivery::ship::Shipper;
 use shared::start::config::{
-    GeoIpConfig, PipelineConfig, RedriveConfig, SearchConfig, SignIn, UserData, WebhookConfig,
+    GeoIpConfig, PipelineConfig, SearchConfig, SignIn, UserData, WebhookConfig,
 };
 use shared::start::http;
 use support::aws::config_with;
@@ -55,7 +55,7 @@ pub(crate) struct World {
     pub(crate) client: reqwest::Client,
     pub(crate) sdk: SdkConfig,
     webhook: Webhook,
-    redrive: Redrive,
+    redrive: Shipper,
 }
 
 /// Where an event is, and how often.
@@ -96,7 +96,7 @@ impl World {
         let sdk = config_with(&client, aws.url().to_owned());
         let pipeline = pipeline(&engine, &retry, &dead);
         let webhook = webhook(&pipeline, &sdk);
-        let redrive = redrive(pipeline, &sdk);
+        let redrive = redrive(&pipeline, &sdk);
         Self { engine, aws, retry, dead, client, sdk, webhook, redrive }
     }
 
@@ -107,7 +107,7 @@ impl World {
     /// New environments of the functions, without what the old ones remember.
     pub(crate) fn restart(&mut self) {
         self.webhook = webhook(&self.pipeline(), &self.sdk);
-        self.redrive = redrive(self.pipeline(), &self.sdk);
+        self.redrive = redrive(&self.pipeline(), &self.sdk);
     }
 
     /// Ends all faults, and waits for the requests that are still on their way.
@@ -145,7 +145,8 @@ impl World {
         let records: Vec<Value> = messages.iter().map(record).collect();
         let event: SqsEvent =
             serde_json::from_value(json!({ "Records": records })).expect("SQS's form");
-        let response = self.redrive.handle(LambdaEvent::new(event, context(REDRIVE_TIMEOUT))).await;
+        let event = LambdaEvent::new(event, context(REDRIVE_TIMEOUT));
+        let response = redrive::handler::handle(&self.redrive, event).await;
         let failed: Vec<String> =
             response.batch_item_failures.into_iter().map(|item| item.item_identifier).collect();
         let (kept, _): (Vec<_>, Vec<_>) =
@@ -233,8 +234,8 @@ fn webhook(pipeline: &PipelineConfig, sdk: &SdkConfig) -> Webhook {
     Webhook::new(&config, sdk).expect("no file is opened")
 }
 
-fn redrive(pipeline: PipelineConfig, sdk: &SdkConfig) -> Redrive {
-    Redrive::new(&RedriveConfig { pipeline }, sdk).expect("no file is opened")
+fn redrive(pipeline: &PipelineConfig, sdk: &SdkConfig) -> Shipper {
+    Shipper::new(pipeline, sdk).expect("no file is opened")
 }
 
 /// The context of an invocation that starts now.

@@ -204,7 +204,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), EarlyStop> {
         loop {
             let LogsResponse { page, next, rate_limit } = self.record_fetch(fetched);
-            if page.is_empty() || self.is_past_window(&page) {
+            if page.is_empty() || self.window_end().is_some_and(|end| page.is_past(end)) {
                 return self.reach_end(&from).await;
             }
             if self.deadline.remaining() < self.pace.store {
@@ -317,18 +317,13 @@ impl<'a> Run<'a> {
     /// Ships all events of a page that are in the window.
     async fn ship_page(&self, page: &Page) -> Result<StoredPage, UnfinishedPage> {
         let started = Instant::now();
-        let window_end = match &self.position {
-            Position::Live(_) => None,
-            Position::Backfill { window_end, .. } => Some(*window_end),
-        };
         let deadline = self.deadline.minus(self.pace.save);
         let (input, received) = (Input::ManagementApi, clock::now());
-        let events = page.events(window_end);
+        let events = page.events(self.window_end());
         let events = events.map(|raw| Incoming { raw, input, received, source: 0 });
         let shipper = &self.poller.shipper;
-        let admitted = shipper
-            .admit(events, deadline)
-            .await
+        let admitted = shipper.intake.admit(events, deadline).await;
+        let admitted = admitted
             .map_err(|error| UnfinishedPage { report: Report::default(), stop: error.into() })?;
         let Shipment { mut report, failure, .. } =
             shipper.ship_events(admitted.events(), deadline).await;
@@ -372,10 +367,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn is_past_window(&self, page: &Page) -> bool {
+    fn window_end(&self) -> Option<DateTime<Utc>> {
         match &self.position {
-            Position::Live(_) => false,
-            Position::Backfill { window_end, .. } => page.is_past(*window_end),
+            Position::Live(_) => None,
+            Position::Backfill { window_end, .. } => Some(*window_end),
         }
     }
 

@@ -56,43 +56,24 @@ pub struct Webhook {
     breaker: Breaker,
 }
 
-/// Why a request is rejected.
+/// Why a request is rejected: the status, and the public text, which reveals nothing internal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rejection {
-    UnknownPath,
-    NotPost,
-    WrongToken,
-    UnsupportedEncoding,
-    TooLarge,
-    InvalidGzip,
-    NotJson,
-    TokenUnavailable,
-    NotDurable,
-}
+struct Rejection(StatusCode, &'static str);
 
 impl Rejection {
-    /// Returns the status and the public text, which reveals nothing internal.
-    const fn response(self) -> (StatusCode, &'static str) {
-        match self {
-            Self::UnknownPath => (StatusCode::NOT_FOUND, "unknown path"),
-            Self::NotPost => (StatusCode::METHOD_NOT_ALLOWED, "only POST is allowed"),
-            Self::WrongToken => {
-                (StatusCode::UNAUTHORIZED, "missing or invalid Authorization header")
-            }
-            Self::UnsupportedEncoding => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip or identity")
-            }
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body too large"),
-            Self::InvalidGzip => (StatusCode::BAD_REQUEST, "body is not valid gzip"),
-            Self::NotJson => (StatusCode::BAD_REQUEST, "body contains no JSON"),
-            Self::TokenUnavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "token cannot be verified, try again later")
-            }
-            Self::NotDurable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "events cannot be stored, try again later")
-            }
-        }
-    }
+    const UNKNOWN_PATH: Self = Self(StatusCode::NOT_FOUND, "unknown path");
+    const NOT_POST: Self = Self(StatusCode::METHOD_NOT_ALLOWED, "only POST is allowed");
+    const WRONG_TOKEN: Self =
+        Self(StatusCode::UNAUTHORIZED, "missing or invalid Authorization header");
+    const UNSUPPORTED_ENCODING: Self =
+        Self(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip or identity");
+    const TOO_LARGE: Self = Self(StatusCode::PAYLOAD_TOO_LARGE, "body too large");
+    const INVALID_GZIP: Self = Self(StatusCode::BAD_REQUEST, "body is not valid gzip");
+    const NOT_JSON: Self = Self(StatusCode::BAD_REQUEST, "body contains no JSON");
+    const TOKEN_UNAVAILABLE: Self =
+        Self(StatusCode::SERVICE_UNAVAILABLE, "token cannot be verified, try again later");
+    const NOT_DURABLE: Self =
+        Self(StatusCode::SERVICE_UNAVAILABLE, "events cannot be stored, try again later");
 }
 
 impl Webhook {
@@ -116,14 +97,14 @@ impl Webhook {
         let response = match self.accept(&request, received, &mut metrics).await {
             Ok(counts) => json_response(StatusCode::OK, &counts),
             Err(rejection) => {
-                let (status, reason) = rejection.response();
+                let Rejection(status, reason) = rejection;
                 tracing::warn!(status = status.as_u16(), reason, "request rejected");
-                metrics.unauthorized += usize::from(rejection == Rejection::WrongToken);
+                metrics.unauthorized += usize::from(rejection == Rejection::WRONG_TOKEN);
                 let mut response = json_response(status, &json!({ "error": reason }));
                 if status == StatusCode::SERVICE_UNAVAILABLE {
                     response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
                 }
-                if rejection == Rejection::NotPost {
+                if rejection == Rejection::NOT_POST {
                     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
                 }
                 response
@@ -147,10 +128,10 @@ impl Webhook {
             })
             .at_most(MAX_REQUEST_TIME);
         if request.uri().path() != self.path {
-            return Err(Rejection::UnknownPath);
+            return Err(Rejection::UNKNOWN_PATH);
         }
         if request.method() != Method::POST {
-            return Err(Rejection::NotPost);
+            return Err(Rejection::NOT_POST);
         }
         // The first request needs two secrets, so both are read at once. A wrong token ends both.
         let connecting = async {
@@ -202,10 +183,10 @@ impl Webhook {
         deadline: Deadline,
     ) -> Result<Admitted<'b>, Rejection> {
         let events = split_body(body, Input::HttpEndpoint, received);
-        let events = events.map_err(|NotJsonError| Rejection::NotJson)?;
-        self.shipper.admit(events, deadline.at_most(WRITE_TIME)).await.map_err(|error| {
+        let events = events.map_err(|NotJsonError| Rejection::NOT_JSON)?;
+        self.shipper.intake.admit(events, deadline.at_most(WRITE_TIME)).await.map_err(|error| {
             tracing::error!(error = %chain(&error), "user data cannot be masked");
-            Rejection::NotDurable
+            Rejection::NOT_DURABLE
         })
     }
 
@@ -231,7 +212,7 @@ impl Webhook {
             let events = events.len();
             tracing::error!(events, error = %chain(&error), "parking events failed");
             self.breaker.probe_next(Instant::now());
-            Rejection::NotDurable
+            Rejection::NOT_DURABLE
         })
     }
 
@@ -239,10 +220,10 @@ impl Webhook {
         let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
         match self.token.verify(authorization.unwrap_or_default()).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Rejection::WrongToken),
+            Ok(false) => Err(Rejection::WRONG_TOKEN),
             Err(error) => {
                 tracing::error!(error = %chain(&error), "webhook token unavailable");
-                Err(Rejection::TokenUnavailable)
+                Err(Rejection::TOKEN_UNAVAILABLE)
             }
         }
     }
@@ -252,7 +233,7 @@ impl Webhook {
 fn unpack(request: &Request<Bytes>) -> Result<Bytes, Rejection> {
     let body = request.body();
     if body.len() > MAX_BODY {
-        return Err(Rejection::TooLarge);
+        return Err(Rejection::TOO_LARGE);
     }
     let encoding = request.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
     match encoding.unwrap_or_default().trim_ascii() {
@@ -262,13 +243,13 @@ fn unpack(request: &Request<Bytes>) -> Result<Bytes, Rejection> {
             MultiGzDecoder::new(body.as_ref())
                 .take(MAX_UNPACKED + 1)
                 .read_to_end(&mut bytes)
-                .map_err(|_| Rejection::InvalidGzip)?;
+                .map_err(|_| Rejection::INVALID_GZIP)?;
             if bytes.len() as u64 > MAX_UNPACKED {
-                return Err(Rejection::TooLarge);
+                return Err(Rejection::TOO_LARGE);
             }
             Ok(bytes.into())
         }
-        _ => Err(Rejection::UnsupportedEncoding),
+        _ => Err(Rejection::UNSUPPORTED_ENCODING),
     }
 }
 
@@ -304,16 +285,16 @@ mod tests {
     fn body_is_unpacked_by_its_encoding() {
         assert_eq!(unpack(&request(gzip(b"[]"), "gzip")).unwrap(), "[]");
         assert_eq!(unpack(&request(b"[]".to_vec(), "identity")).unwrap(), "[]");
-        assert_eq!(unpack(&request(b"[]".to_vec(), "gzip")), Err(Rejection::InvalidGzip));
-        assert_eq!(unpack(&request(b"[]".to_vec(), "br")), Err(Rejection::UnsupportedEncoding));
+        assert_eq!(unpack(&request(b"[]".to_vec(), "gzip")), Err(Rejection::INVALID_GZIP));
+        assert_eq!(unpack(&request(b"[]".to_vec(), "br")), Err(Rejection::UNSUPPORTED_ENCODING));
     }
 
     #[test]
     fn body_is_bounded_packed_and_unpacked() {
         let body = vec![b' '; MAX_BODY + 1];
-        assert_eq!(unpack(&request(body, "")), Err(Rejection::TooLarge));
+        assert_eq!(unpack(&request(body, "")), Err(Rejection::TOO_LARGE));
         let bomb = gzip(&vec![b' '; usize::try_from(MAX_UNPACKED).unwrap() + 1]);
         assert!(bomb.len() < MAX_BODY);
-        assert_eq!(unpack(&request(bomb, "gzip")), Err(Rejection::TooLarge));
+        assert_eq!(unpack(&request(bomb, "gzip")), Err(Rejection::TOO_LARGE));
     }
 }

@@ -7,10 +7,11 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::ecs::fields::{FIELDS, FieldType};
+use crate::input::mask::hex;
 
 /// The product that an engine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,21 +170,21 @@ impl IndexTemplate<'_> {
         });
         // An index has what it was created from. Only if that has changed is a new one needed.
         let mut of_index = meta();
-        set(&mut of_index, "hash", hash(&template).into());
+        of_index["hash"] = hash(&template).into();
         if let Some(mappings) = template.get_mut("mappings") {
-            set(mappings, "_meta", of_index);
+            mappings["_meta"] = of_index;
         }
         if self.lifecycle == Lifecycle::DataStream {
             let lifecycle = self
                 .retention
                 .map_or_else(|| json!({}), |days| json!({"data_retention": format!("{days}d")}));
-            set(&mut template, "lifecycle", lifecycle);
+            template["lifecycle"] = lifecycle;
         }
         if self.failure_store {
             // With one, the engine says 201 to a document that it did not store. What it refuses is kept
             // as an error document, in the data stream itself.
             let options = json!({"failure_store": {"enabled": false}});
-            set(&mut template, "data_stream_options", options);
+            template["data_stream_options"] = options;
         }
         let mut body = json!({
             "index_patterns": [data_stream(self.namespace)],
@@ -193,12 +194,12 @@ impl IndexTemplate<'_> {
         });
         // OpenSearch Serverless has neither data streams nor anything that an operator could set.
         if self.product != Product::OpenSearchServerless {
-            set(&mut body, "data_stream", json!({}));
-            set(&mut body, "composed_of", json!([CUSTOM]));
+            body["data_stream"] = json!({});
+            body["composed_of"] = json!([CUSTOM]);
         }
         if self.product.is_elasticsearch() {
             // OpenSearch (3.8) does not know this.
-            set(&mut body, "ignore_missing_component_templates", json!([CUSTOM]));
+            body["ignore_missing_component_templates"] = json!([CUSTOM]);
         }
         body
     }
@@ -225,8 +226,8 @@ pub fn retired(found: &Value) -> Option<Value> {
     let kept =
         kept.into_iter().filter_map(|name| Some((name.to_owned(), found.get(name)?.clone())));
     let mut body = Value::Object(kept.collect());
-    set(&mut body, "priority", (PRIORITY - 1).into());
-    set(&mut body, "data_stream", json!({}));
+    body["priority"] = (PRIORITY - 1).into();
+    body["data_stream"] = json!({});
     Some(body)
 }
 
@@ -260,7 +261,7 @@ pub fn policy(kind: PolicyKind, namespace: &str, retention: Retention, revision:
             let mut states = Vec::new();
             if let Some(kept) = kept {
                 let when = json!({"min_rollover_age": kept});
-                set(&mut hot, "transitions", json!([{"state_name": "delete", "conditions": when}]));
+                hot["transitions"] = json!([{"state_name": "delete", "conditions": when}]);
                 states.push(
                     json!({"name": "delete", "actions": [{"delete": {}}], "transitions": []}),
                 );
@@ -277,18 +278,18 @@ pub fn policy(kind: PolicyKind, namespace: &str, retention: Retention, revision:
             let rollover = json!({"max_primary_shard_size": "50gb", "max_age": age});
             let mut phases = json!({"hot": {"min_age": "0ms", "actions": {"rollover": rollover}}});
             if let Some(kept) = kept {
-                set(&mut phases, "delete", json!({"min_age": kept, "actions": {"delete": {}}}));
+                phases["delete"] = json!({"min_age": kept, "actions": {"delete": {}}});
             }
             json!({"phases": phases})
         }
     };
     let mark = mark(&policy, revision);
     match kind {
-        PolicyKind::Ism => set(&mut policy, "description", format!("Auth0 logs; {mark}").into()),
+        PolicyKind::Ism => policy["description"] = format!("Auth0 logs; {mark}").into(),
         PolicyKind::Ilm => {
             let mut meta = meta();
-            set(&mut meta, "mark", mark.into());
-            set(&mut policy, "_meta", meta);
+            meta["mark"] = mark.into();
+            policy["_meta"] = meta;
         }
     }
     json!({"policy": policy})
@@ -351,7 +352,7 @@ fn meta() -> Value {
 /// Returns the first half of the SHA-256 of a value, in hexadecimal digits. Members are in order.
 #[must_use]
 pub fn hash(value: &Value) -> String {
-    Sha256::digest(value.to_string()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(value.to_string()))
 }
 
 /// No shards or replicas: those are the operator's, in [`CUSTOM`] or the cluster's defaults. No `index.sort`: both engines keep the
@@ -373,41 +374,24 @@ fn settings(product: Product, lifecycle: &Lifecycle) -> Value {
     if product == Product::OpenSearch {
         // It counts nested arrays in unmapped fields, too. The mapper stops at 20 levels below the event,
         // which is a few levels down itself.
-        set(&mut index, "mapping", json!({"depth": {"limit": 40}}));
+        index["mapping"] = json!({"depth": {"limit": 40}});
     }
     if let Lifecycle::Ilm { policy } = lifecycle {
-        set(&mut index, "lifecycle", json!({"name": policy}));
+        index["lifecycle"] = json!({"name": policy});
     }
     json!({"index": index})
 }
 
 /// The table of fields as nested properties.
 fn properties(product: Product, constant_keyword: bool) -> Value {
-    let mut tree = Map::new();
+    let mut tree = Value::Null;
     for field in FIELDS {
-        let mapping = mapping(field.kind, product, constant_keyword);
-        let parts: Vec<&str> = field.name.split('.').collect();
-        insert(&mut tree, &parts, mapping);
+        // Indexing makes what is not there yet.
+        let names = field.name.split('.');
+        let place = names.fold(&mut tree, |object, name| &mut object["properties"][name]);
+        *place = mapping(field.kind, product, constant_keyword);
     }
-    Value::Object(tree)
-}
-
-fn insert(tree: &mut Map<String, Value>, path: &[&str], mapping: Value) {
-    let Some((first, rest)) = path.split_first() else { return };
-    if rest.is_empty() {
-        tree.insert((*first).to_owned(), mapping);
-        return;
-    }
-    let object = tree.entry(*first).or_insert_with(|| json!({"properties": {}}));
-    if let Some(Value::Object(inner)) = object.get_mut("properties") {
-        insert(inner, rest, mapping);
-    }
-}
-
-fn set(object: &mut Value, name: &str, value: Value) {
-    if let Value::Object(members) = object {
-        members.insert(name.to_owned(), value);
-    }
+    tree["properties"].take()
 }
 
 fn mapping(kind: FieldType, product: Product, constant_keyword: bool) -> Value {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use auth0_ecs::write::Object;
+use auth0_ecs::write::{Key, Object};
 use auth0_ecs::{Document, key};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -60,7 +60,8 @@ impl<'a> Batch<'a> {
         let document = write(&mut self.lines);
         self.lines.push(b'\n');
         let end = self.lines.len();
-        write_action(&mut self.lines, &document.id);
+        // `create` takes each `_id` once.
+        write_action(&mut self.lines, key!("create"), &document.id);
         let action = self.lines.len() - end;
         if let Some(lines) = self.lines.get_mut(start..) {
             lines.rotate_right(action);
@@ -86,11 +87,9 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Appends the action line: `create` takes each `_id` once.
-fn write_action(out: &mut Vec<u8>, id: &str) {
-    Object::write(out, |action| {
-        action.object(key!("create"), |create| create.put(key!("_id"), id))
-    });
+/// Appends an action line.
+fn write_action(out: &mut Vec<u8>, name: Key<'_>, id: &str) {
+    Object::write(out, |action| action.object(name, |object| object.put(key!("_id"), id)));
     out.push(b'\n');
 }
 
@@ -98,10 +97,7 @@ fn write_action(out: &mut Vec<u8>, id: &str) {
 /// and elsewhere there is no such document. What refuses even this is not about the documents.
 pub(super) fn harmless_payload() -> Payload {
     let mut line = Vec::new();
-    Object::write(&mut line, |action| {
-        action.object(key!("delete"), |delete| delete.put(key!("_id"), "auth0-log-streams"));
-    });
-    line.push(b'\n');
+    write_action(&mut line, key!("delete"), "auth0-log-streams");
     Payload::Ndjson { bytes: line.into(), gzip: false }
 }
 

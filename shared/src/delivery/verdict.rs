@@ -29,15 +29,6 @@ pub(super) enum Verdict {
     Failed(Fault, Reason),
 }
 
-/// What happens to all documents of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ResponseVerdict {
-    /// Each item has a verdict of its own.
-    SeeItems,
-    /// None was stored.
-    Failed(Fault, Reason),
-}
-
 /// Whose fault it is that a document, or a request, was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -264,14 +255,14 @@ pub(super) fn of_item(item: Item, stream: Option<&str>) -> Verdict {
     }
 }
 
-pub(super) fn of_response(status: u16, body: &[u8]) -> ResponseVerdict {
+/// Returns why no document of a request was stored; `None` if each item has a verdict of its own.
+pub(super) fn of_response(status: u16, body: &[u8]) -> Option<(Fault, Reason)> {
     if status == 200 {
-        return ResponseVerdict::SeeItems;
+        return None;
     }
     let (fault, reason) = look_up(status, own_error(body).as_ref());
     // A success without items is no success.
-    let fault = if status < 300 { Fault::Passing } else { fault };
-    ResponseVerdict::Failed(fault, reason)
+    Some((if status < 300 { Fault::Passing } else { fault }, reason))
 }
 
 /// Returns whether the engine itself gave this response, so that the way to it is open.
@@ -336,8 +327,8 @@ mod tests {
 
     fn response(status: u16, body: &str) -> (Fault, String) {
         match of_response(status, body.as_bytes()) {
-            ResponseVerdict::Failed(fault, reason) => (fault, reason.to_string()),
-            ResponseVerdict::SeeItems => panic!("HTTP {status}"),
+            Some((fault, reason)) => (fault, reason.to_string()),
+            None => panic!("HTTP {status}"),
         }
     }
 
@@ -507,7 +498,7 @@ mod tests {
         for status in [201, 204, 408, 421, 429, 500, 502, 503, 504] {
             assert_eq!(response(status, page).0, Passing, "{status}");
         }
-        assert_eq!(of_response(200, page.as_bytes()), ResponseVerdict::SeeItems);
+        assert_eq!(of_response(200, page.as_bytes()), None);
     }
 
     #[test]

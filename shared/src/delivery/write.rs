@@ -17,7 +17,7 @@ use super::bulk::{self, Batch, Entry};
 use super::incoming::Incoming;
 use super::rollover::{Look, Placed, Rollovers, SECOND_LOOK_AFTER};
 use super::shipment::ShipError;
-use super::verdict::{self, Fault, Reason, ResponseVerdict, Verdict};
+use super::verdict::{self, Fault, Reason, Verdict};
 use crate::clock;
 use crate::engine::client::{Engine, EngineError, EngineResponse, Method, Payload};
 use crate::engine::connection::Connection;
@@ -184,11 +184,11 @@ impl Writer {
             Err(failure) => return Attempt::Retry(pending, failure),
         };
         match verdict::of_response(status, &body) {
-            ResponseVerdict::SeeItems => {}
-            ResponseVerdict::Failed(Fault::Document | Fault::Unclear, reason) => {
+            None => {}
+            Some((Fault::Document | Fault::Unclear, reason)) => {
                 return Attempt::Rejected(pending, status, reason);
             }
-            ResponseVerdict::Failed(fault, reason) => {
+            Some((fault, reason)) => {
                 return Attempt::Retry(pending, ShipError::from_fault(fault, reason));
             }
         }

@@ -145,20 +145,6 @@ pub struct PollerConfig {
     pub initial_interval: Duration,
 }
 
-/// Settings of `functions/ingest`.
-#[derive(Clone, Debug)]
-pub struct IngestConfig {
-    /// Settings of all functions that write events.
-    pub pipeline: PipelineConfig,
-}
-
-/// Settings of `functions/redrive`.
-#[derive(Clone, Debug)]
-pub struct RedriveConfig {
-    /// Settings of all functions that write events.
-    pub pipeline: PipelineConfig,
-}
-
 /// Settings of `functions/setup`.
 #[derive(Clone, Debug)]
 pub struct SetupConfig {
@@ -174,10 +160,10 @@ impl WebhookConfig {
     /// # Errors
     /// All problems at once.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::read(&mut Env::of_process())
+        Env::of_process().read(Self::read)
     }
 
-    fn read(env: &mut Env<'_>) -> Result<Self, ConfigError> {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
         let pipeline = PipelineConfig::read(env);
         let secret_id = env.required("WEBHOOK_SECRET_ID", "auth0-log-streams/webhook");
         let path = env.checked("WEBHOOK_PATH", "/auth0/logs", "/auth0/logs", |path| {
@@ -187,7 +173,7 @@ impl WebhookConfig {
                 Err("has to be an absolute path without a query".to_owned())
             }
         });
-        env.finish(|| Some(Self { pipeline: pipeline?, secret_id: secret_id?, path: path? }))
+        Some(Self { pipeline: pipeline?, secret_id: secret_id?, path: path? })
     }
 }
 
@@ -197,48 +183,22 @@ impl PollerConfig {
     /// # Errors
     /// All problems at once.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::read(&mut Env::of_process())
+        Env::of_process().read(Self::read)
     }
 
-    fn read(env: &mut Env<'_>) -> Result<Self, ConfigError> {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
         let pipeline = PipelineConfig::read(env);
         let auth0_url = env.url("AUTH0_URL", "https://example.eu.auth0.com");
         let secret_id = env.required("AUTH0_SECRET_ID", "auth0-log-streams/auth0");
         let checkpoint_table = env.required("CHECKPOINT_TABLE", "auth0-log-streams-checkpoints");
         let initial_interval = env.checked("INITIAL_INTERVAL", "24h", "24h", parse_interval);
-        env.finish(|| {
-            Some(Self {
-                pipeline: pipeline?,
-                auth0_url: auth0_url?,
-                secret_id: secret_id?,
-                checkpoint_table: checkpoint_table?,
-                initial_interval: initial_interval?,
-            })
+        Some(Self {
+            pipeline: pipeline?,
+            auth0_url: auth0_url?,
+            secret_id: secret_id?,
+            checkpoint_table: checkpoint_table?,
+            initial_interval: initial_interval?,
         })
-    }
-}
-
-impl IngestConfig {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    /// All problems at once.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        let env = &mut Env::of_process();
-        let pipeline = PipelineConfig::read(env);
-        env.finish(|| Some(Self { pipeline: pipeline? }))
-    }
-}
-
-impl RedriveConfig {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    /// All problems at once.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        let env = &mut Env::of_process();
-        let pipeline = PipelineConfig::read(env);
-        env.finish(|| Some(Self { pipeline: pipeline? }))
     }
 }
 
@@ -248,24 +208,28 @@ impl SetupConfig {
     /// # Errors
     /// All problems at once.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let env = &mut Env::of_process();
-        let search = SearchConfig::read(env);
-        let namespace = read_namespace(env);
-        env.finish(|| Some(Self { search: search?, namespace: namespace? }))
+        Env::of_process().read(|env| {
+            let (search, namespace) = (SearchConfig::read(env), read_namespace(env));
+            Some(Self { search: search?, namespace: namespace? })
+        })
     }
 }
 
 impl PipelineConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Env::of_process().read(Self::read)
+    }
+
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let search = SearchConfig::read(env);
         let namespace = read_namespace(env);
         let tags = env.checked("EXTRA_TAGS", "", "production,eu", |list| {
-            Ok(list
-                .split(',')
-                .map(str::trim)
-                .filter(|t| !t.is_empty())
-                .map(str::to_owned)
-                .collect())
+            let tags = list.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+            Ok(tags.map(str::to_owned).collect())
         });
         let preserve_original_event = env.boolean("PRESERVE_ORIGINAL_EVENT");
         let types = env.types("INCLUDE_TYPES");
@@ -483,10 +447,11 @@ impl<'a> Env<'a> {
         None
     }
 
-    fn finish<T>(&mut self, build: impl FnOnce() -> Option<T>) -> Result<T, ConfigError> {
-        match build() {
+    /// Reads settings; `None` of `read` comes with a problem.
+    fn read<T>(mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, ConfigError> {
+        match read(&mut self) {
             Some(config) if self.problems.is_empty() => Ok(config),
-            _ => Err(ConfigError { problems: std::mem::take(&mut self.problems) }),
+            _ => Err(ConfigError { problems: self.problems }),
         }
     }
 }
@@ -504,9 +469,9 @@ mod tests {
 
     fn webhook(changes: &[(&str, &str)]) -> Result<WebhookConfig, ConfigError> {
         let all: Vec<_> = WEBHOOK.iter().chain(changes).copied().collect();
-        WebhookConfig::read(&mut Env::new(|name| {
-            all.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
-        }))
+        let lookup =
+            |name: &str| all.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        Env::new(lookup).read(WebhookConfig::read)
     }
 
     #[test]
