@@ -30,6 +30,7 @@ const RESPONSE_TIME: Duration = Duration::from_secs(2);
 
 /// Everything that outlives an invocation.
 pub struct Ingest {
+    stack: String,
     shipper: Shipper,
 }
 
@@ -39,7 +40,10 @@ impl Ingest {
     /// # Errors
     /// A configured GeoIP file cannot be used.
     pub fn new(config: &IngestConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
-        Ok(Self { shipper: Shipper::new(&config.pipeline, aws)? })
+        Ok(Self {
+            stack: config.pipeline.stack.clone(),
+            shipper: Shipper::new(&config.pipeline, aws)?,
+        })
     }
 
     /// Ships the events of all messages together. The response names the messages of which an event is not
@@ -55,7 +59,7 @@ impl Ingest {
             Ok(admitted) => admitted,
             Err(error) => {
                 tracing::error!(error = %chain(&error), "user data cannot be masked");
-                metrics.emit(Function::Ingest, clock::now());
+                metrics.emit(&self.stack, Function::Ingest, clock::now());
                 response.set_failures(failed_ids(messages, &(0..messages.len()).collect()));
                 return response;
             }
@@ -77,7 +81,7 @@ impl Ingest {
                 "delivered events stored"
             );
         }
-        metrics.emit(Function::Ingest, clock::now());
+        metrics.emit(&self.stack, Function::Ingest, clock::now());
         response.set_failures(failed_ids(messages, &sources));
         response
     }

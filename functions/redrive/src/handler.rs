@@ -33,6 +33,7 @@ const FULL_SHIPMENT: usize = 80 * 1024 * 1024;
 
 /// Everything that outlives an invocation.
 pub struct Redrive {
+    stack: String,
     shipper: Shipper,
 }
 
@@ -49,7 +50,10 @@ impl Redrive {
     /// # Errors
     /// A configured GeoIP file cannot be used.
     pub fn new(config: &RedriveConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
-        Ok(Self { shipper: Shipper::new(&config.pipeline, aws)? })
+        Ok(Self {
+            stack: config.pipeline.stack.clone(),
+            shipper: Shipper::new(&config.pipeline, aws)?,
+        })
     }
 
     /// Returns the messages that go back to the queue.
@@ -84,7 +88,7 @@ impl Redrive {
             }
         }
         self.ship(&messages, deadline, &mut metrics, &mut failed).await;
-        metrics.emit(Function::Redrive, clock::now());
+        metrics.emit(&self.stack, Function::Redrive, clock::now());
         let mut response = SqsBatchResponse::default();
         response.set_failures(failed);
         response
