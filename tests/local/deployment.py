@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import platform
 import re
 import socket
 import subprocess
@@ -1031,6 +1032,8 @@ def prepare(group: Group, folder: Path, render: Callable, zips: Path | None) -> 
         cloud.s3.upload_file(str(archive), BUCKET, f"{name}.zip")
     values = {
         "Inputs": "webhook",
+        # That of this machine, which runs the functions.
+        "Architecture": {"aarch64": "arm64"}.get(platform.machine(), "x86_64"),
         "SearchEndpoint": "https://search.example.com",
         "SearchSecretArn": cloud.secret("search", {"username": "any", "password": "any"}),
         "WebhookSecretArn": cloud.secret("webhook", {"token": TOKEN}),
