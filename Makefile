@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
 .PHONY: help run up services down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
-	types test-watch chaos fuzz bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt \
+	types test-watch chaos fuzz bench build smoke validate deploy geoip-layer backfill audit sbom test-analysts hunt \
 	dashboards overview
 
 help: ## list the targets
@@ -74,16 +74,20 @@ fuzz: ## search for bodies that break an invariant of all documents (nightly Rus
 		--sanitizer none --debug-assertions documents fuzz/corpus/documents ../../events/auth0 -- \
 		-dict=fuzz/json.dict -max_total_time=$(or $(FUZZ_SECONDS),600)
 
-bench: build ## measure the built functions and write the numbers into docs/performance.md (ARGS=start)
+bench: ## measure the built functions and write the numbers into docs/performance.md (ARGS=start)
+	@$(DEPLOY) build --arch x86_64
 	@$(PYTHON) tests/local/bench.py
 
-build: ## build the functions' zips for Lambda, without Docker (ARCH=arm64)
+build: ## build the functions' zips for Lambda, without Docker (ARCH=x86_64)
 	@$(DEPLOY) build
+
+smoke: ## start each built function once (RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu")
+	@$(PYTHON) tests/local/smoke.py
 
 validate: ## check template.yaml: lint, IAM, and a deployment that is used (ZIPS=target/lambda: optimized)
 	@$(DEPLOY) validate
 
-deploy: ## build and deploy with AWS SAM; asks for parameters the first time (ARCH=arm64)
+deploy: ## build and deploy with AWS SAM; asks for parameters the first time (ARCH=x86_64)
 	@$(DEPLOY) deploy
 
 geoip-layer: ## build the Lambda layer from your MaxMind files (CITY=….mmdb ASN=….mmdb)

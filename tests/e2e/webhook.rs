@@ -15,6 +15,7 @@ on_both_engines![
     body_formats_yield_the_same_documents,
     batch_posted_twice_and_polled_is_stored_once,
     wrong_token_is_rejected_and_nothing_is_written,
+    source_outside_of_the_list_is_rejected_and_nothing_is_written,
     broken_lines_become_error_documents_and_harm_no_other,
     webhook_answers_503_when_engine_and_queue_are_down,
 ];
@@ -94,6 +95,23 @@ async fn wrong_token_is_rejected_and_nothing_is_written(kind: EngineKind) {
     deliver(&webhook, &body).await;
     assert_eq!(world.stream.count().await, 3);
     assert!(!webhook.logs().contains("a-token-of-the-tests"), "the logs show a token");
+}
+
+async fn source_outside_of_the_list_is_rejected_and_nothing_is_written(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let body = json_lines(&events().take(3)).into_bytes();
+    // The requests of these tests come from 192.0.2.1.
+    let elsewhere = [("ALLOWED_SOURCE_CIDRS", "198.51.100.0/24,2001:db8::/32")];
+    let webhook = world.function_with("webhook", 1, &elsewhere);
+    let answer = send(&webhook, webhook_post(TOKEN, &body)).await.unwrap();
+    assert_eq!(answer.status, 403, "{answer:?}");
+    let answer = send(&webhook, webhook_post("Bearer guess", &body)).await.unwrap();
+    assert_eq!(answer.status, 401, "a guess learns nothing about the list: {answer:?}");
+    assert_eq!(world.stream.count().await, 0);
+    assert_eq!(world.queues.parked().await, 0);
+    let webhook = world.function_with("webhook", 1, &[("ALLOWED_SOURCE_CIDRS", "192.0.2.0/30")]);
+    deliver(&webhook, &body).await;
+    assert_eq!(world.stream.count().await, 3);
 }
 
 async fn broken_lines_become_error_documents_and_harm_no_other(kind: EngineKind) {

@@ -42,11 +42,11 @@ def run(command: list[str], env: dict[str, str]) -> None:
 
 
 def architecture(wanted: str) -> str:
-    """Returns `wanted`, the architecture deployed last, or x86_64. Its target must be installed."""
+    """Returns `wanted`, the architecture deployed last, or arm64. Its target must be installed."""
     last = SAMCONFIG.read_text() if SAMCONFIG.exists() else ""
     if not wanted and (found := re.search(r'Architecture=\\?"?(\w+)', last)):
         wanted = found.group(1)
-    wanted = wanted or "x86_64"
+    wanted = wanted or "arm64"
     if wanted not in TARGETS:
         raise StackError(f"ARCH is {wanted!r}, but must be {' or '.join(TARGETS)}")
     target = TARGETS[wanted]

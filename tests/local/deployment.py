@@ -1,9 +1,10 @@
 """Deploys template.yaml into MiniStack, a stand-in for AWS, and uses it: `make validate`.
 
 MiniStack runs the functions as processes and enforces their roles. The engines are real, behind a
-gate that takes them away. The deployed copy of the template differs in three places: alarms with
-metric math are left out, which MiniStack lacks; Auth0Url takes the stand-in tenant's http:// URL;
-and the code is in a bucket.
+gate that takes them away. The deployed copy of the template differs in four places: alarms with
+metric math are left out, which MiniStack lacks; SearchEndpoint and Auth0Url take http:// URLs; the
+policy that refuses queries of the retry queue without TLS, which MiniStack does not speak, is left
+out; and the code is in a bucket.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import platform
 import re
 import socket
 import subprocess
@@ -18,7 +20,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ FUNCTIONS = ("webhook", "ingest", "poller", "redrive", "setup")
 STREAM = "logs-auth0.logs-default"
 INDEX_TEMPLATE = "_index_template/auth0-log-streams-default"
 EVENTS = 12
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
 EVENT_SOURCE = "aws.partner/auth0.com/example-0f1e2d3c/auth0.logs"
 # What each value of Inputs switches on.
 INPUTS = {
@@ -59,6 +62,20 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     **{
         (f"{name}Role", "WriteOwnLog"): tuple((action, f"{name}Logs") for action in OWN_LOG)
         for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive")
+    },
+    **{
+        (f"{name}Role", "Trace"): (
+            ("xray:PutTraceSegments", "*"),
+            ("xray:PutTelemetryRecords", "*"),
+        )
+        for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive")
+    },
+    ("SetupRole", "UseKey"): (("kms:Decrypt", "KmsKeyArn"),),
+    **{
+        (f"{name}Role", "UseKey"): tuple(
+            (f"kms:{action}", "KmsKeyArn") for action in ("Decrypt", "GenerateDataKey")
+        )
+        for name in ("Webhook", "Ingest", "Poller", "Redrive")
     },
     ("SetupRole", "ReadSecret"): (("secretsmanager:GetSecretValue", "SearchSecretArn"),),
     ("SetupRole", "ManageIndexTemplate"): tuple(
@@ -121,6 +138,9 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     },
 }
 
+# Of a metric: names and values, sorted.
+Dimensions = tuple[tuple[str, str], ...]
+
 # How long something that is not waited for by a call may take.
 PATIENCE_SECONDS = 40
 
@@ -142,6 +162,10 @@ RULES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "DomainNeedsCertificate": (
         {"DomainName": "logs.example.com"},
         ("DomainName", "DomainCertificateArn"),
+    ),
+    "EnvironmentIsLimited": (
+        {"SearchCaCertificate": "…", "IncludeTypes": "s", "ExcludeTypes": "f"},
+        ("SearchCaCertificate", "IncludeTypes", "ExcludeTypes", "AllowedSourceCidrs"),
     ),
 }
 
@@ -340,6 +364,10 @@ class Cloud:
         answer = self.lambda_.invoke(FunctionName=function, Payload=json.dumps(payload))
         return "FunctionError" not in answer, answer["Payload"].read().decode()
 
+    def alarms(self) -> list[dict]:
+        pages = self.cloudwatch.get_paginator("describe_alarms").paginate()
+        return [alarm for page in pages for alarm in page["MetricAlarms"]]
+
     def left(self) -> dict[str, list[str]]:
         """Returns all that costs or confuses if it is left behind."""
         groups = self.logs.describe_log_groups()["logGroups"]
@@ -351,7 +379,7 @@ class Cloud:
                 r["RoleName"] for r in self.iam.list_roles()["Roles"] if "AWS" not in r["RoleName"]
             ],
             "log groups": [group["logGroupName"] for group in groups],
-            "alarms": [a["AlarmName"] for a in self.cloudwatch.describe_alarms()["MetricAlarms"]],
+            "alarms": [alarm["AlarmName"] for alarm in self.alarms()],
             "gateways": [api["ApiId"] for api in self.apigatewayv2.get_apis()["Items"]],
         }
 
@@ -451,8 +479,8 @@ class Deployed:
         if name == "SearchResourceArn":
             arn = self.parameters[name]
             return f"{arn}/_bulk" if ":es:" in arn else arn
-        if name in self.parameters:
-            return self.parameters[name]
+        if name in self.parameters or name == "*":
+            return self.parameters.get(name, name)
         physical = self.resources[name]
         service, resource = {
             "Queue": ("sqs", physical.rpartition("/")[2]),
@@ -537,7 +565,9 @@ def ministack_service(port: int, folder: Path) -> Service:
 def deployable(template: dict) -> dict:
     """Returns the copy that MiniStack takes: see the top of this file."""
     changed = copy.deepcopy(template)
-    changed["Parameters"]["Auth0Url"].pop("AllowedPattern")
+    for url in ("Auth0Url", "SearchEndpoint"):
+        changed["Parameters"][url].pop("AllowedPattern")
+    changed["Resources"].pop("QueuesPolicy")
     changed["Resources"] = {
         name: resource
         for name, resource in changed["Resources"].items()
@@ -559,7 +589,7 @@ class Run:
         self.rows: list[tuple[str, str, float]] = []
         self.checked: set[tuple[str, str]] = set()
         # Metric → the dimensions that it was emitted with.
-        self.emitted: dict[str, set[tuple[tuple[str, str], ...]]] = {}
+        self.emitted: dict[str, set[Dimensions]] = {}
 
     def step(self, title: str, work: Callable[..., str], *arguments: Any) -> None:
         say(f"  {title}")
@@ -846,10 +876,10 @@ class Run:
 
     # --- alarms
 
-    def note_metrics(self, stack: Deployed) -> None:
-        """Notes what the functions' log lines declare, before an update deletes the log groups."""
+    def metrics(self, stack: Deployed, since: float = 0) -> Iterator[tuple[str, Dimensions, float]]:
+        """Returns what CloudWatch makes of the functions' log lines: name, dimensions, value."""
         for function in FUNCTIONS:
-            for line in stack.log(function).splitlines():
+            for line in stack.log(function, since).splitlines():
                 if not line.startswith("{") or '"_aws"' not in line:
                     continue
                 record = json.loads(line)
@@ -857,7 +887,39 @@ class Run:
                     for names in directive["Dimensions"]:
                         dimensions = tuple((name, record[name]) for name in sorted(names))
                         for metric in directive["Metrics"]:
-                            self.emitted.setdefault(metric["Name"], set()).add(dimensions)
+                            yield metric["Name"], dimensions, record[metric["Name"]]
+
+    def note_metrics(self, stack: Deployed) -> None:
+        """Notes what was emitted, before an update deletes the log groups."""
+        for name, dimensions, _ in self.metrics(stack):
+            self.emitted.setdefault(name, set()).add(dimensions)
+
+    def neighbors(self, alive: Deployed, dead: Deployed) -> str:
+        """Two stacks in one account: what one does must not keep the other's alarms quiet."""
+        dead.expect("CREATE_COMPLETE")
+        since = time.time()
+        dead.without("PollerRole", "ReadSecrets")
+        if self.cloud.invoke(f"{dead.stack}-poller", {})[0]:
+            raise StackError("the dead stack polls")
+        self.post(alive)
+        if not self.cloud.invoke(f"{alive.stack}-poller", {})[0]:
+            raise StackError(f"{alive.stack} does not poll")
+        emitted = [*self.metrics(alive, since), *self.metrics(dead, since)]
+        ringing = {}
+        for alarm in self.cloud.alarms():
+            stack, _, name = alarm["AlarmName"].partition("-")
+            if name.startswith(("PollerNoProgress-", "WebhookSilence-")):
+                watched = tuple(sorted((d["Name"], d["Value"]) for d in alarm["Dimensions"]))
+                value = sum(v for n, d, v in emitted if (n, d) == (alarm["MetricName"], watched))
+                if value < alarm["Threshold"]:
+                    ringing.setdefault(stack, []).append(name.partition("-")[0])
+        expected = {dead.stack: ["PollerNoProgress", "WebhookSilence"]}
+        ringing = {stack: sorted(names) for stack, names in ringing.items()}
+        if {s: ringing.get(s) for s in (alive.stack, dead.stack) if s in ringing} != expected:
+            raise StackError(f"these would ring: {ringing}")
+        self.cloud.cloudformation.delete_stack(StackName=dead.stack)
+        self.cloud.settled(dead.stack)
+        return "a stack that polls and receives nothing would ring next to one that does"
 
     def alarms(self, stack: Deployed) -> str:
         """Compares what alarms watch with what the functions emit."""
@@ -865,6 +927,9 @@ class Run:
         emitted = self.emitted
         every = set().union(*emitted.values())
         template = self.render(stack.parameters)
+        for resource in template["Resources"].values():
+            if resource["Type"] == "AWS::Logs::MetricFilter":
+                every.add((("Stack", stack.stack),))
         seen = 0
         for name, resource in template["Resources"].items():
             if resource["Type"] != "AWS::CloudWatch::Alarm":
@@ -895,7 +960,7 @@ class Run:
         queues = {
             q: stack.resources[q].rpartition("/")[2] for q in ("RetryQueue", "DeadLetterQueue")
         }
-        for alarm in self.cloud.cloudwatch.describe_alarms()["MetricAlarms"]:
+        for alarm in self.cloud.alarms():
             if alarm["AlarmName"].startswith(f"{stack.stack}-") and alarm["Namespace"] == "AWS/SQS":
                 watched = [d["Value"] for d in alarm["Dimensions"]]
                 queue = "DeadLetterQueue" if "-DeadLetters-" in alarm["AlarmName"] else "RetryQueue"
@@ -968,6 +1033,8 @@ def prepare(group: Group, folder: Path, render: Callable, zips: Path | None) -> 
         cloud.s3.upload_file(str(archive), BUCKET, f"{name}.zip")
     values = {
         "Inputs": "webhook",
+        # That of this machine, which runs the functions.
+        "Architecture": {"aarch64": "arm64"}.get(platform.machine(), "x86_64"),
         "SearchEndpoint": "https://search.example.com",
         "SearchSecretArn": cloud.secret("search", {"username": "any", "password": "any"}),
         "WebhookSecretArn": cloud.secret("webhook", {"token": TOKEN}),
@@ -1004,13 +1071,17 @@ def use(run: Run) -> None:
     run.step("failed upgrade, engine away", run.roll_back_without_engine, main)
     run.step("schedule", run.tick, main)
     run.step("alarms", run.alarms, main)
+    dead = run.stack("dead", opensearch, Inputs="both", InstallIndexTemplate="false")
+    run.step("two stacks, one of them dead", run.neighbors, main, dead)
 
     run.step("permissions", run.permissions, main)
     for sign_in, kind in (("secret", ""), ("es", "domain"), ("aoss", "collection")):
         for value in ("both", "eventbridge"):
             values = {"Inputs": value, "PollState": "DISABLED", "MaskUserData": "hash"}
             values |= {"InstallIndexTemplate": "false"}
-            if kind:
+            if not kind:
+                values |= {"KmsKeyArn": KEY, "Tracing": "Active"}
+            else:
                 arn = f"arn:aws:{sign_in}:{REGION}:{ACCOUNT}:{kind}/logs"
                 values |= {"SearchSignIn": sign_in, "SearchResourceArn": arn}
             stack = run.stack(f"{sign_in}-{value}", opensearch, **values)

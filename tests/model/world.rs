@@ -18,6 +18,7 @@ use shared::start::config::{
     GeoIpConfig, PipelineConfig, SearchConfig, SignIn, UserData, WebhookConfig,
 };
 use shared::start::http;
+use shared::start::sources::AllowedSources;
 use support::aws::config_with;
 use support::events::Events;
 use support::model::aws::ModelAws;
@@ -220,6 +221,7 @@ fn pipeline(engine: &ModelEngine, retry: &str, dead: &str) -> PipelineConfig {
         preserve_original_event: false,
         geoip: GeoIpConfig::default(),
         function_name: "model".to_owned(),
+        stack: "model".to_owned(),
         retry_queue_url: retry.to_owned(),
         dead_letter_queue_url: dead.to_owned(),
     }
@@ -230,6 +232,7 @@ fn webhook(pipeline: &PipelineConfig, sdk: &SdkConfig) -> Webhook {
         pipeline: pipeline.clone(),
         secret_id: "webhook".to_owned(),
         path: "/auth0/logs".to_owned(),
+        allowed_sources: AllowedSources::default(),
     };
     Webhook::new(&config, sdk).expect("no file is opened")
 }

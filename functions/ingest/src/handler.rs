@@ -27,7 +27,11 @@ const RESPONSE_TIME: Duration = Duration::from_secs(2);
 
 /// Ships the events of all messages together. The response names the messages of which an event is not
 /// stored; the stored ones are duplicates the next time.
-pub async fn handle(shipper: &Shipper, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
+pub async fn handle(
+    shipper: &Shipper,
+    stack: &str,
+    event: LambdaEvent<SqsEvent>,
+) -> SqsBatchResponse {
     let now = clock::now();
     let deadline = Deadline::from_epoch_millis(event.context.deadline, now);
     let deadline = deadline.minus(RESPONSE_TIME);
@@ -38,7 +42,7 @@ pub async fn handle(shipper: &Shipper, event: LambdaEvent<SqsEvent>) -> SqsBatch
         Ok(admitted) => admitted,
         Err(error) => {
             tracing::error!(error = %chain(&error), "user data cannot be masked");
-            metrics.emit(Function::Ingest, clock::now());
+            metrics.emit(stack, Function::Ingest, clock::now());
             response.set_failures(failed_ids(messages, &(0..messages.len()).collect()));
             return response;
         }
@@ -60,7 +64,7 @@ pub async fn handle(shipper: &Shipper, event: LambdaEvent<SqsEvent>) -> SqsBatch
             "delivered events stored"
         );
     }
-    metrics.emit(Function::Ingest, clock::now());
+    metrics.emit(stack, Function::Ingest, clock::now());
     response.set_failures(failed_ids(messages, &sources));
     response
 }

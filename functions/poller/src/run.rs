@@ -38,6 +38,7 @@ const LEFT_TO_TICKS: u64 = 2;
 
 /// Everything that outlives an invocation.
 pub struct Poller {
+    stack: String,
     auth0: Auth0,
     checkpoints: Checkpoints,
     shipper: Shipper,
@@ -53,6 +54,7 @@ impl Poller {
     pub fn new(config: PollerConfig, http: Client, aws: &SdkConfig) -> Result<Self, BoxError> {
         let tenant = config.auth0_url.host_str().unwrap_or_default().to_owned();
         Ok(Self {
+            stack: config.pipeline.stack.clone(),
             auth0: Auth0::new(http, &config.auth0_url, Secrets::new(aws), config.secret_id)?,
             checkpoints: Checkpoints::new(aws, config.checkpoint_table, tenant),
             shipper: Shipper::new(&config.pipeline, aws)?,
@@ -403,11 +405,15 @@ impl<'a> Run<'a> {
         metrics.unauthorized = stopped.as_ref().is_err_and(PollError::is_unauthorized).into();
         let (checkpoint, backfill) = match self.position {
             Position::Live(checkpoint) => {
-                metrics.emit(Function::Poller, clock::now());
+                metrics.emit(&self.poller.stack, Function::Poller, clock::now());
                 (checkpoint, None)
             }
             Position::Backfill { progress, .. } => {
-                without_checkpoint_metrics(metrics).emit(Function::Poller, clock::now());
+                without_checkpoint_metrics(metrics).emit(
+                    &self.poller.stack,
+                    Function::Poller,
+                    clock::now(),
+                );
                 (None, Some(progress))
             }
         };

@@ -36,7 +36,11 @@ struct Message<'a> {
 }
 
 /// Returns the messages that go back to the queue.
-pub async fn handle(shipper: &Shipper, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
+pub async fn handle(
+    shipper: &Shipper,
+    stack: &str,
+    event: LambdaEvent<SqsEvent>,
+) -> SqsBatchResponse {
     let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
     let deadline = deadline.minus(RESPONSE_TIME);
     let mut metrics = Metrics::default();
@@ -67,7 +71,7 @@ pub async fn handle(shipper: &Shipper, event: LambdaEvent<SqsEvent>) -> SqsBatch
         }
     }
     ship(shipper, &messages, deadline, &mut metrics, &mut failed).await;
-    metrics.emit(Function::Redrive, clock::now());
+    metrics.emit(stack, Function::Redrive, clock::now());
     let mut response = SqsBatchResponse::default();
     response.set_failures(failed);
     response

@@ -13,6 +13,7 @@ use lambda_http::http::header::{
     ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER,
 };
 use lambda_http::http::{HeaderValue, Method, Request, StatusCode};
+use lambda_http::request::RequestContext;
 use lambda_http::{Body, RequestExt as _, Response};
 use serde_json::{Value, json};
 use shared::clock;
@@ -25,6 +26,7 @@ use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
 use shared::start::config::WebhookConfig;
 use shared::start::secrets::Secrets;
+use shared::start::sources::AllowedSources;
 use shared::start::token::WebhookToken;
 use tokio::time::Instant;
 
@@ -50,7 +52,9 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("30");
 
 /// Everything that outlives an invocation.
 pub struct Webhook {
+    stack: String,
     path: String,
+    allowed_sources: AllowedSources,
     token: WebhookToken,
     shipper: Shipper,
     breaker: Breaker,
@@ -65,6 +69,7 @@ impl Rejection {
     const NOT_POST: Self = Self(StatusCode::METHOD_NOT_ALLOWED, "only POST is allowed");
     const WRONG_TOKEN: Self =
         Self(StatusCode::UNAUTHORIZED, "missing or invalid Authorization header");
+    const FOREIGN_SOURCE: Self = Self(StatusCode::FORBIDDEN, "source address is not allowed");
     const UNSUPPORTED_ENCODING: Self =
         Self(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip or identity");
     const TOO_LARGE: Self = Self(StatusCode::PAYLOAD_TOO_LARGE, "body too large");
@@ -83,7 +88,9 @@ impl Webhook {
     /// A configured GeoIP file cannot be used.
     pub fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
         Ok(Self {
+            stack: config.pipeline.stack.clone(),
             path: config.path.clone(),
+            allowed_sources: config.allowed_sources.clone(),
             token: WebhookToken::new(Secrets::new(aws), config.secret_id.clone()),
             shipper: Shipper::new(&config.pipeline, aws)?,
             breaker: Breaker::default(),
@@ -110,7 +117,7 @@ impl Webhook {
                 response
             }
         };
-        metrics.emit(Function::Webhook, clock::now());
+        metrics.emit(&self.stack, Function::Webhook, clock::now());
         response
     }
 
@@ -219,13 +226,23 @@ impl Webhook {
     async fn check_token(&self, request: &Request<Bytes>) -> Result<(), Rejection> {
         let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
         match self.token.verify(authorization.unwrap_or_default()).await {
-            Ok(true) => Ok(()),
+            // After the token: so a 403 is either Auth0 at a new address, or somebody else with the token.
+            Ok(true) if self.allowed_sources.allow(source_ip(request)) => Ok(()),
+            Ok(true) => Err(Rejection::FOREIGN_SOURCE),
             Ok(false) => Err(Rejection::WRONG_TOKEN),
             Err(error) => {
                 tracing::error!(error = %chain(&error), "webhook token unavailable");
                 Err(Rejection::TOKEN_UNAVAILABLE)
             }
         }
+    }
+}
+
+/// Returns the address of whoever called the gateway.
+fn source_ip(request: &Request<Bytes>) -> Option<&str> {
+    match request.request_context_ref()? {
+        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref(),
+        _ => None,
     }
 }
 
