@@ -44,7 +44,7 @@ def run(command: list[str], env: dict[str, str]) -> None:
 def architecture(wanted: str) -> str:
     """Returns `wanted`, the architecture deployed last, or x86_64. Its target must be installed."""
     last = SAMCONFIG.read_text() if SAMCONFIG.exists() else ""
-    if not wanted and (found := re.search(r'Architecture=\\?"?(\w+)', last)):
+    if not wanted and (found := re.search(r'Architecture *= *\\?"?(\w+)', last)):
         wanted = found.group(1)
     wanted = wanted or "x86_64"
     if wanted not in TARGETS:
@@ -85,14 +85,8 @@ def validate(arguments: argparse.Namespace) -> None:
 
 def deploy(arguments: argparse.Namespace) -> None:
     """Deploys; asks for the parameters the first time and saves them in samconfig.toml."""
-    arch = architecture(arguments.arch)
-    env = environment(tools.cargo_lambda(), tools.sam())
-    overrides = ["--parameter-overrides", f"Architecture={arch}"]
-    run(["sam", "build", *overrides], env)
-    if SAMCONFIG.exists():
-        run(["sam", "deploy", "--no-fail-on-empty-changeset"], env)
-    else:
-        run(["sam", "deploy", "--guided", "--stack-name", "auth0-log-streams", *overrides], env)
+    python = str(tools.sam() / "python")
+    os.execv(python, [python, "tests/local/guided.py", "--arch", arguments.arch])
 
 
 def geoip_layer(arguments: argparse.Namespace) -> None:

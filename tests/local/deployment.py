@@ -326,6 +326,16 @@ class Cloud:
             return ""
         return "\n".join(event["message"] for event in found["events"])
 
+    def deploying_user(self, stack: str) -> dict[str, str]:
+        """Returns the access key of a user that has the policy of docs/deploying-user.json alone."""
+        text = (ROOT / "docs/deploying-user.json").read_text()
+        for name, value in (("REGION", REGION), ("ACCOUNT", ACCOUNT), ("STACK", stack)):
+            text = text.replace(name, value)
+        user = {"UserName": "deployer"}
+        self.iam.create_user(**user)
+        self.iam.put_user_policy(**user, PolicyName="deploy", PolicyDocument=text)
+        return self.iam.create_access_key(**user)["AccessKey"]
+
     def restart(self, function: str, timeout: int = 20) -> None:
         """Ends the function's processes, and with them what they remember."""
         found = self.lambda_.get_function_configuration(FunctionName=function)
