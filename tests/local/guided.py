@@ -246,10 +246,12 @@ class Stack:
         try:
             env = environment(tools.cargo_lambda(), tools.sam())
             done = subprocess.run(command, cwd=ROOT, env=env, check=False)
-            status = self.find()["StackStatus"]
-            if status == "REVIEW_IN_PROGRESS":
+            found = self.find()
+            has = {p["ParameterKey"]: p["ParameterValue"] for p in found["Parameters"]}
+            if found["StackStatus"] == "REVIEW_IN_PROGRESS":
                 self.delete()
-            elif done.returncode == 0:
+            # SAM ends with 0 after a "no" to the change set, too.
+            elif done.returncode == 0 and chosen.items() <= has.items():
                 attempt.replace(self.config)
                 return True
         finally:

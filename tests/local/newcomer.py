@@ -13,12 +13,72 @@ import sys
 import time
 from pathlib import Path
 
+import cfnlint
 from samcli.yamlhelper import yaml_parse
 
 from tools import ROOT, StackError
 
 STACK = "auth0-log-streams"
 MAKE_DEPLOY = [sys.executable, str(ROOT / "tests/local/guided.py")]
+
+# What SAM, `make deploy`, the custom resource and the gateway's access log call. CloudFormation's
+# own calls are listed in AWS's schemas of the resource types, which cfn-lint brings.
+CALLED = {
+    "cloudformation": "ContinueUpdateRollback CreateChangeSet DeleteStack DescribeChangeSet"
+    " DescribeStackEvents DescribeStacks ExecuteChangeSet GetTemplateSummary",
+    "lambda": "InvokeFunction",
+    "logs": "DeleteLogDelivery GetLogDelivery ListLogDeliveries UpdateLogDelivery",
+    "s3": "CreateBucket GetBucketLocation PutBucketPolicy PutBucketPublicAccessBlock"
+    " PutBucketTagging PutBucketVersioning PutEncryptionConfiguration PutObject",
+}
+# What the schemas list for properties that the template does not have.
+UNUSED = re.compile(
+    "(ec2|elasticfilesystem|firehose|kinesis|kms|s3|s3files):.*"
+    "|dynamodb:.*(Replica|Import.*|StreamingDestination|Item|Query|Scan|Insights|ToLive)"
+    "|dynamodb:(Put|Delete)ResourcePolicy|events:(PutPermission|RemovePermission|UpdateEventBus)"
+    "|iam:CreateServiceLinkedRole|lambda:.*(Alias|SigningConfig|Concurrency|ScalingConfig|Provider)"
+    "|lambda:(GetLayerVersion|PublishVersion|Put(FunctionRecursion|RuntimeManagement)Config)"
+    "|logs:.*(KmsKey|Policy|LogStreams?|LogEvents|Authentication|Protection)"
+    "|secretsmanager:(GetSecretValue|.*Replicat.*)"
+)
+# Documented apart, because few need them: a VPC and an own host name.
+APART = (
+    "AWS::IAM::ManagedPolicy",
+    "AWS::ApiGatewayV2::DomainName",
+    "AWS::ApiGatewayV2::ApiMapping",
+)
+# A resource of the stack for each service.
+RESOURCES = {
+    "apigateway": "arn:aws:apigateway:{0}::/apis/a1b2c3/routes/d4e5f6",
+    "cloudformation": f"arn:aws:cloudformation:{{0}}:{{1}}:stack/{STACK}/0f1e2d3c",
+    "cloudwatch": f"arn:aws:cloudwatch:{{0}}:{{1}}:alarm:{STACK}-DeadLetters-1A2B",
+    "dynamodb": f"arn:aws:dynamodb:{{0}}:{{1}}:table/{STACK}-CheckpointTable-1A2B",
+    "events": "arn:aws:events:{0}:{1}:rule/aws.partner/auth0.com/example-0f1e/auth0.logs/ingest",
+    "iam": f"arn:aws:iam::{{1}}:role/{STACK}-SetupRole-1A2B",
+    "lambda": f"arn:aws:lambda:{{0}}:{{1}}:function:{STACK}-setup",
+    "logs": f"arn:aws:logs:{{0}}:{{1}}:log-group:/aws/lambda/{STACK}-setup",
+    "s3": "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1a2b",
+    "scheduler": f"arn:aws:scheduler:{{0}}:{{1}}:schedule/default/{STACK}-poller",
+    "secretsmanager": "arn:aws:secretsmanager:{0}:{1}:secret:WebhookSecret-1a2b-3c4d5e",
+    "sqs": f"arn:aws:sqs:{{0}}:{{1}}:{STACK}-RetryQueue-1A2B",
+}
+
+
+def needed(types: set[str]) -> set[str]:
+    """Returns the actions that deploying, updating and deleting resources of these types takes."""
+    found = {f"{service}:{name}" for service, names in CALLED.items() for name in names.split()}
+    for schema in (Path(cfnlint.__file__).parent / "data/schemas/resources").glob("*.json"):
+        about = json.loads(schema.read_text())
+        if about.get("typeName") not in types:
+            continue
+        for handler, permissions in about.get("handlers", {}).items():
+            found |= set(permissions["permissions"]) if handler != "list" else set()
+    return found
+
+
+def actions(statement: dict) -> list[str]:
+    action = statement["Action"]
+    return action if isinstance(action, list) else [action]
 
 
 class Terminal:
@@ -46,7 +106,9 @@ class Terminal:
             try:
                 data = os.read(self.master, 65536)
             except OSError:
-                raise StackError(f"make deploy ends without {wanted!r}:\n{self.text[-3000:]}") from None
+                raise StackError(
+                    f"make deploy ends without {wanted!r}:\n{self.text[-3000:]}"
+                ) from None
             self.text += data.decode(errors="replace").replace("\r\n", "\n")
         before = self.text[self.seen : self.seen + found.start()]
         self.seen += found.end()
@@ -71,7 +133,7 @@ class Terminal:
 
 
 def template(folder: Path, zips: dict[str, Path]) -> Path:
-    """Writes template.yaml as `sam build` does, without what MiniStack lacks (see deployment.py)."""
+    """Writes template.yaml as `sam build` does, without what MiniStack lacks: alarms with math."""
     source = yaml_parse((ROOT / "template.yaml").read_text())
     source["Globals"]["Function"].pop("CodeUri")
     for name, resource in list(source["Resources"].items()):
@@ -167,6 +229,7 @@ class Newcomer:
         terminal.answers(SearchEndpoint=self.engine.endpoint, SearchSignIn="", SearchSecretArn="")
         terminal.answers(Inputs="webhook", MaskUserData="", AlarmTopicArn="")
         self.settles(terminal, "CREATE_COMPLETE")
+        self.delete()
         return f"{refused + 1} answers refused at once; wrong URL: rolled back; right URL: deployed"
 
     def engine_down(self) -> str:
@@ -228,6 +291,37 @@ class Newcomer:
         if "mask" in self.config.read_text():
             raise StackError("saved, although the change was refused")
         return "wrong value refused; Inputs=poller asks for Auth0Url alone; a no changes nothing"
+
+    def policy(self, types: set[str], policy: dict, region: str, account: str) -> str:
+        """Checks that the policy allows what is needed and no more, and needs each statement."""
+        need = needed(types - set(APART))
+        have = {action for statement in policy["Statement"] for action in actions(statement)}
+        lacking = {action for action in need - have if not UNUSED.fullmatch(action)}
+        if lacking or have - need:
+            raise StackError(f"lacking: {sorted(lacking)}; needless: {sorted(have - need)}")
+
+        for statement in policy["Statement"]:
+            # MiniStack's simulator takes no ContextEntries.
+            statement.pop("Condition", None)
+
+        def denied(statements: list[dict], wanted: list[str]) -> list[str]:
+            found = []
+            for action in wanted:
+                results = self.cloud.iam.simulate_custom_policy(
+                    PolicyInputList=[json.dumps(policy | {"Statement": statements})],
+                    ActionNames=[action],
+                    ResourceArns=[RESOURCES[action.partition(":")[0]].format(region, account)],
+                )["EvaluationResults"]
+                found += [r["EvalActionName"] for r in results if r["EvalDecision"] != "allowed"]
+            return found
+
+        if refused := denied(policy["Statement"], sorted(have)):
+            raise StackError(f"refused with the whole policy: {refused}")
+        for statement in policy["Statement"]:
+            others = [other for other in policy["Statement"] if other != statement]
+            if not denied(others, actions(statement)):
+                raise StackError(f"nothing needs the statement {statement['Sid']}")
+        return f"{len(have)} actions in {len(policy['Statement'])} statements, each of them needed"
 
     def delete(self) -> None:
         self.cloud.cloudformation.delete_stack(StackName=STACK)
