@@ -87,7 +87,7 @@ smoke: ## start each built function once (RUN="qemu-aarch64 -L /usr/aarch64-linu
 validate: ## check template.yaml: lint, IAM, and a deployment that is used (ZIPS=target/lambda: optimized)
 	@$(DEPLOY) validate
 
-deploy: ## build and deploy with AWS SAM; asks for parameters the first time (ARCH=x86_64)
+deploy: ## build and deploy with AWS SAM; asks the first time, later <Parameter>=<value> changes one (ARCH=x86_64)
 	@$(DEPLOY) deploy
 
 geoip-layer: ## build the Lambda layer from your MaxMind files (CITY=….mmdb ASN=….mmdb)
@@ -96,7 +96,7 @@ geoip-layer: ## build the Lambda layer from your MaxMind files (CITY=….mmdb AS
 backfill: ## read a past window from Auth0 (FROM=2026-01-31T00:00:00Z TO=… STACK_NAME=<deployed stack>)
 	@$(DEPLOY) backfill
 
-audit: ## check licenses, banned crates, sources and advisories of all dependencies
+audit: ## check licenses, banned crates, sources and advisories of all dependencies, and the template
 	@$(DEPLOY) audit
 
 sbom: ## list every crate linked into the functions, as CycloneDX

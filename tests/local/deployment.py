@@ -28,6 +28,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import newcomer
 import tools
 from search import http
 from services import Group, Service, free_ports, responds
@@ -351,6 +352,14 @@ class Cloud:
             return ""
         return "\n".join(event["message"] for event in found["events"])
 
+    def deploying_user(self, stack: str) -> dict[str, str]:
+        """Returns the access key of a user with the policy of docs/deploying-user.json alone."""
+        user = {"UserName": "deployer"}
+        document = json.dumps(deploying_policy(stack))
+        self.iam.create_user(**user)
+        self.iam.put_user_policy(**user, PolicyName="deploy", PolicyDocument=document)
+        return self.iam.create_access_key(**user)["AccessKey"]
+
     def restart(self, function: str, timeout: int = 20) -> None:
         """Ends the function's processes, and with them what they remember."""
         found = self.lambda_.get_function_configuration(FunctionName=function)
@@ -503,6 +512,13 @@ class Deployed:
         return found
 
 
+def deploying_policy(stack: str) -> dict:
+    text = (ROOT / "docs/deploying-user.json").read_text()
+    for name, value in (("REGION", REGION), ("ACCOUNT", ACCOUNT), ("STACK", stack)):
+        text = text.replace(name, value)
+    return json.loads(text)
+
+
 def fresh_events(count: int) -> list[dict]:
     """Returns events that no other call returns."""
     sample = json.loads((ROOT / "events/auth0/s.json").read_text())
@@ -580,8 +596,14 @@ class Run:
     """The steps, and the table of what was done and seen."""
 
     def __init__(
-        self, cloud: Cloud, engines: dict[str, Engine], render: Callable, values: dict
+        self,
+        cloud: Cloud,
+        engines: dict[str, Engine],
+        render: Callable,
+        values: dict,
+        typist: newcomer.Newcomer,
     ) -> None:
+        self.typist = typist
         self.cloud = cloud
         self.engines = engines
         self.render = render
@@ -1044,7 +1066,9 @@ def prepare(group: Group, folder: Path, render: Callable, zips: Path | None) -> 
         "MaskSecretArn": cloud.secret("mask", {"key": "k" * 64}),
         "ExtraTags": "production,eu",
     }
-    return Run(cloud, engines, render, values)
+    built = newcomer.template(folder, archives)
+    typist = newcomer.Newcomer(cloud, engines["opensearch"], built, values["SearchSecretArn"])
+    return Run(cloud, engines, render, values, typist)
 
 
 def use(run: Run) -> None:
@@ -1055,6 +1079,14 @@ def use(run: Run) -> None:
         stack.expect("CREATE_COMPLETE")
         return f"{len(stack.resources)} resources"
 
+    policy = deploying_policy(newcomer.STACK)
+    types = {r["Type"] for r in run.render(run.values)["Resources"].values()}
+    run.step("deploying user's policy", run.typist.policy, types, policy, REGION, ACCOUNT)
+    run.step("make deploy: wrong answers, wrong URL", run.typist.mistakes)
+    run.step("make deploy: engine down at first", run.typist.engine_down)
+    run.step("make deploy: upgrade, engine away", run.typist.upgrade)
+    run.step("make deploy: one parameter later", run.typist.change)
+    run.typist.delete()
     run.step("wrong settings", run.rules)
     run.step("first deployment, engine away", run.nothing_is_left)
     main = run.stack("main", opensearch)

@@ -59,6 +59,9 @@ pub(crate) struct World {
     redrive: Shipper,
 }
 
+/// The stack that the metrics name.
+const STACK: &str = "model";
+
 /// Where an event is, and how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fate {
@@ -147,7 +150,7 @@ impl World {
         let event: SqsEvent =
             serde_json::from_value(json!({ "Records": records })).expect("SQS's form");
         let event = LambdaEvent::new(event, context(REDRIVE_TIMEOUT));
-        let response = redrive::handler::handle(&self.redrive, event).await;
+        let response = redrive::handler::handle(&self.redrive, STACK, event).await;
         let failed: Vec<String> =
             response.batch_item_failures.into_iter().map(|item| item.item_identifier).collect();
         let (kept, _): (Vec<_>, Vec<_>) =
@@ -221,7 +224,7 @@ fn pipeline(engine: &ModelEngine, retry: &str, dead: &str) -> PipelineConfig {
         preserve_original_event: false,
         geoip: GeoIpConfig::default(),
         function_name: "model".to_owned(),
-        stack: "model".to_owned(),
+        stack: STACK.to_owned(),
         retry_queue_url: retry.to_owned(),
         dead_letter_queue_url: dead.to_owned(),
     }
