@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -178,23 +178,23 @@ async fn reason(endpoint: &str, settings: &[(&'static str, &str)], timeout: Dura
 
 /// An engine that responds with this function of method and path.
 async fn stand_in(answer: fn(&str, &str) -> (u16, Value)) -> (Server, Requests) {
-    stand_in_that_reads(move |method, path, _| answer(method, path)).await
+    stand_in_that_reads(move |method, uri, _| answer(method, uri.path())).await
 }
 
 /// The same with a function that also sees the body, or null if it is not JSON.
 async fn stand_in_that_reads(
-    answer: impl Fn(&str, &str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
+    answer: impl Fn(&str, &Uri, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
 ) -> (Server, Requests) {
     let requests = Requests::default();
     let seen = requests.clone();
     let handler = move |request: Request| {
         let (seen, answer) = (seen.clone(), answer.clone());
         async move {
-            let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+            let (method, uri) = (request.method().to_string(), request.uri().clone());
             let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
             let json = serde_json::from_slice(&body).unwrap_or_default();
-            let (status, json) = answer(&method, &path, &json);
-            seen.lock().unwrap().push((method, path, body));
+            let (status, json) = answer(&method, &uri, &json);
+            seen.lock().unwrap().push((method, uri.path().to_owned(), body));
             (StatusCode::from_u16(status).unwrap(), axum::Json(json)).into_response()
         }
     };
@@ -727,7 +727,7 @@ async fn role_that_is_not_mapped_is_named() {
 }
 
 /// The answer of a new engine of 9.2 or of 3.8 to everything but a lifecycle policy.
-fn new_engine(method: &str, path: &str, root: Value) -> (u16, Value) {
+fn new_engine(method: &str, path: &str, root: &Value) -> (u16, Value) {
     let ours = json!({ "mappings": { "_meta": { "managed_by": "auth0-log-streams" } } });
     match (method, path) {
         ("GET", "/") => (200, json!({ "version": root })),
@@ -752,9 +752,14 @@ impl Policies {
     }
 
     /// ISM's and ILM's answers, after their documentation.
-    fn answer(&self, method: &str, name: &str, body: &Value) -> (u16, Value) {
+    fn answer(&self, method: &str, name: &str, query: &str, body: &Value) -> (u16, Value) {
         let mut stored = self.stored.lock().unwrap();
         if method == "PUT" {
+            // ISM refuses to overwrite a policy without knowing its version, as documented.
+            let knows_version = query.contains("if_seq_no=") && query.contains("if_primary_term=");
+            if self.kind == EngineKind::OpenSearch && stored.contains_key(name) && !knows_version {
+                return (409, json!({ "error": { "reason": "version conflict" } }));
+            }
             let version = stored.get(name).map_or(1, |(version, _)| version + 1);
             stored.insert(name.to_owned(), (version, body["policy"].clone()));
             return (200, json!({ "acknowledged": true }));
@@ -775,7 +780,8 @@ impl Policies {
 
     async fn serve(&self) -> (Server, Requests) {
         let this = self.clone();
-        stand_in_that_reads(move |method, path, body| {
+        stand_in_that_reads(move |method, uri, body| {
+            let path = uri.path();
             let (prefix, root) = match this.kind {
                 EngineKind::OpenSearch => (
                     "/_plugins/_ism/policies/",
@@ -784,8 +790,8 @@ impl Policies {
                 EngineKind::Elasticsearch => ("/_ilm/policy/", json!({ "number": "9.2.0" })),
             };
             match path.strip_prefix(prefix) {
-                Some(name) => this.answer(method, name, body),
-                None => new_engine(method, path, root),
+                Some(name) => this.answer(method, name, uri.query().unwrap_or_default(), body),
+                None => new_engine(method, path, &root),
             }
         })
         .await
@@ -871,7 +877,8 @@ async fn retention_that_is_no_number_is_named() {
 /// Elastic Cloud Serverless with these settings, and its words for others (Elasticsearch's
 /// `PublicSettingsValidator` and `RestController`).
 async fn serverless(known: &'static [&'static str]) -> (Server, Requests) {
-    stand_in_that_reads(move |method, path, body| {
+    stand_in_that_reads(move |method, uri, body| {
+        let path = uri.path();
         let gone = ["/_ilm", "/_nodes", "/_cluster", "/_plugins"];
         if gone.iter().any(|start| path.starts_with(start)) {
             let reason = format!(
@@ -900,7 +907,7 @@ async fn serverless(known: &'static [&'static str]) -> (Server, Requests) {
             let error = json!({ "type": "illegal_argument_exception", "reason": reason });
             return (400, json!({ "error": error, "status": 400 }));
         }
-        new_engine(method, path, json!({ "number": "8.11.0", "build_flavor": "serverless" }))
+        new_engine(method, path, &json!({ "number": "8.11.0", "build_flavor": "serverless" }))
     })
     .await
 }
@@ -942,7 +949,8 @@ async fn retention_of_an_existing_stream_is_changed_unless_somebody_else_has_don
     }
     let retentions = Arc::new(Mutex::new(Retentions::default()));
     let state = retentions.clone();
-    let (server, _) = stand_in_that_reads(move |method, path, body| {
+    let (server, _) = stand_in_that_reads(move |method, uri, body| {
+        let path = uri.path();
         let mut state = state.lock().unwrap();
         match (method, path) {
             ("PUT", "/_index_template/auth0-log-streams-default") => {
@@ -960,7 +968,7 @@ async fn retention_of_an_existing_stream_is_changed_unless_somebody_else_has_don
             }
             _ => {}
         }
-        new_engine(method, path, json!({ "number": "8.11.0", "build_flavor": "serverless" }))
+        new_engine(method, path, &json!({ "number": "8.11.0", "build_flavor": "serverless" }))
     })
     .await;
     let settings = [("SEARCH_ENDPOINT", server.url())];
@@ -980,7 +988,7 @@ async fn retention_of_an_existing_stream_is_changed_unless_somebody_else_has_don
 /// A collection of OpenSearch Serverless that answers `_bulk` with `item`. It has no `/`, no data streams and
 /// no ISM (<https://docs.aws.amazon.com/opensearch-service/latest/developerguide/serverless-genref.html>).
 async fn collection(item: Value) -> Server {
-    let (server, _) = stand_in_that_reads(move |method, path, body| match (method, path) {
+    let (server, _) = stand_in_that_reads(move |method, uri, body| match (method, uri.path()) {
         ("PUT", "/_index_template/auth0-log-streams-default")
             if body["data_stream"].is_null() && body["composed_of"].is_null() =>
         {

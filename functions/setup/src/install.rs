@@ -204,7 +204,7 @@ struct Installation {
 impl Installation {
     async fn run(mut self) -> Result<Installed, InstallError> {
         let engine = self.detect().await?;
-        let (lifecycle, policy) = self.install_policy(engine).await?;
+        let (lifecycle, policy, update) = self.install_policy(engine).await?;
         let former_retention = match lifecycle {
             Lifecycle::DataStream => self.template_retention().await?,
             _ => None,
@@ -219,6 +219,10 @@ impl Installation {
         }
         if lifecycle == Lifecycle::DataStream {
             kept_retention = self.apply_retention(former_retention).await?;
+        }
+        // Last, because an installation that fails is not repeated with the former retention.
+        if let Some(PolicyUpdate { kind, path, revision }) = update {
+            self.write_policy(kind, &path, revision).await?;
         }
         Ok(Installed {
             engine,
@@ -262,11 +266,11 @@ impl Installation {
         }
     }
 
-    /// Returns the engine's kind of lifecycle, and what became of its policy.
+    /// Returns the engine's kind of lifecycle, what becomes of its policy, and what is left to do for that.
     async fn install_policy(
         &self,
         engine: Detected,
-    ) -> Result<(Lifecycle, Option<Policy>), InstallError> {
+    ) -> Result<(Lifecycle, Option<Policy>, Option<PolicyUpdate>), InstallError> {
         let (kind, path, otherwise) = match engine.product {
             Product::OpenSearch => (PolicyKind::Ism, "_plugins/_ism/policies", Lifecycle::None),
             Product::Elasticsearch => {
@@ -275,35 +279,33 @@ impl Installation {
                 let otherwise = if is_old { Lifecycle::None } else { Lifecycle::DataStream };
                 (PolicyKind::Ilm, "_ilm/policy", otherwise)
             }
-            Product::ElasticsearchServerless => return Ok((Lifecycle::DataStream, None)),
-            Product::OpenSearchServerless => return Ok((Lifecycle::None, None)),
+            Product::ElasticsearchServerless => return Ok((Lifecycle::DataStream, None, None)),
+            Product::OpenSearchServerless => return Ok((Lifecycle::None, None, None)),
         };
         let own = self.name();
-        let mut policy = None;
+        let mut existing = None;
         for name in [&own, FORMER_NAME] {
             match self.read_policy(kind, path, name).await? {
-                Found::Policy(found) => {
-                    policy = self.settle_policy(kind, path, name, &found).await?;
-                    if policy.is_some() {
-                        break;
-                    }
-                }
+                Found::Policy(found) => existing = self.settle_policy(kind, path, name, &found),
                 Found::Nothing => {}
-                Found::NoSuchFeature => return Ok((otherwise, None)),
+                Found::NoSuchFeature => return Ok((otherwise, None, None)),
+            }
+            if existing.is_some() {
+                break;
             }
         }
-        let policy = match policy {
-            Some(policy) => policy,
+        let (policy, update) = match existing {
+            Some(existing) => existing,
             None => {
                 self.write_policy(kind, &format!("{path}/{own}"), 1).await?;
-                Policy { name: own, done: PolicyDone::Installed }
+                (Policy { name: own, done: PolicyDone::Installed }, None)
             }
         };
         let lifecycle = match kind {
             PolicyKind::Ism => Lifecycle::Ism,
             PolicyKind::Ilm => Lifecycle::Ilm { policy: policy.name.clone() },
         };
-        Ok((lifecycle, Some(policy)))
+        Ok((lifecycle, Some(policy), update))
     }
 
     async fn read_policy(
@@ -330,20 +332,22 @@ impl Installation {
         }
     }
 
-    /// Updates a policy of ours, and keeps any other. `None` if it is to be replaced by one with our name.
-    async fn settle_policy(
+    /// Decides to update a policy of ours, and to keep any other. `None` if it is to be replaced by one with
+    /// our name.
+    fn settle_policy(
         &self,
         kind: PolicyKind,
         path: &str,
         name: &str,
         found: &Value,
-    ) -> Result<Option<Policy>, InstallError> {
+    ) -> Option<(Policy, Option<PolicyUpdate>)> {
         let state = index_template::policy_state(kind, found, &self.namespace, self.retention);
-        let done = match state {
-            PolicyState::Foreign => PolicyDone::Kept,
-            _ if name == FORMER_NAME => return Ok(None),
-            PolicyState::Current => PolicyDone::Unchanged,
+        let (done, update) = match state {
+            PolicyState::Foreign => (PolicyDone::Kept, None),
+            _ if name == FORMER_NAME => return None,
+            PolicyState::Current => (PolicyDone::Unchanged, None),
             PolicyState::Outdated(version) => {
+                // ISM requires these, so that nobody's change in between is lost.
                 let number = |name: &str| found.get(name).and_then(Value::as_u64);
                 let condition = match (number("_seq_no"), number("_primary_term")) {
                     (Some(seq_no), Some(term)) => {
@@ -352,11 +356,10 @@ impl Installation {
                     _ => String::new(),
                 };
                 let path = format!("{path}/{name}{condition}");
-                self.write_policy(kind, &path, version + 1).await?;
-                PolicyDone::Updated
+                (PolicyDone::Updated, Some(PolicyUpdate { kind, path, revision: version + 1 }))
             }
         };
-        Ok(Some(Policy { name: name.to_owned(), done }))
+        Some((Policy { name: name.to_owned(), done }, update))
     }
 
     async fn write_policy(
@@ -687,6 +690,13 @@ struct Template {
     hash: Value,
     constant_keyword: bool,
     left_out: Vec<String>,
+}
+
+/// A policy of ours that is to be written again.
+struct PolicyUpdate {
+    kind: PolicyKind,
+    path: String,
+    revision: u64,
 }
 
 /// What `GET` of a policy's path found.
