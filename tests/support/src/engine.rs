@@ -24,7 +24,13 @@ impl Engine {
     /// The engine of the stack, which has no security.
     #[must_use]
     pub fn new(kind: EngineKind) -> Self {
-        Self { url: kind.url(), client: Client::new(), user: None }
+        Self::at(kind.url())
+    }
+
+    /// The engine at this address.
+    #[must_use]
+    pub fn at(url: String) -> Self {
+        Self { url, client: Client::new(), user: None }
     }
 
     /// An engine with security.
