@@ -722,8 +722,8 @@ fn refused(step: Step, response: &EngineResponse) -> InstallError {
     InstallError::Refused { step, reason: response.reason() }
 }
 
-/// Returns the settings that Elastic Cloud Serverless says it does not have: "Settings [a,b] are not
-/// available when running in serverless mode".
+/// Returns the settings that Elastic Cloud Serverless says it does not have: `Settings [a,b] are not
+/// available when running in serverless mode`.
 fn unavailable_settings(reason: &str) -> Vec<String> {
     let list = reason
         .split_once("Settings [")

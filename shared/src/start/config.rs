@@ -594,7 +594,7 @@ mod tests {
             let all = [&WEBHOOK[..], &own].concat();
             let of =
                 |name: &str| all.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-            PollerConfig::read(&mut Env::new(of)).map_err(|error| error.to_string())
+            Env::new(of).read(PollerConfig::read).map_err(|error| error.to_string())
         };
         assert!(poller("https://example.eu.auth0.com").is_ok());
         let error = poller("http://example.eu.auth0.com").unwrap_err();
