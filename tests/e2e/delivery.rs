@@ -520,7 +520,7 @@ async fn shard_limit_parks_events_until_there_is_room(kind: EngineKind) {
     // A stream that does not exist yet, and a template by which it needs more shards than a node may
     // have: 1,000. Lowering the limit would fail the tests that run at the same time.
     let namespace = stack::unique("limit");
-    let stream = DataStream::new(world.stream.engine.clone(), &namespace);
+    let stream = DataStream::prepare(kind, &namespace).await;
     let template = format!("_index_template/{namespace}");
     let body = json!({
         "index_patterns": [stream.name],

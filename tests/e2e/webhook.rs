@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use support::engine::{DataStream, Engine};
+use support::engine::DataStream;
 use support::events::{json_lines, log_ids};
 use support::payload::{gateway_request, gzip, webhook_post};
 use support::proxy::Fault;
@@ -45,13 +45,14 @@ async fn body_formats_yield_the_same_documents(kind: EngineKind) {
     let mut seen = Vec::new();
     for bodies in forms {
         let namespace = stack::unique("e2e");
+        let stream = DataStream::create(kind, &namespace).await;
         let changes = [("DATA_STREAM_NAMESPACE", namespace.as_str())];
         let webhook = world.function_with("webhook", 1, &changes);
         for body in bodies {
             let answer = send(&webhook, webhook_post(TOKEN, &body)).await.unwrap();
             assert_eq!(answer.status, 200, "{answer:?}");
         }
-        seen.push(comparable(&DataStream::new(Engine::new(kind), &namespace)).await);
+        seen.push(comparable(&stream).await);
     }
     assert_eq!(seen[0].keys().cloned().collect::<Vec<_>>(), log_ids(&events));
     assert_eq!(seen[0], seen[1], "lines and array");

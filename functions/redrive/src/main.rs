@@ -15,5 +15,6 @@ async fn main() -> Result<(), Error> {
     let config = PipelineConfig::from_env()?;
     let aws = http::aws(&http::client()?).await;
     let shipper = Shipper::new(&config, &aws)?;
-    run(service_fn(async |event| Ok::<_, Error>(handle(&shipper, &config.stack, event).await))).await
+    run(service_fn(async |event| Ok::<_, Error>(handle(&shipper, &config.stack, event).await)))
+        .await
 }

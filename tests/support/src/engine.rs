@@ -77,12 +77,21 @@ impl DataStream {
     /// # Panics
     /// If the engine refuses it.
     pub async fn create(kind: EngineKind, namespace: &str) -> Self {
+        let stream = Self::prepare(kind, namespace).await;
+        stream.warm_up().await;
+        stream
+    }
+
+    /// The same, but the first write creates it.
+    ///
+    /// # Panics
+    /// If the engine refuses the index template.
+    pub async fn prepare(kind: EngineKind, namespace: &str) -> Self {
         let stream = Self::new(Engine::new(kind), namespace);
         let settings =
             [("SEARCH_ENDPOINT", stream.engine.url.as_str()), ("DATA_STREAM_NAMESPACE", namespace)];
         let installed = stack::install(&Variables::default().with(settings)).await;
         assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
-        stream.warm_up().await;
         stream
     }
 
