@@ -1,4 +1,4 @@
-"""`make test-watch`: calls each function under `cargo lambda watch` with its payload of `events/`."""
+"""`make test-watch`: calls each function under `cargo lambda watch` with a payload of `events/`."""
 
 from __future__ import annotations
 
