@@ -85,7 +85,10 @@ impl Intake {
         Self { types: config.types.clone(), masking }
     }
 
-    /// Admits events that have just arrived.
+    /// Admits events that have just arrived: those of wanted types, with their user data masked.
+    ///
+    /// # Errors
+    /// The key of the hashes cannot be read.
     pub async fn admit<'b>(
         &self,
         events: impl Iterator<Item = Incoming<'b>>,
@@ -103,6 +106,9 @@ impl Intake {
 
     /// Admits events that were admitted before. They are masked again, which changes nothing, because
     /// they may be older than the setting.
+    ///
+    /// # Errors
+    /// The key of the hashes cannot be read.
     pub async fn admit_parked<'b>(
         &self,
         events: impl Iterator<Item = Incoming<'b>>,
