@@ -85,7 +85,7 @@ impl Intake {
         Self { types: config.types.clone(), masking }
     }
 
-    /// Admits events that have just arrived.
+    /// Admits events that have just arrived: those of wanted types, with their user data masked.
     ///
     /// # Errors
     /// The key of the hashes cannot be read.
