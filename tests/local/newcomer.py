@@ -133,8 +133,11 @@ class Terminal:
 
 
 def template(folder: Path, zips: dict[str, Path]) -> Path:
-    """Writes template.yaml as `sam build` does, without what MiniStack lacks: alarms with math."""
+    """Writes template.yaml as `sam build` does, without what MiniStack lacks: metric math, TLS."""
     source = yaml_parse((ROOT / "template.yaml").read_text())
+    endpoint = source["Parameters"]["SearchEndpoint"]
+    endpoint["AllowedPattern"] = endpoint["AllowedPattern"].replace("https", "https?")
+    source["Resources"].pop("QueuesPolicy")
     source["Globals"]["Function"].pop("CodeUri")
     for name, resource in list(source["Resources"].items()):
         if "Metrics" in resource["Properties"]:
@@ -207,7 +210,7 @@ class Newcomer:
         terminal = self.make_deploy()
         refused = 0
         for name, wrong, reason, right in (
-            ("SearchEndpoint", "search.example.com", "must be a URL", "http://127.0.0.1:9"),
+            ("SearchEndpoint", "search.example.com", "must be an https URL", "http://127.0.0.1:9"),
             ("SearchSignIn", "password", "must be one of secret, es, aoss, none", ""),
             ("SearchSecretArn", "", "cannot be installed with an empty secret", self.secret),
             ("Inputs", "webhooks", "must be one of webhook, poller", "both"),
