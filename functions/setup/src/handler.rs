@@ -54,7 +54,7 @@ pub(crate) async fn handle(event: LambdaEvent<Request>) -> Result<(), Error> {
     send(&url, serde_json::to_vec(&response)?, deadline).await
 }
 
-/// What a request asks for.
+/// The work that a request requires.
 enum Task {
     /// To install.
     Install {

@@ -42,7 +42,7 @@ const REQUEST_TIME: Duration = Duration::from_secs(20);
 /// The pauses between attempts: a deployment should not fail because a node is restarting.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
-/// What was installed. `Display` tells a person.
+/// Result of the installation; `Display` describes it for a person.
 #[derive(Debug)]
 pub(crate) struct Installed {
     engine: Detected,
@@ -53,9 +53,9 @@ pub(crate) struct Installed {
     left_out: Vec<String>,
     lifecycle: Lifecycle,
     retention: Retention,
-    /// What became of the lifecycle policy, if the engine has such policies.
+    /// Outcome for the lifecycle policy, if the engine has such policies.
     policy: Option<Policy>,
-    /// What became of the data stream, if its write index was created from another template.
+    /// Outcome for the data stream, if its write index was created from another template.
     stream: Option<Stream>,
     /// The data stream's retention, if it is not the wanted one.
     kept_retention: Option<KeptRetention>,
@@ -266,7 +266,7 @@ impl Installation {
         }
     }
 
-    /// Returns the engine's kind of lifecycle, what becomes of its policy, and what is left to do for that.
+    /// Returns the engine's kind of lifecycle, the outcome for its policy, and the update still to be written.
     async fn install_policy(
         &self,
         engine: Detected,
@@ -466,8 +466,8 @@ impl Installation {
         Ok(found.as_ref().and_then(|found| data_retention(found.get("template")?)))
     }
 
-    /// Gives a data stream that exists the wanted retention. The template has it for new ones only. One that
-    /// is not as in the template before is somebody else's, and is returned.
+    /// Applies the retention to an existing data stream, because the template sets it for new ones only. A
+    /// retention that the former template did not set is somebody else's: it stays, and is returned.
     async fn apply_retention(
         &self,
         former: Option<String>,
@@ -526,64 +526,60 @@ impl Installation {
     /// created from another template.
     async fn apply(&self, hash: &Value) -> Result<Option<Stream>, InstallError> {
         let stream = self.stream.clone();
+        let path = format!("{stream}/_rollover");
         let mut pauses = PAUSES.iter();
         let mut tried = false;
         loop {
             // Read before every attempt: a response may be lost after the engine has rolled over.
-            let found = self.write_index_hash(&stream).await?;
+            let found = self.write_index_hash().await?;
             if !tried {
-                self.check(&stream, found.is_some()).await?;
+                self.check(found.is_some()).await?;
             }
             if found.is_none_or(|found| found == *hash) {
                 return Ok(tried.then_some(Stream::RolledOver { stream }));
             }
             tried = true;
-            let path = format!("{stream}/_rollover");
-            match (
-                self.attempt(Step::RollOver, Method::Post, &path, Payload::None).await,
-                pauses.next(),
-            ) {
-                (Ok(response), _) if response.is_success() => {
-                    return Ok(Some(Stream::RolledOver { stream }));
-                }
-                (Err(InstallError::Forbidden { privilege, .. }), _) => {
-                    let missing = format!("the engine's user lacks the privilege {privilege}");
-                    return Ok(Some(Stream::TakesEffectLater { stream, missing }));
-                }
-                (Ok(response), Some(pause)) if response.is_busy() => {
-                    tokio::time::sleep(*pause).await;
-                }
-                (Err(InstallError::Unavailable(_)), Some(pause)) => {
-                    tokio::time::sleep(*pause).await;
-                }
-                (Ok(response), _) => return Err(refused(Step::RollOver, &response)),
-                (Err(error), _) => return Err(error),
+            let response = self.attempt(Step::RollOver, Method::Post, &path, Payload::None).await;
+            if is_transient(&response)
+                && let Some(pause) = pauses.next()
+            {
+                tokio::time::sleep(*pause).await;
+                continue;
             }
+            return match response {
+                Ok(response) if response.is_success() => Ok(Some(Stream::RolledOver { stream })),
+                Ok(response) => Err(refused(Step::RollOver, &response)),
+                Err(InstallError::Forbidden { privilege, .. }) => {
+                    let missing = format!("the engine's user lacks the privilege {privilege}");
+                    Ok(Some(Stream::TakesEffectLater { stream, missing }))
+                }
+                Err(error) => Err(error),
+            };
         }
     }
 
     /// Checks that our template applies to the data stream: engines refuse a second template of the same
     /// priority, but one of a higher priority overrides ours silently.
-    async fn check(&self, stream: &str, exists: bool) -> Result<(), InstallError> {
+    async fn check(&self, exists: bool) -> Result<(), InstallError> {
         if !exists {
-            return self.simulate(stream).await;
+            return self.simulate().await;
         }
         // OpenSearch (3.8) cannot simulate an index with the name of a data stream: HTTP 500.
-        let path = format!("_data_stream/{stream}");
+        let path = format!("_data_stream/{}", self.stream);
         let found = self.call(Step::ReadDataStream, Method::Get, &path, Payload::None).await?;
         match found.status {
             200 => {
                 let found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
                 let Some(found) = found.pointer("/data_streams/0") else {
-                    return Err(InstallError::NotADataStream { stream: stream.to_owned() });
+                    return Err(self.not_a_data_stream());
                 };
                 if found.get("template").and_then(Value::as_str) != Some(self.name().as_str()) {
                     return Err(self.shadowed());
                 }
             }
-            404 => return Err(InstallError::NotADataStream { stream: stream.to_owned() }),
+            404 => return Err(self.not_a_data_stream()),
             // Elasticsearch's minimal distribution lacks a handler for this path, but can simulate.
-            400 | 405 => self.simulate(stream).await?,
+            400 | 405 => self.simulate().await?,
             _ => return Err(refused(Step::ReadDataStream, &found)),
         }
         Ok(())
@@ -591,10 +587,10 @@ impl Installation {
 
     /// Returns the hash of the template that the write index was created from, or null if it was not one of
     /// ours; `None` if the stream does not exist.
-    async fn write_index_hash(&self, stream: &str) -> Result<Option<Value>, InstallError> {
+    async fn write_index_hash(&self) -> Result<Option<Value>, InstallError> {
         // Every backing index maps `@timestamp`, so one without `_meta` is listed too.
         const FILTER: &str = "filter_path=*.mappings._meta,*.mappings.properties.@timestamp.type";
-        let path = format!("{stream}/_mapping?{FILTER}");
+        let path = format!("{}/_mapping?{FILTER}", self.stream);
         let found = self.call(Step::ReadWriteIndex, Method::Get, &path, Payload::None).await?;
         match found.status {
             404 => Ok(None),
@@ -610,8 +606,8 @@ impl Installation {
     }
 
     /// Checks that a new data stream of this name would get our template.
-    async fn simulate(&self, stream: &str) -> Result<(), InstallError> {
-        let path = format!("_index_template/_simulate_index/{stream}");
+    async fn simulate(&self) -> Result<(), InstallError> {
+        let path = format!("_index_template/_simulate_index/{}", self.stream);
         let response = self.call(Step::Simulate, Method::Post, &path, Payload::None).await?;
         if !response.is_success() {
             return Err(refused(Step::Simulate, &response));
@@ -643,12 +639,8 @@ impl Installation {
         let mut pauses = PAUSES.iter();
         loop {
             let response = self.attempt(step, method, path, payload.clone()).await;
-            let is_transient = match &response {
-                Ok(response) => response.is_busy(),
-                Err(error) => matches!(error, InstallError::Unavailable(_)),
-            };
             match pauses.next() {
-                Some(pause) if is_transient => tokio::time::sleep(*pause).await,
+                Some(pause) if is_transient(&response) => tokio::time::sleep(*pause).await,
                 _ => return response,
             }
         }
@@ -679,6 +671,10 @@ impl Installation {
         InstallError::Shadowed { name: self.name(), stream: self.stream.clone() }
     }
 
+    fn not_a_data_stream(&self) -> InstallError {
+        InstallError::NotADataStream { stream: self.stream.clone() }
+    }
+
     fn forbidden(&self, step: Step, reason: String) -> InstallError {
         InstallError::Forbidden { step, privilege: step.privilege(self.product), reason }
     }
@@ -686,7 +682,7 @@ impl Installation {
 
 /// The index template as it was installed.
 struct Template {
-    /// What its backing indices have in their mapping.
+    /// Hash in `_meta` of the backing indices' mapping.
     hash: Value,
     constant_keyword: bool,
     left_out: Vec<String>,
@@ -699,7 +695,7 @@ struct PolicyUpdate {
     revision: u64,
 }
 
-/// What `GET` of a policy's path found.
+/// Result of `GET` on a policy's path.
 enum Found {
     Policy(Value),
     Nothing,
@@ -715,6 +711,14 @@ fn has_failure_store(Detected { product, version }: Detected) -> bool {
             let first = FIRST_FAILURE_STORES.iter().find(|first| first.major == version.major);
             first.map_or(version.major > 9, |first| version >= *first)
         }),
+    }
+}
+
+/// Returns whether a further attempt may help: the engine is unavailable or overloaded.
+const fn is_transient(response: &Result<EngineResponse, InstallError>) -> bool {
+    match response {
+        Ok(response) => response.is_busy(),
+        Err(error) => matches!(error, InstallError::Unavailable(_)),
     }
 }
 

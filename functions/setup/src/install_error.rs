@@ -1,4 +1,4 @@
-//! What the installation asks the engine for, and why it failed: in words that tell the operator what to do.
+//! The installation's requests to the engine and its errors, worded so that the operator knows what to do.
 
 use auth0_ecs::index_template::{PRIORITY, Product};
 use shared::engine::client::{EngineClientError, EngineError};

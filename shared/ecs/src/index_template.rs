@@ -101,7 +101,7 @@ const DEFAULT_FIELDS: &[&str] = &[
     "user_agent.original.text",
 ];
 
-/// What rolls the data stream over, and deletes.
+/// The feature that rolls the data stream over and deletes old indices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
     /// OpenSearch's Index State Management. The policy selects its data streams by pattern.
@@ -150,7 +150,7 @@ pub struct IndexTemplate<'a> {
     pub constant_keyword: bool,
     /// Whether the engine has failure stores.
     pub failure_store: bool,
-    /// What rolls the data stream over.
+    /// The feature that rolls the data stream over.
     pub lifecycle: Lifecycle,
     /// For [`Lifecycle::DataStream`]; policies have it of their own.
     pub retention: Retention,
@@ -173,20 +173,14 @@ impl IndexTemplate<'_> {
         // An index has what it was created from. Only if that has changed is a new one needed.
         let mut of_index = meta();
         of_index["hash"] = hash(&template).into();
-        if let Some(mappings) = template.get_mut("mappings") {
-            mappings["_meta"] = of_index;
-        }
+        template["mappings"]["_meta"] = of_index;
         if self.lifecycle == Lifecycle::DataStream {
-            let lifecycle = self
-                .retention
-                .map_or_else(|| json!({}), |days| json!({"data_retention": format!("{days}d")}));
-            template["lifecycle"] = lifecycle;
+            template["lifecycle"] = data_stream_lifecycle(self.retention);
         }
         if self.failure_store {
             // With one, the engine says 201 to a document that it did not store. What it refuses is kept
             // as an error document, in the data stream itself.
-            let options = json!({"failure_store": {"enabled": false}});
-            template["data_stream_options"] = options;
+            template["data_stream_options"] = json!({"failure_store": {"enabled": false}});
         }
         let mut body = json!({
             "index_patterns": [data_stream(self.namespace)],
@@ -258,17 +252,16 @@ pub fn policy(kind: PolicyKind, namespace: &str, retention: Retention, revision:
     let mut policy = match kind {
         PolicyKind::Ism => {
             let rollover = json!({"min_primary_shard_size": "50gb", "min_index_age": age});
-            let mut hot =
-                json!({"name": "hot", "actions": [{"rollover": rollover}], "transitions": []});
-            let mut states = Vec::new();
+            let mut states = vec![
+                json!({"name": "hot", "actions": [{"rollover": rollover}], "transitions": []}),
+            ];
             if let Some(kept) = kept {
                 let when = json!({"min_rollover_age": kept});
-                hot["transitions"] = json!([{"state_name": "delete", "conditions": when}]);
+                states[0]["transitions"] = json!([{"state_name": "delete", "conditions": when}]);
                 states.push(
                     json!({"name": "delete", "actions": [{"delete": {}}], "transitions": []}),
                 );
             }
-            states.insert(0, hot);
             json!({
                 "default_state": "hot",
                 "states": states,
