@@ -59,6 +59,7 @@ INPUTS = {
 # the only witness.
 OWN_LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 SIGNED = ("es:ESHttpGet", "es:ESHttpPost")
+PARKING = (("sqs:SendMessage", "RetryQueue"), ("sqs:SendMessage", "DeadLetterQueue"))
 NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     **{
         (f"{name}Role", "WriteOwnLog"): tuple((action, f"{name}Logs") for action in OWN_LOG)
@@ -87,10 +88,7 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
         ("secretsmanager:GetSecretValue", "SearchSecretArn"),
         ("secretsmanager:GetSecretValue", "MaskSecretArn"),
     ),
-    ("WebhookRole", "ParkEvents"): (
-        ("sqs:SendMessage", "RetryQueue"),
-        ("sqs:SendMessage", "DeadLetterQueue"),
-    ),
+    ("WebhookRole", "ParkEvents"): PARKING,
     ("PollerRole", "ReadSecrets"): (
         ("secretsmanager:GetSecretValue", "Auth0SecretArn"),
         ("secretsmanager:GetSecretValue", "SearchSecretArn"),
@@ -99,10 +97,6 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("PollerRole", "KeepCheckpoint"): (
         ("dynamodb:GetItem", "CheckpointTable"),
         ("dynamodb:PutItem", "CheckpointTable"),
-    ),
-    ("PollerRole", "SendEvents"): (
-        ("sqs:SendMessage", "RetryQueue"),
-        ("sqs:SendMessage", "DeadLetterQueue"),
     ),
     ("PollerFunctionTickRole", ""): (("lambda:InvokeFunction", "PollerFunction"),),
     **{
@@ -113,22 +107,17 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
         (f"{name}Role", "ReadMaskSecret"): (("secretsmanager:GetSecretValue", "MaskSecretArn"),)
         for name in ("Ingest", "Redrive")
     },
-    ("IngestRole", "TakeDeliveredEvents"): tuple(
-        (f"sqs:{action}", "IngestQueue")
-        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-    ),
-    ("IngestRole", "SendEvents"): (
-        ("sqs:SendMessage", "RetryQueue"),
-        ("sqs:SendMessage", "DeadLetterQueue"),
-    ),
-    ("RedriveRole", "TakeParkedEvents"): tuple(
-        (f"sqs:{action}", "RetryQueue")
-        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-    ),
-    ("RedriveRole", "SendEvents"): (
-        ("sqs:SendMessage", "RetryQueue"),
-        ("sqs:SendMessage", "DeadLetterQueue"),
-    ),
+    **{
+        (role, sid): tuple(
+            (f"sqs:{action}", queue)
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        )
+        for role, sid, queue in (
+            ("IngestRole", "TakeDeliveredEvents", "IngestQueue"),
+            ("RedriveRole", "TakeParkedEvents", "RetryQueue"),
+        )
+    },
+    **{(f"{name}Role", "SendEvents"): PARKING for name in ("Ingest", "Poller", "Redrive")},
     **{
         (f"{name}Role", "WriteEvents"): tuple((action, "SearchResourceArn") for action in SIGNED)
         for name in ("Webhook", "Ingest", "Poller", "Redrive")
@@ -583,12 +572,7 @@ def deployable(template: dict) -> dict:
     changed = copy.deepcopy(template)
     for url in ("Auth0Url", "SearchEndpoint"):
         changed["Parameters"][url].pop("AllowedPattern")
-    changed["Resources"].pop("QueuesPolicy")
-    changed["Resources"] = {
-        name: resource
-        for name, resource in changed["Resources"].items()
-        if "Metrics" not in resource.get("Properties", {})
-    }
+    newcomer.drop_what_ministack_lacks(changed)
     return changed
 
 

@@ -132,16 +132,22 @@ class Terminal:
         return self.text
 
 
+def drop_what_ministack_lacks(template: dict) -> None:
+    """Removes the policy of the queues, which requires TLS, and what has metric math."""
+    template["Resources"].pop("QueuesPolicy")
+    for name, resource in list(template["Resources"].items()):
+        if "Metrics" in resource.get("Properties", {}):
+            del template["Resources"][name]
+
+
 def template(folder: Path, zips: dict[str, Path]) -> Path:
-    """Writes template.yaml as `sam build` does, without what MiniStack lacks: metric math, TLS."""
+    """Writes template.yaml as `sam build` does, without what MiniStack lacks."""
     source = yaml_parse((ROOT / "template.yaml").read_text())
+    drop_what_ministack_lacks(source)
     endpoint = source["Parameters"]["SearchEndpoint"]
     endpoint["AllowedPattern"] = endpoint["AllowedPattern"].replace("https", "https?")
-    source["Resources"].pop("QueuesPolicy")
     source["Globals"]["Function"].pop("CodeUri")
-    for name, resource in list(source["Resources"].items()):
-        if "Metrics" in resource["Properties"]:
-            del source["Resources"][name]
+    for resource in source["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             binary = resource.pop("Metadata")["BuildProperties"]["Binary"]
             resource["Properties"]["CodeUri"] = str(zips[binary])

@@ -292,12 +292,14 @@ def tenant_service(port: int, client_id: str, client_secret: str, binaries: Path
     )
 
 
-def functions_service(settings: Settings, env: dict[str, str]) -> Service:
+def functions_service(settings: Settings, env: dict[str, str], *options: str) -> Service:
+    """Returns `cargo lambda watch` with further options."""
     port = settings.functions_port
     path = f"{tools.cargo_lambda()}{os.pathsep}{os.environ['PATH']}"
+    address = ("-A", "127.0.0.1", "-P", str(port))
     return Service(
         name="functions",
-        argv=["cargo", "lambda", "watch", "-A", "127.0.0.1", "-P", str(port), "--color", "never"],
+        argv=["cargo", "lambda", "watch", *address, "--color", "never", *options],
         port=port,
         port_variable="FUNCTIONS_PORT",
         ready=lambda: responds(f"{settings.functions_url}/"),

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import deployment
 from deployment import BUCKET, REGION
+from guided import holds
 from services import exit_code
 from tools import StackError
 
@@ -236,13 +237,17 @@ def watched_dimensions(alarm, namespace):
     return [stack | {"Function": function} for function in functions]
 
 
-def longest(value, template):
-    """Returns the length of the longest value that an environment variable may have, as JSON."""
+def longest(value, template, empty):
+    """Returns the length of the longest value that an environment variable may have, as JSON.
+
+    The parameters in `empty` are not set."""
     if isinstance(value, dict) and set(value) == {"Fn::If"}:
-        return max(longest(branch, template) for branch in value["Fn::If"][1:])
+        return max(longest(branch, template, empty) for branch in value["Fn::If"][1:])
     if isinstance(value, str):
         return len(json.dumps(value)) - 2
     name = value["Ref"]
+    if name in empty:
+        return 0
     if name == "AWS::StackName":
         return STACK_NAME_BYTES
     if name in template["Resources"]:
@@ -254,16 +259,6 @@ def longest(value, template):
     length = parameter.get("MaxLength", 0)
     # A line break takes two bytes as JSON; a line of a certificate has 64 characters.
     return length + (length // 64 + 1 if name == "SearchCaCertificate" else 0)
-
-
-def holds(condition, values):
-    """Returns what a condition of a rule is worth with these values of parameters."""
-    ((function, operands),) = condition.items()
-    if function == "Fn::Equals":
-        left, right = (values[o["Ref"]] if isinstance(o, dict) else o for o in operands)
-        return left == right
-    results = [holds(operand, values) for operand in operands]
-    return {"Fn::Not": not results[0], "Fn::And": all(results), "Fn::Or": any(results)}[function]
 
 
 def check_environments(template):
@@ -280,20 +275,15 @@ def check_environments(template):
                 holds(assertion["Assert"], values) for assertion in rule["Assertions"]
             ):
                 continue
-            sizes = {
-                variable: len(f'"{variable}":"",')
-                + (0 if values.get(str(dict_ref(value))) == "" else longest(value, template))
+            empty = {name for name, value in values.items() if not value}
+            size = 1 + sum(
+                len(f'"{variable}":"",') + longest(value, template, empty)
                 for variable, value in variables.items()
-            }
-            size = sum(sizes.values()) + 1
+            )
             check(
                 size <= ENVIRONMENT_BYTES,
                 f"{name}'s environment may have {size} bytes with {values}",
             )
-
-
-def dict_ref(value):
-    return value.get("Ref") if isinstance(value, dict) else None
 
 
 def own_rules(template):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import stack
 import tools
-from services import Group, Service, exit_code, free_ports, responds
+from services import Group, exit_code, free_ports
 from tools import ROOT, StackError, say
 
 PORTS = ("ENGINE", "DYNAMODB", "MOTO", "TENANT", "FUNCTIONS")
@@ -30,26 +30,17 @@ def watch() -> None:
     with tools.exclusive("watch", wait=True), stack.stopped_on_failure(group):
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         named = {f"{name}_PORT": str(port) for name, port in ports.items()}
-        functions = stack.start_services(stack.Settings.read(named), group)
+        settings = stack.Settings.read(named)
         file = group.folder / "local.env"
-        stack.write_environment(file, functions)
-        path = {"PATH": f"{tools.cargo_lambda()}{os.pathsep}{os.environ['PATH']}"}
-        address = ["-A", "127.0.0.1", "-P", str(ports["FUNCTIONS"])]
-        service = Service(
-            name="functions",
-            argv=["cargo", "lambda", "watch", *address, "--env-file", str(file)],
-            port=ports["FUNCTIONS"],
-            port_variable="",
-            ready=lambda: responds(f"http://127.0.0.1:{ports['FUNCTIONS']}/"),
-            env=os.environ | path,
-        )
+        stack.write_environment(file, stack.start_services(settings, group))
+        service = stack.functions_service(settings, dict(os.environ), "--env-file", str(file))
         group.start(service)
         group.wait(service)
         for function, payload, is_right in CALLS:
-            invoke = ["cargo", "lambda", "invoke", function, *address]
-            invoke += ["--data-file", f"events/{payload}.json"]
+            invoke = ["cargo", "lambda", "invoke", function, "-P", str(settings.functions_port)]
+            invoke += ["-A", "127.0.0.1", "--data-file", f"events/{payload}.json"]
             done = subprocess.run(
-                invoke, cwd=ROOT, env=os.environ | path, capture_output=True, text=True, check=False
+                invoke, cwd=ROOT, env=service.env, capture_output=True, text=True, check=False
             )
             say(f"{function}: {done.stdout.strip() or done.stderr.strip()}")
             if done.returncode != 0 or not is_right(json.loads(done.stdout)):
