@@ -34,7 +34,7 @@ AGENTS = (
 )
 SESSION = "sess-carla-1"
 WRONG = "Wrong email or password."
-# What all events of a machine share.
+# Fields that all events from one machine share.
 SYNC = {
     "ip": "216.160.83.56",
     "user_agent": "curl/8.9.1",
