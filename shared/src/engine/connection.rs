@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::client::{Engine, EngineClientError};
@@ -30,8 +30,6 @@ pub(crate) struct Connection {
     aws: SdkConfig,
     secrets: Secrets,
     state: Mutex<State>,
-    /// Set once [`Self::connect`] has tried.
-    connected: OnceCell<()>,
 }
 
 #[derive(Debug, Default)]
@@ -48,13 +46,7 @@ const RELOAD_GAP: Duration = Duration::from_secs(10);
 impl Connection {
     pub(crate) fn new(config: SearchConfig, aws: SdkConfig) -> Self {
         let secrets = Secrets::new(&aws);
-        Self { config, aws, secrets, state: Mutex::default(), connected: OnceCell::new() }
-    }
-
-    /// Makes the client ahead of its first use. Only the first call has an effect, and a failure is left
-    /// to [`Self::engine`], so that no later body waits for it twice.
-    pub(crate) async fn connect(&self, deadline: Deadline) {
-        self.connected.get_or_init(async || drop(self.engine(deadline).await)).await;
+        Self { config, aws, secrets, state: Mutex::default() }
     }
 
     /// Returns the client, which is made at the first call and after [`Self::reload_credentials`].
