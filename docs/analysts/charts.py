@@ -138,6 +138,12 @@ def histogram(buckets: int) -> Json:
     return {"field": "@timestamp", "interval": interval, "extended_bounds": bounds}
 
 
+def stack(by: str) -> Json:
+    """Returns the transform that puts kinds on top of each other, failures at the base."""
+    stacked = {"type": "stack", "groupby": [by], "field": "kind.doc_count", "as": ["from", "to"]}
+    return stacked | {"sort": {"field": "kind.key"}}
+
+
 def colors(split: str) -> Json:
     """Returns scale and legend for the values of a field."""
     scale = {"name": "color", "type": "ordinal", "domain": {"data": "parts", "field": "kind.key"}}
@@ -197,7 +203,7 @@ def _bars(key: str, value: str, what: str, picked: Json, color: str, split: str 
     parts = [
         formula("kind", kinds),
         {"type": "flatten", "fields": ["kind"]},
-        {"type": "stack", "groupby": ["n"], "field": "kind.doc_count", "as": ["from", "to"]},
+        stack("n"),
     ]
     label = "datum.key + ': ' + format(datum.kind.doc_count, ',')"
     label += " + ' ' + datum.kind.key" if split else f" + ' {what}'"
@@ -254,7 +260,7 @@ def over_time(id: str, title: str, field: str, *filters: Json, **layout: int) ->
     parts = [
         formula("kind", "datum.row.kinds.buckets"),
         {"type": "flatten", "fields": ["kind"]},
-        {"type": "stack", "groupby": ["key"], "field": "kind.doc_count", "as": ["from", "to"]},
+        stack("key"),
     ]
     when = "timeFormat(datum.key, '%b %d, %H:%M')"
     bar = {
@@ -500,9 +506,9 @@ def world(id: str, title: str, subtitle: str, *filters: Json, failed: Json, **la
         "scales": [
             {
                 "name": "tint",
-                "type": "log",
-                "domain": {"signal": "[1, max(2, extent(pluck(data('rows'), 'events'))[1])]"},
-                "range": ["#c6d9ec", BLUE],
+                "type": "sqrt",
+                "domain": {"data": "rows", "field": "events"},
+                "range": ["#cfe0f1", BLUE],
             },
             {
                 "name": "size",

@@ -122,7 +122,7 @@ def stream_of(panel: Panel, stream: str) -> str:
 def write(engine: Engine, stream: str, scripts: Path, file: Path) -> None:
     """Writes the page of the last 24 hours. Raises SearchError."""
     end = datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0)
-    engine.request("POST", f"{stream}/_refresh")
+    engine.request("POST", f"{stream.replace('auth0.logs-', 'auth0.*-')}/_refresh")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page(engine, stream, end - timedelta(hours=24), end, scripts))
 

@@ -177,13 +177,14 @@ DASHBOARDS = (
             over_time(
                 "signups", "Sign-ups over time, by outcome", "event.outcome", SIGN_UP, width=24
             ),
-            top("reasons", "Why sign-ins fail", f"{DATA}type", FAILED_LOGIN, color=RED),
+            top("reasons", "Why sign-ins fail", f"{DATA}type", FAILED_LOGIN, color=RED, height=8),
             top(
                 "unwanted",
                 "Why sign-ups fail",
                 f"{DATA}description.keyword",
                 FAILED_SIGN_UP,
                 color=RED,
+                height=8,
             ),
             top(
                 "failing",
@@ -209,7 +210,14 @@ DASHBOARDS = (
                 split="event.outcome",
                 width=16,
             ),
-            top("factors", "Multi-factor authentication", "event.action", SECOND_FACTOR, width=16),
+            top(
+                "factors",
+                "Multi-factor authentication",
+                "event.action",
+                SECOND_FACTOR,
+                width=16,
+                height=8,
+            ),
             top(
                 "tokens",
                 "Tokens issued and refused, by application",
@@ -217,6 +225,7 @@ DASHBOARDS = (
                 TOKENS,
                 split="event.outcome",
                 width=16,
+                height=8,
             ),
             top(
                 "refused",
@@ -225,6 +234,7 @@ DASHBOARDS = (
                 FAILED_TOKENS,
                 color=RED,
                 width=16,
+                height=8,
             ),
         ),
     ),
@@ -282,6 +292,7 @@ DASHBOARDS = (
                 {value: confidence(value) for value in ("low", "medium", "high")},
                 of_type("s"),
                 width=16,
+                height=8,
             ),
             top(
                 "fingerprints",
@@ -290,6 +301,7 @@ DASHBOARDS = (
                 {"term": {"event.outcome": "failure"}},
                 color=RED,
                 width=16,
+                height=8,
             ),
             top(
                 "api",
@@ -298,6 +310,7 @@ DASHBOARDS = (
                 of_type("fapi"),
                 color=RED,
                 width=16,
+                height=8,
             ),
         ),
     ),

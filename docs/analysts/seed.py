@@ -7,6 +7,7 @@ applications and ids are made up. Addresses are in public GeoIP databases, or fo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -118,9 +119,12 @@ def day(end: datetime) -> list[dict[str, Any]]:
 
 def _ordinary(made: Day, hour: int) -> None:
     """More traffic by day than by night."""
-    visits = 22 if 7 <= hour < 20 else 6
+    visits = 5 + round(17 * math.sin(math.pi * hour / 24) ** 2)
     for visit in range(visits):
-        who, minute = person(3 * hour + 7 * visit), 1 + visit * 50 / visits
+        # Some people come more often than others.
+        turn = (3 * hour + 7 * visit) % 10
+        who = person(turn if visit % 4 == 0 else turn * turn // 10)
+        minute = 1 + visit * 50 / visits
         which = app("Shop mobile" if visit % 3 == 0 else "Shop web")
         if visit % 5 == 4:
             made.add(hour, minute - 0.5, "fp", description=WRONG, **who, **which)

@@ -172,7 +172,7 @@ class Dashboards(unittest.TestCase):
                     page = overview.page(engine, stream, START, END, scripts, [dashboard])
                     screenshot = f"--screenshot={panels.FOLDER / dashboard.id}.png"
                     rows = sum(panel.width * (25 * panel.height + 12) for panel in dashboard.panels)
-                    height = rows // 48 + 130
+                    height = rows // 48 + 160
                     browse(Path(folder), page, screenshot, f"--window-size=1400,{height}")
 
     def counts(self, product: str, id: str) -> list[int]:

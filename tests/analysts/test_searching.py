@@ -76,6 +76,7 @@ def actions(events: Iterable[dict]) -> dict[str, int]:
 in_session = where(lambda e: detail(e, "session_id") == seed.SESSION)
 grace = where(lambda e: e.get("user_name") == "grace@example.com")
 swedish = where(lambda e: e.get("ip") == "89.160.20.112" and e["type"] in ("fp", "f", "fu"))
+breached = of_type("pwd_leak", "signup_pwd_leak", "reset_pwd_leak")
 risky = where(lambda e: (detail(e, "riskAssessment") or {}).get("confidence") == "low")
 refused = where(lambda e: (detail(e, "response") or {}).get("statusCode", 0) >= 400)
 strange = where(lambda e: e["type"] == "brand_new_type" or isinstance(e.get("details"), str))
@@ -89,7 +90,7 @@ ANSWERS: list[tuple[int, dict]] = [
     ),
     (1, {"grace@example.com": 1}),
     (2, {"limit_mu": 1, "limit_wc": 1}),
-    (3, {"emma@example.com": 2, "hugo@example.com": 1}),
+    (len(breached), count(breached, "user_name")),
     (10, {"auth0|grace": 10}),
     (len(of_type("s")), dict(Counter(seed.PLACES[e["ip"]][2] for e in of_type("s")))),
     (1, {"fam-ida": 1}),
