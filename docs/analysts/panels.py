@@ -272,10 +272,10 @@ DASHBOARDS = (
             ),
             top(
                 "fatigue",
-                "Users flooded with push notifications",
+                "Push notifications sent and rejected",
                 "user.id",
                 of_type("gd_send_pn", "gd_auth_rejected"),
-                color=RED,
+                split="event.outcome",
                 width=16,
             ),
             distinct(

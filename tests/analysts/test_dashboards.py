@@ -170,6 +170,7 @@ class Dashboards(unittest.TestCase):
                 engine = world.engines()["opensearch"]
                 for dashboard in panels.DASHBOARDS:
                     page = overview.page(engine, stream, START, END, scripts, [dashboard])
+                    page = page.replace(stream, "logs-auth0.logs-default")
                     screenshot = f"--screenshot={panels.FOLDER / dashboard.id}.png"
                     rows = sum(panel.width * (25 * panel.height + 12) for panel in dashboard.panels)
                     height = rows // 48 + 160
