@@ -10,11 +10,11 @@ import subprocess
 import tempfile
 import threading
 import unittest
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import alerts
 import dashboards
 import overview
 import panels
@@ -27,23 +27,6 @@ END = datetime(2026, 3, 14, 12)
 START = END - timedelta(hours=24)
 PANELS = [(f"{d.id}-{p.id}", p) for d in panels.DASHBOARDS for p in d.panels]
 
-
-# What detections find in the day: level, rule, and its events.
-ALERTS: tuple[tuple[str, str, Callable[[dict], object]], ...] = (
-    (
-        "high",
-        "Password spraying - many users fail from one address",
-        lambda e: e["type"] in ("fp", "fu"),
-    ),
-    ("high", "Sign-in after impossible travel", lambda e: e["type"] == "s"),
-    (
-        "high",
-        "MFA fatigue - one user is flooded with push notifications",
-        lambda e: e["type"].startswith("gd_"),
-    ),
-    ("medium", "Breached password used", lambda e: e["type"] == "pwd_leak"),
-    ("critical", "Refresh token reused after rotation", lambda e: e["type"] == "ferrt"),
-)
 
 # Clicks each mark that can be clicked, and keeps the filters in the page.
 CLICKS = """<script>
@@ -77,48 +60,9 @@ CLICKS = """<script>
 """
 
 
-ALERT_FIELDS = {"auth0.alerts.level", "auth0.alerts.count", "auth0.alerts.events", "rule.name"}
-
-
-def events_of(wanted: Callable[[dict], object]) -> list[dict]:
-    """Returns the attacker's events of an alert."""
-    day = (event["data"] for event in seed.day(END))
-    return [event for event in day if event.get("ip") == seed.ATTACKER and wanted(event)]
-
-
 def number(mark: tuple[str, object]) -> int:
     """Returns the number in a mark's label, which follows its name and a colon."""
     return int(re.search(r": ([\d,]+)", mark[0])[1].replace(",", ""))
-
-
-def index_alerts(stream: str) -> None:
-    """Writes the alerts next to the events of `stream`, as functions/detect does."""
-    lines = []
-    for n, (level, rule, wanted) in enumerate(ALERTS):
-        events = events_of(wanted)
-        alert = {
-            "@timestamp": events[-1]["date"],
-            "auth0": {"alerts": {"level": level, "count": len(events)}},
-            "event": {"id": f"alert-{n}", "kind": "alert", "module": "auth0"},
-            "rule": {"name": rule},
-            "related": {"user": sorted({e["user_name"] for e in events}), "ip": seed.ATTACKER},
-            "source": {"ip": seed.ATTACKER},
-        }
-        alert["auth0"]["alerts"]["events"] = [e["log_id"] for e in events]
-        lines += [{"create": {"_id": alert["event"]["id"]}}, alert]
-    alerts = stream.replace(".logs-", ".alerts-")
-    keyword = {"type": "keyword"}
-    names = ("auth0.alerts.level", "auth0.alerts.events", "rule.name", "event.kind", "event.id")
-    fields = dict.fromkeys((*names, "related.user"), keyword)
-    fields |= {"auth0.alerts.count": {"type": "long"}, "related.ip": {"type": "ip"}}
-    mappings = {"dynamic": False, "properties": fields | {"source.ip": {"type": "ip"}}}
-    template = {"data_stream": {}, "index_patterns": [alerts], "priority": 999}
-    template["template"] = {"mappings": mappings}
-    bulk = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    for engine in world.engines().values():
-        engine.request("PUT", f"_index_template/{alerts}", template)
-        response = engine.request("POST", f"{alerts}/_bulk?refresh=true", bulk)
-        assert not response["errors"], response
 
 
 def drawing(folder: str, page: str) -> dict[str, dict[str, list]]:
@@ -148,7 +92,7 @@ class Dashboards(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.stream = stream = world.index("dashboards", seed.day(END))
-        index_alerts(stream)
+        alerts.index(stream)
         scripts = tools.vega()
         cls.pages = {
             product: overview.page(engine, stream, START, END, scripts)
@@ -235,11 +179,11 @@ class Dashboards(unittest.TestCase):
         for id, panel in PANELS:
             names = fields_of(panel.search)
             self.assertGreater(len(names), 1, id)
-            for name in names - ALERT_FIELDS:
+            for name in names - alerts.FIELDS:
                 self.assertTrue(world.in_template(name), f"{id}: {name}")
             # OpenSearch can search parts of a flat object, but not aggregate them.
             for field in re.findall(r'"field": "([^"]+)"', json.dumps(panel.search)):
-                self.assertIn(field, {*world.template_fields(), *ALERT_FIELDS}, id)
+                self.assertIn(field, {*world.template_fields(), *alerts.FIELDS}, id)
 
     def test_linked_fields_are_in_the_template(self) -> None:
         for field in panels.LINKS:
@@ -262,7 +206,7 @@ class Dashboards(unittest.TestCase):
             tiles = [label for label, _ in self.marks(product, "overview-numbers", "tile")]
             signed_in = sum(event["type"] == "s" for event in events)
             self.assertIn(f"Sign-ins: {signed_in}", tiles)
-            self.assertIn(f"Alerts: {len(ALERTS)}", tiles)
+            self.assertIn(f"Alerts: {len(alerts.ALERTS)}", tiles)
 
     def test_panel_is_drawn(self) -> None:
         for product, drawing in self.drawings.items():
@@ -300,7 +244,7 @@ class Dashboards(unittest.TestCase):
             self.assertEqual(china, {"query": phrase, "index": panels.INDEX})
             self.assertFalse(countries[""])
             tiles = dict(self.marks(product, "overview-numbers", "tile"))
-            self.assertFalse(tiles[f"Alerts: {len(ALERTS)}"])
+            self.assertFalse(tiles[f"Alerts: {len(alerts.ALERTS)}"])
             ten = dict(self.marks(product, "threat-spraying", "bar"))[f"{seed.ATTACKER}: 15 users"]
             self.assertEqual(ten["query"], {"match_phrase": {"source.ip": seed.ATTACKER}})
             whom = dict(self.marks(product, "threat-changes", "cell"))["auth0|grace"]
@@ -309,10 +253,10 @@ class Dashboards(unittest.TestCase):
     def test_click_on_an_alert_finds_its_events(self) -> None:
         for product in world.URLS:
             cells = dict(self.marks(product, "threat-alerts", "cell"))
-            for _, rule, wanted in ALERTS:
+            for _, rule, wanted in alerts.ALERTS:
                 filter = cells[rule]
                 self.assertEqual(filter["alias"], f"Events of: {rule}")
-                events = len(events_of(wanted))
+                events = len(alerts.events_of(wanted))
                 self.assertEqual(self.total(product, filter, self.stream), events)
                 both = self.stream.replace(".logs-", ".*-")
                 self.assertEqual(self.total(product, filter, both), events + 1)
