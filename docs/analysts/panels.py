@@ -260,7 +260,7 @@ DASHBOARDS = (
                 of_type(*BLOCKS),
                 width=48,
             ),
-            table("changes", "Who did what to whom", CHANGE_COLUMNS, CHANGES, width=48, height=12),
+            table("changes", "Who did what to whom", CHANGE_COLUMNS, CHANGES, width=48, height=13),
             distinct(
                 "spraying",
                 "Addresses that fail for many users",

@@ -230,6 +230,21 @@ def _changes(made: Day) -> None:
         details=by_root("post", "/api/v2/tenants/invitations", 201),
         **admin,
     )
+    desk = {"user_id": "auth0|desk", "name": "Help Desk", "email": "desk@example.com"}
+    by_desk = partial(api, channel="https://manage.auth0.com/", auth={"user": desk})
+    members = {"members": ["auth0|carla", "auth0|david"]}
+    for hour, (description, method, path, body) in enumerate(
+        (
+            ("Update a user", "patch", "users/auth0%7Cben", {"blocked": True}),
+            ("Add members to an organization", "post", "organizations/org_1/members", members),
+            ("Update a user", "patch", "users/auth0%7Cben", {"blocked": False}),
+            ("Delete authentication methods", "delete", "users/auth0%7Cemma/authenticators", {}),
+        ),
+        10,
+    ):
+        details = by_desk(method, f"/api/v2/{path}", 200, body=body)
+        who = admin | {"user_id": desk["user_id"], "ip": HOMES[0]}
+        made.add(hour, 42, "sapi", description=description, details=details, **who)
     for number in range(4):
         details = api("get", "/api/v2/users", 403 if number == 0 else 429)
         description = "You have reached the rate limit"
