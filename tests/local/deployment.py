@@ -1066,8 +1066,10 @@ def use_package(run: Run) -> None:
     run.step("deploy.sh: engine down at first", user.engine_down)
     run.step("deploy.sh: install", user.install)
     stack = Deployed(run.cloud, user.engine, installer.STACK, {})
+    run.step("auth0-setup.sh", user.set_up_auth0)
     run.step("post, package", run.post, stack, user.token)
     run.step("poll, package", run.poll, stack)
+    run.step("auth0-logs", user.look)
     run.step("deploy.sh: change", user.changes)
     run.step("deploy.sh: delete", user.delete)
 

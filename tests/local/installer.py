@@ -1,8 +1,8 @@
-"""Installs the package of `make package` as its users do, with the AWS CLI alone: steps of `make validate`."""
+"""Installs the package as its users do, with the AWS CLI alone: steps of `make validate`."""
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import shutil
 import subprocess
@@ -16,12 +16,49 @@ import newcomer
 import package
 import tools
 from deploy import FUNCTIONS, TARGETS
-from tools import StackError
+from search import http
+from tools import ROOT, StackError
 
 STACK = "packaged"
+PAUSED_AT = "2026-03-14T09:11:06.250Z"
+NO_ACCESS = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 PASSWORD = 'pass"word\\ of the engine'
-# Beside the AWS CLI, what deploy.sh calls: no cargo, no SAM, no Python.
+# Next to the AWS CLI, what deploy.sh calls: no cargo, no SAM, no Python.
 COMMANDS = "cat dirname fold grep head od sed sh sleep sort stty tr"
+# What auth0-setup.sh and auth0-logs call, too.
+MORE_COMMANDS = "awk curl date jq tail"
+
+
+class Auth0:
+    """The stand-in tenant, as its administrator."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        body = {"grant_type": "client_credentials", "audience": f"{url}/api/v2/"}
+        body |= {"client_id": "local-client", "client_secret": "local-client-secret"}
+        self.token = ""
+        self.token = self.send("POST", "oauth/token", body)["access_token"]
+
+    def send(self, method: str, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
+        status, answer = http(method, f"{self.url}/{path}", data, headers)
+        if status >= 300:
+            raise StackError(f"{method} {path}: {status} {answer!r}")
+        return json.loads(answer)
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        return self.send(method, f"api/v2/{path}", body)
+
+    def pause(self, stream: str) -> None:
+        """Pauses the stream, as an administrator does, with the event that Auth0 logs."""
+        change = {"status": "paused"}
+        self.call("PATCH", f"log-streams/{stream}", change)
+        event = json.loads((ROOT / "events/auth0/sapi.json").read_text())["data"]
+        request = {"method": "patch", "path": f"/api/v2/log-streams/{stream}", "body": change}
+        request["auth"] = {"user": {"email": "admin@example.com"}}
+        event |= {"date": PAUSED_AT, "details": {"request": request}}
+        self.send("POST", "_stand-in/events", [event])
 
 
 class Installer:
@@ -38,11 +75,18 @@ class Installer:
         with tarfile.open(archive) as packed:
             packed.extractall(home / "unpacked", filter="data")
         self.folder = home / "unpacked" / archive.name.removesuffix(".tar.gz")
-        path = home / "bin"
-        path.mkdir()
-        for name in COMMANDS.split():
-            (path / name).symlink_to(shutil.which(name))
+        path, more = home / "bin", home / "more"
+        for folder, names in ((path, COMMANDS), (more, MORE_COMMANDS)):
+            folder.mkdir()
+            for name in names.split():
+                (folder / name).symlink_to(shutil.which(name))
         (path / "aws").symlink_to(tools.aws_cli())
+        self.auth0 = Auth0(values["Auth0Url"])
+        self.signed_in = {
+            "PATH": f"{path}:{more}",
+            "AUTH0_DOMAIN": values["Auth0Url"],
+            "AUTH0_TOKEN": self.auth0.token,
+        }
         self.env = {
             "PATH": str(path),
             "HOME": str(home),
@@ -52,13 +96,13 @@ class Installer:
             "AWS_REGION": cloud.cloudformation.meta.region_name,
         }
 
-    def command(self, *arguments: str) -> list[str]:
-        return [str(self.folder / "deploy.sh"), "--stack", STACK, *arguments]
+    def command(self, script: str, *arguments: str) -> list[str]:
+        return [str(self.folder / script), "--stack", STACK, *arguments]
 
-    def run(self, code: int, *arguments: str, **env: str) -> str:
-        """Runs deploy.sh without a terminal, and returns all that it printed."""
+    def run(self, code: int, *arguments: str, script: str = "deploy.sh", **env: str) -> str:
+        """Runs a script without a terminal, and returns all that it printed."""
         done = subprocess.run(
-            self.command(*arguments),
+            self.command(script, *arguments),
             env=self.env | env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -67,7 +111,7 @@ class Installer:
         )
         text = done.stdout + done.stderr
         if done.returncode != code:
-            raise StackError(f"deploy.sh ends with {done.returncode}, not {code}:\n{text}")
+            raise StackError(f"{script} ends with {done.returncode}, not {code}:\n{text}")
         return text
 
     def expect(self, wanted: str) -> None:
@@ -120,7 +164,12 @@ class Installer:
 
     def install(self) -> str:
         """Answers in a terminal, and events are stored."""
-        terminal = newcomer.Terminal(self.command(), self.env)
+        # Secrets of the stack's own would do in AWS; MiniStack lets nobody read those.
+        arguments = [
+            f"{name}={self.cloud.secretsmanager.create_secret(Name=f'{STACK}/{name}')['ARN']}"
+            for name in ("WebhookSecretArn", "Auth0SecretArn")
+        ]
+        terminal = newcomer.Terminal(self.command("deploy.sh", *arguments), self.env)
         terminal.sees("ROLLBACK_COMPLETE, from which AWS only lets it be deleted")
         terminal.sees(r"deploy again\? \[y/N\]: ")
         terminal.types("y")
@@ -140,19 +189,80 @@ class Installer:
         terminal.sees(r"Deploy\? \[y/N\]: ")
         terminal.types("y")
         terminal.sees("Client ID .*: ", 240)
-        terminal.types("local-client")
-        terminal.sees("Client secret: ")
-        terminal.types("local-client-secret")
+        terminal.types("")
         text = terminal.ends(0)
-        if PASSWORD in text or "local-client-secret" in text:
-            raise StackError("a secret is echoed")
-        if (content := self.secret(f"{STACK}/search")) != package.json.dumps(
+        if PASSWORD in text:
+            raise StackError("the password is echoed")
+        if (content := self.secret(f"{STACK}/search")) != json.dumps(
             {"username": "any", "password": PASSWORD}, separators=(",", ":")
         ):
             raise StackError(f"the engine's secret is {content}")
         self.expect("CREATE_COMPLETE")
         self.token = re.search(r"Authorization Token +(Bearer [0-9a-f]{64})\n", text)[1]
         return "wrong answer refused, secrets without an echo; Payload URL, token and steps printed"
+
+    def setup(self, code: int, *arguments: str) -> str:
+        return self.run(code, *arguments, script="auth0-setup.sh", **self.signed_in)
+
+    def set_up_auth0(self) -> str:
+        """Stream and application by one command, again, and after the stream was paused."""
+        plan = ("create the log stream", "create the application", "grant it read:logs")
+        for code, arguments in ((1, ["--check"]), (0, ["--dry-run"])):
+            if missing := [step for step in plan if step not in self.setup(code, *arguments)]:
+                raise StackError(f"{arguments}: {missing}")
+        if self.auth0.call("GET", "log-streams"):
+            raise StackError("--check or --dry-run created a stream")
+        self.setup(0, "--yes")
+        (stream,) = self.auth0.call("GET", "log-streams")
+        sink = {"httpContentType": "application/json", "httpContentFormat": "JSONLINES"}
+        sink |= {"httpAuthorization": self.token, "httpEndpoint": stream["sink"]["httpEndpoint"]}
+        if stream["sink"] != sink or not sink["httpEndpoint"].endswith("/auth0/logs"):
+            raise StackError(f"the stream is {stream}")
+        for arguments in ([], ["--check"]):
+            if "everything is as it should be" not in (text := self.setup(0, *arguments)):
+                raise StackError(text)
+        self.auth0.pause(stream["id"])
+        text = self.setup(1, "--check")
+        if f"which is paused since {PAUSED_AT}, by admin@example.com" not in text:
+            raise StackError(text)
+        self.setup(0, "--yes")
+        (stream,) = self.auth0.call("GET", "log-streams")
+        grants = self.auth0.call("GET", "client-grants")
+        if stream["status"] != "active" or len(grants) != 1:
+            raise StackError(f"{stream}, {grants}")
+        return "stream and application created once; paused: said by whom and when, and restarted"
+
+    def logs(self, code: int) -> dict[str, dict]:
+        """Runs auth0-logs both ways; returns the checks by name."""
+        self.run(code, script="auth0-logs", **self.signed_in)
+        found = json.loads(self.run(code, "--json", script="auth0-logs", **self.signed_in))
+        if found["working"] != (code == 0):
+            raise StackError(str(found))
+        return {check["check"]: check for check in found["checks"]}
+
+    def look(self) -> str:
+        """A stack that works, and then has a dead letter, a ringing alarm and a paused stream."""
+        good = self.logs(0)
+        if unseen := [name for name, check in good.items() if check["state"] not in ("ok", "off")]:
+            raise StackError(f"not ok: {unseen}: {good}")
+        (stream,) = self.auth0.call("GET", "log-streams")
+        self.auth0.pause(stream["id"])
+        queue = self.cloud.resources(STACK)["DeadLetterQueue"]
+        self.cloud.sqs.send_message(QueueUrl=queue, MessageBody="a dead letter")
+        alarm = next(
+            a["AlarmName"] for a in self.cloud.alarms() if "-DeadLetters-" in a["AlarmName"]
+        )
+        self.cloud.cloudwatch.set_alarm_state(
+            AlarmName=alarm, StateValue="ALARM", StateReason="a test"
+        )
+        bad = self.logs(1)
+        problems = {name: check["since"] for name, check in bad.items() if check["state"] != "ok"}
+        if set(problems) != {"stream", "dead letters", "alarms"} or not problems["alarms"]:
+            raise StackError(f"seen: {bad}")
+        if problems["stream"] != PAUSED_AT:
+            raise StackError(f"since: {problems}")
+        self.run(3, script="auth0-logs", **self.signed_in | {"STACK_NAME": ""} | NO_ACCESS)
+        return f"{len(good)} checks, all ok; then {len(problems)} problems with the time since when"
 
     def changes(self) -> str:
         said = self.run(0, "--change", "MaskUserData=mask", "--change", "PollState=DISABLED")

@@ -104,9 +104,7 @@ class Terminal:
             try:
                 data = os.read(self.master, 65536)
             except OSError:
-                raise StackError(
-                    f"it ends without {wanted!r}:\n{self.text[-3000:]}"
-                ) from None
+                raise StackError(f"it ends without {wanted!r}:\n{self.text[-3000:]}") from None
             self.text += data.decode(errors="replace").replace("\r\n", "\n")
         before = self.text[self.seen : self.seen + found.start()]
         self.seen += found.end()

