@@ -208,8 +208,9 @@ class Installer:
         """Stream and application by one command, again, and after the stream was paused."""
         plan = ("create the log stream", "create the application", "grant it read:logs")
         for code, arguments in ((1, ["--check"]), (0, ["--dry-run"])):
-            if missing := [step for step in plan if step not in self.setup(code, *arguments)]:
-                raise StackError(f"{arguments}: {missing}")
+            said = self.setup(code, *arguments)
+            if missing := [step for step in plan if step not in said]:
+                raise StackError(f"{arguments}: {missing} in {said}")
         if self.auth0.call("GET", "log-streams"):
             raise StackError("--check or --dry-run created a stream")
         self.setup(0, "--yes")

@@ -39,6 +39,15 @@ def version() -> str:
     return re.search(r'^version = "(.+)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
 
 
+def notes() -> str:
+    """Returns the changelog's section of this version."""
+    heading = rf"^## {re.escape(version())}\b.*\n(.*?)(?=^## |\Z)"
+    found = re.search(heading, (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE | re.DOTALL)
+    if not found:
+        raise StackError(f"CHANGELOG.md has no section for {version()}")
+    return found[1].strip() + "\n"
+
+
 # --- the template and what deploy.sh knows about it ----------------------------------------------
 
 
@@ -255,6 +264,7 @@ def package(zips: dict[tuple[str, str], Path], source: dict, dist: Path, bucket:
     fill(folder, zips, source, bucket)
     archive = pack(folder)
     total = hashlib.sha256(archive.read_bytes()).hexdigest()
+    (dist / "NOTES.md").write_text(notes())
     (dist / "SHA256SUMS").write_text(f"{total}  {archive.name}\n")
     return archive
 
@@ -277,7 +287,10 @@ def main() -> None:
     if missing := [str(path) for path in zips.values() if not path.exists()]:
         sys.exit(f"not built: {', '.join(missing)}")
     source = yaml_parse((ROOT / "template.yaml").read_text())
-    archive = package(zips, source, arguments.dist, arguments.bucket)
+    try:
+        archive = package(zips, source, arguments.dist, arguments.bucket)
+    except StackError as error:
+        sys.exit(str(error))
     say(f"{archive}  {deploy.size(archive.stat().st_size)}")
     say((archive.parent / "SHA256SUMS").read_text().rstrip())
 

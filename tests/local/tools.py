@@ -334,8 +334,7 @@ def vega() -> Path:
     """Returns the folder with the scripts that draw a Vega-Lite spec in a page."""
 
     def fill(folder: Path) -> None:
-        if not shutil.which("npm"):
-            raise StackError("npm is missing, which downloads Vega: `apt install npm`")
+        from_debian(("npm",), "npm")
         packages = [f"{name}@{version}" for name, version in VEGA.items()]
         run_step("vega: download", ["npm", "pack", "--silent", *packages], cwd=folder)
         for name, version in VEGA.items():
@@ -355,17 +354,21 @@ def chromium() -> str:
 
 
 def from_debian(names: tuple[str, ...], *packages: str) -> str:
-    """Returns the first command of `names` that exists. For root, as in CI, it is installed."""
+    """Returns the first command of `names` that exists. If possible, its packages are installed.
+
+    That needs root, or sudo without a password, as CI has."""
     for name in names:
         if found := shutil.which(name):
             return found
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise StackError(f"{names[0]} is missing: `apt install {' '.join(packages)}`")
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    can = shutil.which("apt-get") and (not sudo or shutil.which("sudo"))
+    if not can or subprocess.run([*sudo, "true"], capture_output=True, check=False).returncode:
+        raise StackError(f"{names[0]} is missing: `sudo apt install {' '.join(packages)}`")
     say(f"  installing {names[0]}")
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    run_step(f"{names[0]}: package lists", ["apt-get", "update", "-q"], env=env)
-    install_all = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
-    run_step(f"{names[0]}: install", install_all, env=env)
+    apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    run_step(f"{names[0]}: package lists", [*apt, "update", "-q"])
+    install_all = [*apt, "install", "-y", "-q", "--no-install-recommends", *packages]
+    run_step(f"{names[0]}: install", install_all)
     return names[0]
 
 
