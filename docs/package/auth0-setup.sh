@@ -258,7 +258,7 @@ main() {
     --name) name=$2 && shift ;;
     --format) format=$2 && shift ;;
     --stack) stack=$2 && shift ;;
-    --region) export AWS_REGION="$2" AWS_DEFAULT_REGION="$2" && shift ;;
+    --region) export AWS_REGION="$2" && shift ;;
     --profile) export AWS_PROFILE="$2" && shift ;;
     --yes) yes=yes ;;
     --help | -h)
@@ -270,6 +270,8 @@ main() {
     shift
   done
   case $format in JSONLINES | JSONARRAY | JSONOBJECT) ;; *) wrong "--format is JSONLINES, JSONARRAY or JSONOBJECT" ;; esac
+  # Version 1 of the AWS CLI reads this one alone.
+  [ -z "${AWS_REGION-}" ] || export AWS_DEFAULT_REGION="$AWS_REGION"
   name=${name:-$stack}
   read_stack
   sign_in

