@@ -1,4 +1,8 @@
-//! One invocation's counts → one line on stdout, which CloudWatch turns into metrics.
+//! One invocation's counts → one record on stdout, of which CloudWatch makes metrics.
+//!
+//! The record is the invocation's log line, too: with [`Metrics::bytes`] and the like, which are no metrics. It
+//! is short, since a small batch costs more in CloudWatch Logs than in Lambda (`docs/performance.md`). So it
+//! names no units and no message.
 //!
 //! CloudWatch's embedded metric format needs no call and no permission, and the counts are written even
 //! if the invocation fails afterwards. All names are here; `template.yaml` has the alarms on them, and
@@ -72,6 +76,12 @@ pub struct Metrics {
     /// `Unauthorized`: in the webhook, requests with a wrong token; elsewhere, our own sign-in rejected
     /// by Auth0 or the engine.
     pub unauthorized: usize,
+    /// Size of the webhook's body without its encoding, in bytes; no metric.
+    pub bytes: Option<usize>,
+    /// Messages of a queue of which every event is stored or a dead letter; no metric.
+    pub messages: Option<usize>,
+    /// Time from the request to its response; no metric.
+    pub took_ms: Option<i64>,
 }
 
 impl Metrics {
@@ -100,9 +110,14 @@ impl Metrics {
     fn render(&self, stack: &str, function: Function, now: DateTime<Utc>) -> String {
         let mut definitions = Vec::new();
         let mut line = Map::new();
-        for (name, unit, value) in self.values() {
+        for (name, value) in self.values() {
             if let Some(value) = value {
-                definitions.push(json!({ "Name": name, "Unit": unit }));
+                definitions.push(json!({ "Name": name }));
+                line.insert(name.to_owned(), value);
+            }
+        }
+        for (name, value) in self.properties() {
+            if let Some(value) = value {
                 line.insert(name.to_owned(), value);
             }
         }
@@ -121,26 +136,35 @@ impl Metrics {
         Value::Object(line).to_string()
     }
 
-    /// Returns every metric's name, unit and, if it is to be written, value.
-    fn values(&self) -> [(&'static str, &'static str, Option<Value>); 14] {
+    /// Returns every metric's name and, if it is to be written, value.
+    fn values(&self) -> [(&'static str, Option<Value>); 14] {
         let nonzero = |count: usize| (count > 0).then(|| count.into());
         // An event's date may be ahead of our clock.
         let lag = self.delivery_lag.map(|seconds| seconds.max(0).into());
         [
-            ("EventsReceived", "Count", Some(self.received.into())),
-            ("EventsFiltered", "Count", nonzero(self.filtered)),
-            ("EventsIndexed", "Count", nonzero(self.indexed)),
-            ("EventsDuplicate", "Count", nonzero(self.duplicates)),
-            ("EventsRejected", "Count", nonzero(self.rejected)),
-            ("EventsDeadLettered", "Count", nonzero(self.dead_lettered)),
-            ("EventsParked", "Count", nonzero(self.parked)),
-            ("EngineMisconfigured", "Count", nonzero(self.misconfigured)),
-            ("UnknownTypes", "Count", nonzero(self.unknown_types)),
-            ("DeliveryLag", "Seconds", lag),
-            ("PollPages", "Count", self.poll_pages.map(Into::into)),
-            ("RateLimitRemaining", "Count", self.rate_limit_remaining.map(Into::into)),
-            ("CheckpointExpired", "Count", nonzero(self.checkpoint_expired.into())),
-            ("Unauthorized", "Count", nonzero(self.unauthorized)),
+            ("EventsReceived", Some(self.received.into())),
+            ("EventsFiltered", nonzero(self.filtered)),
+            ("EventsIndexed", nonzero(self.indexed)),
+            ("EventsDuplicate", nonzero(self.duplicates)),
+            ("EventsRejected", nonzero(self.rejected)),
+            ("EventsDeadLettered", nonzero(self.dead_lettered)),
+            ("EventsParked", nonzero(self.parked)),
+            ("EngineMisconfigured", nonzero(self.misconfigured)),
+            ("UnknownTypes", nonzero(self.unknown_types)),
+            ("DeliveryLag", lag),
+            ("PollPages", self.poll_pages.map(Into::into)),
+            ("RateLimitRemaining", self.rate_limit_remaining.map(Into::into)),
+            ("CheckpointExpired", nonzero(self.checkpoint_expired.into())),
+            ("Unauthorized", nonzero(self.unauthorized)),
+        ]
+    }
+
+    /// Returns the name and value of what the record says beyond metrics.
+    fn properties(&self) -> [(&'static str, Option<Value>); 3] {
+        [
+            ("bytes", self.bytes.map(Into::into)),
+            ("messages", self.messages.map(Into::into)),
+            ("took_ms", self.took_ms.map(Into::into)),
         ]
     }
 }
@@ -168,7 +192,6 @@ mod tests {
             assert!((1..=100).contains(&metrics.len()));
             for metric in metrics {
                 assert!(line[metric["Name"].as_str().unwrap()].is_number(), "{metric}");
-                assert!(["Count", "Seconds"].contains(&metric["Unit"].as_str().unwrap()));
             }
         }
     }
@@ -179,12 +202,12 @@ mod tests {
         assert_is_embedded_metric_format(&line);
         assert_eq!(
             line,
-            r#"{"EventsReceived":0,"Function":"webhook","Stack":"logs","_aws":{"CloudWatchMetrics":[{"Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"EventsReceived","Unit":"Count"}],"Namespace":"Auth0LogStreams"}],"Timestamp":1700000000123}}"#
+            r#"{"EventsReceived":0,"Function":"webhook","Stack":"logs","_aws":{"CloudWatchMetrics":[{"Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"EventsReceived"}],"Namespace":"Auth0LogStreams"}],"Timestamp":1700000000123}}"#
         );
     }
 
     #[test]
-    fn every_metric_has_its_name_unit_and_value() {
+    fn every_metric_has_its_name_and_value() {
         let all = Metrics {
             received: 10,
             indexed: 1,
@@ -200,10 +223,27 @@ mod tests {
             unauthorized: 11,
             misconfigured: 12,
             filtered: 13,
+            bytes: Some(14),
+            messages: Some(15),
+            took_ms: Some(16),
         };
         let line = all.render("logs", Function::Poller, now());
         assert_is_embedded_metric_format(&line);
         insta::assert_json_snapshot!(serde_json::from_str::<Value>(&line).unwrap());
+    }
+
+    #[test]
+    fn record_of_a_small_batch_is_short() {
+        let batch = Metrics {
+            received: 1,
+            indexed: 1,
+            delivery_lag: Some(1),
+            bytes: Some(1_800),
+            took_ms: Some(12),
+            ..Metrics::default()
+        };
+        let line = batch.render("auth0-log-streams", Function::Webhook, now());
+        assert!(line.len() <= 350, "{} bytes: {line}", line.len());
     }
 
     #[test]

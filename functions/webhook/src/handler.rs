@@ -117,7 +117,9 @@ impl Webhook {
                 response
             }
         };
-        metrics.emit(&self.stack, Function::Webhook, clock::now());
+        let now = clock::now();
+        metrics.took_ms = Some((now - received).num_milliseconds());
+        metrics.emit(&self.stack, Function::Webhook, now);
         response
     }
 
@@ -147,6 +149,7 @@ impl Webhook {
         };
         tokio::try_join!(self.check_token(request), connecting)?;
         let body = unpack(request)?;
+        metrics.bytes = Some(body.len());
 
         let admitted = self.admit(&body, received, deadline).await?;
         let Shipment { mut report, unwritten, failure } = self.write(&admitted, deadline).await;
@@ -158,18 +161,6 @@ impl Webhook {
         }
         self.park(&unwritten, deadline).await?;
         metrics.parked = unwritten.len();
-        tracing::info!(
-            bytes = body.len(),
-            received = report.received,
-            filtered = report.filtered,
-            stored = report.stored,
-            duplicates = report.duplicates,
-            rejected = report.rejected,
-            dead_lettered = report.dead_lettered,
-            parked = unwritten.len(),
-            took_ms = (clock::now() - received).num_milliseconds(),
-            "batch stored"
-        );
         Ok(json!({
             "received": report.received,
             "filtered": report.filtered,
