@@ -44,6 +44,7 @@ def run(command: list[str], env: dict[str, str]) -> None:
 
 def architecture(wanted: str) -> str:
     """Returns `wanted`, the architecture deployed last, or arm64. Its target must be installed."""
+    tools.check_prerequisites()
     last = SAMCONFIG.read_text() if SAMCONFIG.exists() else ""
     if not wanted and (found := re.search(r'Architecture *= *\\?"?(\w+)', last)):
         wanted = found.group(1)

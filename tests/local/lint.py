@@ -18,6 +18,7 @@ DENY_WARNINGS = ("--locked", "--", "-D", "warnings")
 
 
 def lint() -> None:
+    tools.check_prerequisites()
     with tools.exclusive("setup", wait=True):
         found = (tools.ruff(), tools.typos(), tools.cargo_machete(), tools.shellcheck())
         ruff, typos, machete, shellcheck = map(str, found)

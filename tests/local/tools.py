@@ -64,26 +64,31 @@ def say(text: str) -> None:
 
 # --- prerequisites ---------------------------------------------------------------------------
 
-# Command → how to get it.
+# Command → Debian's package.
 PREREQUISITES = {
-    "cargo": "Rust by rustup: https://rustup.rs (rust-toolchain.toml pins the version)",
-    "cc": "a C compiler and linker: `apt install build-essential`",
-    "mvn": "Maven: `apt install maven`, or https://maven.apache.org",
-    "make": "make: `apt install make`",
-    "curl": "curl: `apt install curl`",
-    "unzip": "unzip: `apt install unzip`",
+    "cc": "build-essential",
+    "make": "make",
+    "mvn": "maven",
+    "curl": "curl",
+    "unzip": "unzip",
 }
 
 
 def check_prerequisites() -> None:
     """Raises StackError, which lists everything that is missing and how to install it."""
-    missing = [f"{name}: {how}" for name, how in PREREQUISITES.items() if not shutil.which(name)]
+    packages = {name: what for name, what in PREREQUISITES.items() if not shutil.which(name)}
+    missing = []
     if not sys.platform.startswith("linux"):
         missing.append("Linux: the local stack runs on Linux, or on Windows in WSL 2")
     if sys.version_info < (3, 10):  # noqa: UP036 (the user's Python may be older)
         missing.append(f"Python 3.10 or later (this is {sys.version.split()[0]}): set PYTHON=…")
     elif importlib.util.find_spec("ensurepip") is None:
-        missing.append("Python's venv module: `apt install python3-venv`")
+        packages["Python's venv module"] = "python3-venv"
+    if packages:
+        install = f"sudo apt install {' '.join(sorted(packages.values()))}"
+        missing.append(f"{', '.join(packages)}: `{install}`")
+    if not shutil.which("cargo"):
+        missing.append("cargo: Rust by https://rustup.rs (rust-toolchain.toml pins the version)")
     if missing:
         raise StackError("missing prerequisites:\n  " + "\n  ".join(missing))
 
@@ -140,6 +145,7 @@ def install(name: str, what: str, fill: Callable[[Path], None]) -> Path:
     # The marker holds the path: a virtual environment does not survive a move of the project.
     if marker.exists() and marker.read_text() == str(folder):
         return folder
+    check_prerequisites()
     say(f"  installing {what} into .tools/{name}")
     started = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
