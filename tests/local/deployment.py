@@ -1069,8 +1069,8 @@ def use_package(run: Run) -> None:
     run.step("auth0-setup.sh", user.set_up_auth0)
     run.step("post, package", run.post, stack, user.token)
     run.step("poll, package", run.poll, stack)
-    run.step("auth0-logs", user.look)
     run.step("deploy.sh: change", user.changes)
+    run.step("auth0-logs", user.look)
     run.step("deploy.sh: delete", user.delete)
 
 

@@ -81,7 +81,10 @@ class Installer:
             folder.mkdir()
             for name in names.split():
                 (folder / name).symlink_to(shutil.which(name))
-        (path / "aws").symlink_to(tools.aws_cli())
+        # Version 1 has an endpoint of its own for SQS, whatever AWS_ENDPOINT_URL says.
+        aws = f'#!/bin/sh\nexec {tools.aws_cli()} --endpoint-url "$AWS_ENDPOINT_URL" "$@"\n'
+        (path / "aws").write_text(aws)
+        (path / "aws").chmod(0o755)
         self.auth0 = Auth0(values["Auth0Url"])
         self.signed_in = {
             "PATH": f"{path}:{more}",
@@ -170,6 +173,8 @@ class Installer:
             f"{name}={self.cloud.secretsmanager.create_secret(Name=f'{STACK}/{name}')['ARN']}"
             for name in ("WebhookSecretArn", "Auth0SecretArn")
         ]
+        # No tick yet, whose events would be counted with those of the posts.
+        arguments.append("PollState=DISABLED")
         terminal = newcomer.Terminal(self.command("deploy.sh", *arguments), self.env)
         terminal.sees("ROLLBACK_COMPLETE, from which AWS only lets it be deleted")
         terminal.sees(r"deploy again\? \[y/N\]: ")
@@ -245,7 +250,7 @@ class Installer:
     def look(self) -> str:
         """A stack that works, and then has a dead letter, a ringing alarm and a paused stream."""
         good = self.logs(0)
-        if unseen := [name for name, check in good.items() if check["state"] not in ("ok", "off")]:
+        if unseen := [name for name, check in good.items() if check["state"] != "ok"]:
             raise StackError(f"not ok: {unseen}: {good}")
         (stream,) = self.auth0.call("GET", "log-streams")
         self.auth0.pause(stream["id"])
@@ -271,7 +276,7 @@ class Installer:
         return f"{len(good)} checks, all ok; then four problems with the time since when"
 
     def changes(self) -> str:
-        said = self.run(0, "--change", "MaskUserData=mask", "--change", "PollState=DISABLED")
+        said = self.run(0, "--change", "MaskUserData=mask", "--change", "PollState=ENABLED")
         self.expect("UPDATE_COMPLETE")
         if self.token in said:
             raise StackError(f"the token is printed again: {said}")
