@@ -11,8 +11,8 @@ export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
 .PHONY: help run up services down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
-	types test-watch chaos fuzz bench build smoke validate deploy geoip-layer backfill audit sbom test-analysts hunt \
-	dashboards overview
+	types test-watch chaos fuzz bench build smoke validate deploy package geoip-layer backfill audit sbom test-analysts hunt \
+	dashboards overview docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ validate: ## check template.yaml: lint, IAM, and a deployment that is used (ZIPS
 deploy: ## build and deploy with AWS SAM; asks the first time, later <Parameter>=<value> changes one (ARCH=x86_64)
 	@$(DEPLOY) deploy
 
+package: ## write dist/: zips, template, deploy.sh and more, to install without a tool chain (VERSION= has to be Cargo.toml's)
+	@$(DEPLOY) package
+
 geoip-layer: ## build the Lambda layer from your MaxMind files (CITY=….mmdb ASN=….mmdb)
 	@$(DEPLOY) geoip-layer
 
@@ -101,6 +104,9 @@ audit: ## check licenses, banned crates, sources and advisories of all dependenc
 
 sbom: ## list every crate linked into the functions, as CycloneDX
 	@$(DEPLOY) sbom
+
+docs: ## build the docs as a site in target/book/
+	@$(DEPLOY) docs
 
 test-analysts: ## test detections, search guide and dashboards on both engines (ARGS=test_searching)
 	@$(PYTHON) tests/local/analysts.py
