@@ -12,7 +12,7 @@ export PYTHONPATH := $(CURDIR)/docs/analysts
 .DEFAULT_GOAL := help
 .PHONY: help run up services down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
 	types test-watch chaos fuzz bench build smoke validate deploy geoip-layer backfill audit sbom test-analysts hunt \
-	dashboards overview
+	detections dashboards overview
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ test-analysts: ## test detections, search guide and dashboards on both engines (
 
 hunt: ## run the detections against an engine (SEARCH_ENDPOINT=… SEARCH_API_KEY=… SINCE=24h)
 	@python=$$($(TOOL) sigma) && $$python docs/analysts/hunt.py $(ARGS)
+
+detections: ## compile the rules into the file that functions/detect includes (CHECK=1: only compare)
+	@python=$$($(TOOL) sigma) && $$python docs/analysts/compile.py
 
 dashboards: ## import the dashboards: DASHBOARDS=kibana|opensearch-dashboards DASHBOARDS_URL=… (dry run; APPLY=1)
 	@$(PYTHON) docs/analysts/dashboards.py

@@ -24,6 +24,8 @@ pub enum Function {
     Ingest,
     /// Writes parked events.
     Redrive,
+    /// Runs the detections.
+    Detect,
 }
 
 impl Function {
@@ -33,6 +35,7 @@ impl Function {
             Self::Poller => "poller",
             Self::Ingest => "ingest",
             Self::Redrive => "redrive",
+            Self::Detect => "detect",
         }
     }
 }
@@ -90,40 +93,10 @@ impl Metrics {
 
     /// Writes the line; to be called once at the end of an invocation, failed or not.
     pub fn emit(&self, stack: &str, function: Function, now: DateTime<Utc>) {
-        let line = self.render(stack, function, now);
-        if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
-            tracing::warn!(%error, "metrics could not be written");
-        }
+        emit(&self.values(), stack, function, now);
     }
 
-    /// Renders the line: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-    fn render(&self, stack: &str, function: Function, now: DateTime<Utc>) -> String {
-        let mut definitions = Vec::new();
-        let mut line = Map::new();
-        for (name, unit, value) in self.values() {
-            if let Some(value) = value {
-                definitions.push(json!({ "Name": name, "Unit": unit }));
-                line.insert(name.to_owned(), value);
-            }
-        }
-        // One set of both: each further set would be billed as further metrics.
-        line.insert("Stack".to_owned(), stack.into());
-        line.insert("Function".to_owned(), function.as_str().into());
-        let directives = json!({
-            "Timestamp": now.timestamp_millis(),
-            "CloudWatchMetrics": [{
-                "Namespace": "Auth0LogStreams",
-                "Dimensions": [["Stack", "Function"]],
-                "Metrics": definitions,
-            }],
-        });
-        line.insert("_aws".to_owned(), directives);
-        Value::Object(line).to_string()
-    }
-
-    /// Returns every metric's name, unit and, if it is to be written, value.
-    fn values(&self) -> [(&'static str, &'static str, Option<Value>); 14] {
-        let nonzero = |count: usize| (count > 0).then(|| count.into());
+    fn values(&self) -> [Metric; 14] {
         // An event's date may be ahead of our clock.
         let lag = self.delivery_lag.map(|seconds| seconds.max(0).into());
         [
@@ -143,6 +116,48 @@ impl Metrics {
             ("Unauthorized", "Count", nonzero(self.unauthorized)),
         ]
     }
+}
+
+/// A metric's name, its unit and, if it is to be written, its value.
+pub type Metric = (&'static str, &'static str, Option<Value>);
+
+/// Returns the value of a count that is written only if something happened.
+#[must_use]
+pub fn nonzero(count: usize) -> Option<Value> {
+    (count > 0).then(|| count.into())
+}
+
+/// Writes the line of these metrics; to be called once at the end of an invocation, failed or not.
+pub fn emit(metrics: &[Metric], stack: &str, function: Function, now: DateTime<Utc>) {
+    let line = render(metrics, stack, function, now);
+    if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
+        tracing::warn!(%error, "metrics could not be written");
+    }
+}
+
+/// Renders the line: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+fn render(metrics: &[Metric], stack: &str, function: Function, now: DateTime<Utc>) -> String {
+    let mut definitions = Vec::new();
+    let mut line = Map::new();
+    for (name, unit, value) in metrics {
+        if let Some(value) = value {
+            definitions.push(json!({ "Name": name, "Unit": unit }));
+            line.insert((*name).to_owned(), value.clone());
+        }
+    }
+    // One set of both: each further set would be billed as further metrics.
+    line.insert("Stack".to_owned(), stack.into());
+    line.insert("Function".to_owned(), function.as_str().into());
+    let directives = json!({
+        "Timestamp": now.timestamp_millis(),
+        "CloudWatchMetrics": [{
+            "Namespace": "Auth0LogStreams",
+            "Dimensions": [["Stack", "Function"]],
+            "Metrics": definitions,
+        }],
+    });
+    line.insert("_aws".to_owned(), directives);
+    Value::Object(line).to_string()
 }
 
 #[cfg(test)]
@@ -175,7 +190,7 @@ mod tests {
 
     #[test]
     fn zeros_are_left_out_except_for_received() {
-        let line = Metrics::default().render("logs", Function::Webhook, now());
+        let line = render(&Metrics::default().values(), "logs", Function::Webhook, now());
         assert_is_embedded_metric_format(&line);
         assert_eq!(
             line,
@@ -201,7 +216,7 @@ mod tests {
             misconfigured: 12,
             filtered: 13,
         };
-        let line = all.render("logs", Function::Poller, now());
+        let line = render(&all.values(), "logs", Function::Poller, now());
         assert_is_embedded_metric_format(&line);
         insta::assert_json_snapshot!(serde_json::from_str::<Value>(&line).unwrap());
     }
@@ -209,7 +224,9 @@ mod tests {
     #[test]
     fn poll_pages_of_zero_is_written() {
         let nothing = Metrics { poll_pages: Some(0), ..Metrics::default() };
-        assert!(nothing.render("logs", Function::Poller, now()).contains(r#""PollPages":0"#));
+        assert!(
+            render(&nothing.values(), "logs", Function::Poller, now()).contains(r#""PollPages":0"#)
+        );
     }
 
     #[test]
@@ -248,6 +265,9 @@ mod tests {
     #[test]
     fn lag_is_never_negative() {
         let metrics = Metrics { delivery_lag: Some(-3), ..Metrics::default() };
-        assert!(metrics.render("logs", Function::Redrive, now()).contains(r#""DeliveryLag":0"#));
+        assert!(
+            render(&metrics.values(), "logs", Function::Redrive, now())
+                .contains(r#""DeliveryLag":0"#)
+        );
     }
 }
