@@ -584,8 +584,8 @@ mod tests {
         assert_eq!(alerts["index_patterns"], json!(["logs-auth0.alerts-default"]));
         let rule = "/template/mappings/properties/rule/properties/id/type";
         assert_eq!(alerts.pointer(rule).unwrap(), "keyword");
-        let policy = alerts.pointer("/template/settings/index/lifecycle/name").unwrap();
-        assert_eq!(policy, "auth0-log-streams-default");
+        let ilm = alerts.pointer("/template/settings/index/lifecycle/name").unwrap();
+        assert_eq!(ilm, "auth0-log-streams-default");
         let ism = policy(PolicyKind::Ism, "default", None, 1);
         let patterns = ism.pointer("/policy/ism_template/0/index_patterns").unwrap();
         assert_eq!(*patterns, json!(["logs-auth0.logs-default", "logs-auth0.alerts-default"]));
