@@ -87,7 +87,9 @@ def mapped(fields: list[str], pipeline: ProcessingPipeline) -> list[str]:
     return found
 
 
-def measure(rule: SigmaCorrelationRule, custom: dict[str, Any], pipeline: ProcessingPipeline) -> Any:
+def measure(
+    rule: SigmaCorrelationRule, custom: dict[str, Any], pipeline: ProcessingPipeline
+) -> Any:
     if "kmh" in custom:
         return {"travel": {"kmh": custom["kmh"]}}
     if rule.type is SigmaCorrelationType.TEMPORAL_ORDERED:
