@@ -48,7 +48,8 @@ impl Place {
         let hour = |time: DateTime<Utc>| time.duration_trunc(TimeDelta::hours(1)).ok();
         if now - self.until > LATE {
             // What it missed is enough for this run. Late events of that time come in the next ones.
-            let began = self.outage.map_or(self.until - LATE, |(began, _)| began);
+            let late = self.until - LATE;
+            let began = self.outage.map_or(late, |(began, _)| began.min(late));
             self.outage = Some((began, now + VERY_LATE));
             return self.until;
         }
