@@ -97,7 +97,7 @@ impl Detections {
             let (raw, mut document) = (event.to_string(), Vec::new());
             let piece =
                 Piece { raw: raw.as_bytes(), input: Input::HttpEndpoint, received: Utc::now() };
-            let id = mapper.document(piece, &mut document).id.to_string();
+            let id = mapper.document(piece, &mut document).id;
             push_create(&mut bulk, &id, &document);
         }
         let url = format!("{}/{}/_bulk?refresh=true", self.logs.engine.url, self.logs.name);
@@ -288,7 +288,7 @@ async fn burst_over_the_ends_of_windows_and_runs_is_one_alert(kind: EngineKind) 
     let [alert] = &world.found().await[..] else { panic!("not one alert") };
     assert_eq!(alert["auth0"]["alerts"]["count"], 6);
     assert_eq!(alert["user"]["id"], "auth0|bob");
-    assert_eq!(world.topic.published().await, [alert.clone()]);
+    assert_eq!(world.topic.published().await, std::slice::from_ref(alert));
     // Five and five with a pause are none.
     let events =
         [burst("eve", border - TimeDelta::minutes(12), 5), burst("eve2", border, 5)].concat();
@@ -539,7 +539,7 @@ async fn cost_of_all_rules_over_a_day(kind: EngineKind) {
         let (before, started) = (cpu().await, std::time::Instant::now());
         let ran = detect.invoke(tick(), Duration::from_secs(240)).await.unwrap();
         let (took, used) = (started.elapsed().as_millis(), cpu().await - before);
-        println!("{kind:?}, {what}: {took} ms, engine CPU {used} ms, {ran}");
+        eprintln!("{kind:?}, {what}: {took} ms, engine CPU {used} ms, {ran}");
         assert_eq!(ran["stopped"], "finished");
     }
 }
