@@ -14,18 +14,21 @@ use crate::start::secrets::{SecretError, Secrets};
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectionError {
+pub enum ConnectionError {
+    /// No answer before the deadline.
     #[error("Secrets Manager did not answer in time")]
     SecretTimeout,
+    /// The secret is missing or unusable.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Settings and credentials do not make a client.
     #[error(transparent)]
     Client(#[from] EngineClientError),
 }
 
 /// The engine's client with the current credentials.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     config: SearchConfig,
     aws: SdkConfig,
     secrets: Secrets,
@@ -44,13 +47,18 @@ struct State {
 const RELOAD_GAP: Duration = Duration::from_secs(10);
 
 impl Connection {
-    pub(crate) fn new(config: SearchConfig, aws: SdkConfig) -> Self {
+    /// Nothing is requested yet.
+    #[must_use]
+    pub fn new(config: SearchConfig, aws: SdkConfig) -> Self {
         let secrets = Secrets::new(&aws);
         Self { config, aws, secrets, state: Mutex::default() }
     }
 
     /// Returns the client, which is made at the first call and after [`Self::reload_credentials`].
-    pub(crate) async fn engine(&self, deadline: Deadline) -> Result<Engine, ConnectionError> {
+    ///
+    /// # Errors
+    /// The secret cannot be read, or makes no client.
+    pub async fn engine(&self, deadline: Deadline) -> Result<Engine, ConnectionError> {
         let mut state = self.state.lock().await;
         if let Some(engine) = &state.engine {
             return Ok(engine.clone());
@@ -66,7 +74,7 @@ impl Connection {
 
     /// After a 401: drops the credentials, since the secret may have been rotated. Returns `false` if
     /// they do not come from a secret, or were read again within [`RELOAD_GAP`].
-    pub(crate) async fn reload_credentials(&self) -> bool {
+    pub async fn reload_credentials(&self) -> bool {
         let mut state = self.state.lock().await;
         let reloads = matches!(self.config.sign_in, SignIn::Secret(_))
             && state.reloaded.is_none_or(|at| at.elapsed() >= RELOAD_GAP);
