@@ -201,10 +201,8 @@ impl Serialize for Record<'_> {
             dimensions: [["Stack", "Function"]],
             metrics: written.map(|(name, _)| Definition { name }).collect(),
         };
-        let metadata = Metadata {
-            timestamp: self.now.timestamp_millis(),
-            cloud_watch_metrics: [directive],
-        };
+        let metadata =
+            Metadata { timestamp: self.now.timestamp_millis(), cloud_watch_metrics: [directive] };
         record.serialize_entry("_aws", &metadata)?;
         record.end()
     }

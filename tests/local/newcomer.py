@@ -39,7 +39,7 @@ UNUSED = re.compile(
     "|iam:CreateServiceLinkedRole|lambda:.*(Alias|SigningConfig|Concurrency|ScalingConfig|Provider)"
     "|lambda:(GetLayerVersion|PublishVersion|Put(FunctionRecursion|RuntimeManagement)Config)"
     "|logs:.*(KmsKey|Policy|LogStreams?|LogEvents|Authentication|Protection)"
-    "|secretsmanager:(GetSecretValue|.*Replicat.*)"
+    "|secretsmanager:(GetSecretValue|.*Replicat.*)|sns:(Subscribe|Unsubscribe|PutDataProtection.*)"
 )
 # Documented apart, because few need them: a VPC and an own host name.
 APART = (
