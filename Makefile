@@ -12,7 +12,7 @@ export PYTHONPATH := $(CURDIR)/docs/analysts
 .DEFAULT_GOAL := help
 .PHONY: help run up services down poll detect redrive logs setup-tools test lint unit instructions e2e e2e-secured \
 	types test-watch chaos fuzz bench build smoke validate deploy package geoip-layer backfill audit sbom test-analysts hunt \
-	detections dashboards overview docs
+	detections exports dashboards overview docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -119,6 +119,9 @@ hunt: ## run the detections against an engine (SEARCH_ENDPOINT=… SEARCH_API_KE
 
 detections: ## compile the rules into the file that functions/detect includes (CHECK=1: only compare)
 	@python=$$($(TOOL) sigma) && $$python docs/analysts/compile.py
+
+exports: ## write the detections into target/exports/ as Elastic rules, OpenSearch monitors and rules for Security Analytics
+	@python=$$($(TOOL) sigma) && $$python docs/analysts/export.py target/exports
 
 dashboards: ## import the dashboards: DASHBOARDS=kibana|opensearch-dashboards DASHBOARDS_URL=… (dry run; APPLY=1)
 	@$(PYTHON) docs/analysts/dashboards.py

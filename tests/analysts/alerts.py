@@ -49,15 +49,7 @@ def index(stream: str) -> None:
         alert["auth0"]["alerts"]["events"] = [e["log_id"] for e in events]
         lines += [{"create": {"_id": alert["event"]["id"]}}, alert]
     alerts = stream.replace(".logs-", ".alerts-")
-    keyword = {"type": "keyword"}
-    names = ("auth0.alerts.level", "auth0.alerts.events", "rule.name", "event.kind", "event.id")
-    fields = dict.fromkeys((*names, "related.user"), keyword)
-    fields |= {"auth0.alerts.count": {"type": "long"}, "related.ip": {"type": "ip"}}
-    mappings = {"dynamic": False, "properties": fields | {"source.ip": {"type": "ip"}}}
-    template = {"data_stream": {}, "index_patterns": [alerts], "priority": 999}
-    template["template"] = {"mappings": mappings}
     bulk = "".join(json.dumps(line) + "\n" for line in lines).encode()
     for engine in world.engines().values():
-        engine.request("PUT", f"_index_template/{alerts}", template)
         response = engine.request("POST", f"{alerts}/_bulk?refresh=true", bulk)
         assert not response["errors"], response
