@@ -200,8 +200,8 @@ async fn create_and_update_install_every_exported_field(kind: EngineKind) {
     assert_eq!(created["PhysicalResourceId"], INSTALLED);
     let said = created["Reason"].as_str().unwrap();
     assert!(
-        said.contains("index template logs-auth0.logs is installed; lifecycle: none")
-            || said.contains("data stream lifecycle: on"),
+        said.contains("is installed, details: fields, codec: best_compression; lifecycle: none")
+            || said.contains("details: flat") && said.contains("data stream lifecycle: on"),
         "{said}"
     );
     let updated = CloudFormation::default().ask("Update", &settings, TIMEOUT).await;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use auth0_ecs::index_template::{self, Lifecycle, Product};
+use auth0_ecs::index_template::{self, DetailsIndexing, Features, Lifecycle, Product, codec};
 use serde_json::Value;
 use shared::delivery::rollover::generation;
 use shared::engine::client::{
@@ -43,7 +43,8 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 #[derive(Debug)]
 pub(crate) struct Installed {
     engine: Detected,
-    constant_keyword: bool,
+    details: DetailsIndexing,
+    has: Features,
     lifecycle: Lifecycle,
     /// The policy existed before and was left unchanged.
     policy_kept: bool,
@@ -166,7 +167,8 @@ impl fmt::Display for Installed {
             write!(f, " {version}")?;
         }
         write!(f, ": index template {name} is installed")?;
-        if !self.constant_keyword {
+        write!(f, ", details: {}, codec: {}", self.details, codec(self.engine.product, self.has))?;
+        if !self.has.constant_keyword {
             write!(f, " (without constant_keyword, which this engine lacks)")?;
         }
         let policy_state =
@@ -196,7 +198,7 @@ pub(crate) async fn install(deadline: Deadline) -> Result<Installed, InstallErro
     let config = SetupConfig::from_env()?;
     let credentials = credentials(&config.search).await?;
     let engine = Engine::new(&config.search, credentials)?;
-    Installation { engine, product: None, deadline }.run(&config.namespace).await
+    Installation { engine, product: None, deadline }.run(&config.namespace, config.details).await
 }
 
 /// Loads the AWS configuration only if needed: without a region, the SDK looks for one on the network.
@@ -217,15 +219,20 @@ struct Installation {
 }
 
 impl Installation {
-    async fn run(mut self, namespace: &str) -> Result<Installed, InstallError> {
+    async fn run(
+        mut self,
+        namespace: &str,
+        details: Option<DetailsIndexing>,
+    ) -> Result<Installed, InstallError> {
         let engine = self.detect().await?;
+        let details = details.unwrap_or_else(|| DetailsIndexing::of(engine.product));
         let (lifecycle, policy_kept) = self.install_policy(engine).await?;
-        let (constant_keyword, hash) = self.install_template(engine, lifecycle).await?;
+        let (has, hash) = self.install_template(engine, details, lifecycle).await?;
         let stream = match engine.product {
             Product::OpenSearchServerless => None,
             _ => self.apply(format!("logs-auth0.logs-{namespace}"), &hash).await?,
         };
-        Ok(Installed { engine, constant_keyword, lifecycle, policy_kept, stream })
+        Ok(Installed { engine, details, has, lifecycle, policy_kept, stream })
     }
 
     async fn detect(&mut self) -> Result<Detected, InstallError> {
@@ -289,30 +296,37 @@ impl Installation {
         }
     }
 
-    /// Returns whether the engine has `constant_keyword`, and the hash of what was installed. An engine that
-    /// lacks it refuses the template.
+    /// Returns what the engine has, and the hash of what was installed. It refuses what it lacks.
     async fn install_template(
         &self,
         engine: Detected,
+        details: DetailsIndexing,
         lifecycle: Lifecycle,
-    ) -> Result<(bool, Value), InstallError> {
+    ) -> Result<(Features, Value), InstallError> {
         let path = format!("_index_template/{}", index_template::NAME);
         let failure_store = has_failure_store(engine);
-        let render =
-            |constant| index_template::render(engine.product, constant, failure_store, lifecycle);
-        let hash = |body: &Value| {
-            let template = body.get("template").and_then(|t| t.pointer(index_template::HASH));
-            template.cloned().unwrap_or_default()
-        };
-        let body = render(true);
-        match self.write(Step::WriteTemplate, &path, &body).await {
-            Ok(()) => return Ok((true, hash(&body))),
-            Err(InstallError::Refused { reason, .. }) if reason.contains("constant_keyword") => {}
-            Err(error) => return Err(error),
+        let mut has = Features { constant_keyword: true, failure_store, zstd: true };
+        loop {
+            let body = index_template::render(engine.product, details, has, lifecycle);
+            match self.write(Step::WriteTemplate, &path, &body).await {
+                Ok(()) => {
+                    let template = body.get("template");
+                    let hash = template.and_then(|template| template.pointer(index_template::HASH));
+                    return Ok((has, hash.cloned().unwrap_or_default()));
+                }
+                Err(InstallError::Refused { reason, .. })
+                    if has.constant_keyword && reason.contains("constant_keyword") =>
+                {
+                    has.constant_keyword = false;
+                }
+                Err(InstallError::Refused { reason, .. })
+                    if has.zstd && reason.contains("index.codec") =>
+                {
+                    has.zstd = false;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let body = render(false);
-        self.write(Step::WriteTemplate, &path, &body).await?;
-        Ok((false, hash(&body)))
     }
 
     /// Applies the template to the data stream, if there is one: a new write index, if the present one was

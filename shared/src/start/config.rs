@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use auth0_ecs::index_template::DetailsIndexing;
 use auth0_ecs::input::filter::{TypeFilter, TypeSet};
 use opensearch::cert::Certificate;
 use url::{Host, Url};
@@ -166,6 +167,8 @@ pub struct SetupConfig {
     pub search: SearchConfig,
     /// `DATA_STREAM_NAMESPACE`: the last part of `logs-auth0.logs-<namespace>`.
     pub namespace: String,
+    /// `DETAILS_INDEXING`: `flat`, `fields`, `none`, or `auto`, which leaves it to the engine's product.
+    pub details: Option<DetailsIndexing>,
 }
 
 impl WebhookConfig {
@@ -251,7 +254,16 @@ impl SetupConfig {
         let env = &mut Env::of_process();
         let search = SearchConfig::read(env);
         let namespace = read_namespace(env);
-        env.finish(|| Some(Self { search: search?, namespace: namespace? }))
+        let details = env.checked("DETAILS_INDEXING", "auto", "fields", |wanted| {
+            let found = DetailsIndexing::ALL.iter().find(|(name, _)| *name == wanted);
+            match found {
+                None if wanted != "auto" => {
+                    Err(format!("is {wanted:?}, but has to be auto, flat, fields or none"))
+                }
+                _ => Ok(found.map(|(_, details)| *details)),
+            }
+        });
+        env.finish(|| Some(Self { search: search?, namespace: namespace?, details: details? }))
     }
 }
 

@@ -81,7 +81,10 @@ impl DataStream {
     }
 
     /// Creates the stream, which can take an engine seconds that no function has to spend then.
-    async fn warm_up(&self) {
+    ///
+    /// # Panics
+    /// If the engine refuses it.
+    pub async fn warm_up(&self) {
         let document = json!({ "@timestamp": "2026-01-01T00:00:00Z" });
         let path = format!("{}/_doc?refresh", self.name);
         let made = self.engine.call(Method::POST, &path, Some(document)).await;

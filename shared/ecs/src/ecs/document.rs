@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use user_agent::UserAgentParser;
 
 use super::copies::Copies;
-use super::details::Details;
+use super::details::{Details, text_at};
 use super::fields;
 use super::id::document_id;
 use super::login::write_login;
@@ -25,7 +25,7 @@ use crate::input::types::{self, LogType};
 use crate::json::change::{Change, Changes};
 use crate::json::read::decode;
 use crate::json::repair::repair;
-use crate::json::write::{AsText, List, Literal, Object};
+use crate::json::write::{AsText, Key, List, Literal, Object};
 use crate::key;
 
 /// Maps events to documents; built once per process.
@@ -176,7 +176,8 @@ impl Mapper {
             let code = code.as_deref();
             let agent = event.moved(Moved::UserAgent);
             let parsed_agent = agent.map(|token| self.user_agents.parse(&decode(token)));
-            let has_error = Details::of(&event).has("error");
+            let details = Details::of(&event);
+            let has_error = details.has("error") || details.has("error_text");
 
             self.write_constant(doc);
             self.copies.others.write(doc, &event);
@@ -267,8 +268,22 @@ impl Mapper {
             Ok::<_, EventError>(Identity { id, code, log_type, people })
         })?;
         self.copies.logs.write(logs, event);
+        self.write_others(logs, event);
         logs.maybe(key!("channel"), identity.people.channel());
         Ok(identity)
+    }
+
+    /// `details_other`: what no field finds, if details are indexed by fields. The document is the same with
+    /// every other setting, so that a change of it never meets an event that does not fit.
+    fn write_others(&self, logs: &mut Object<'_>, event: &Event<'_>) {
+        logs.object(key!("details_other"), |others| {
+            for member in &event.others {
+                let text = text_at(others.written(), &member.value).unwrap_or_default().to_owned();
+                let key = format!("\"{}\":", member.name);
+                let schema = self.members.schema(&member.name);
+                others.object(Key(&key), |inner| schema.write_others(&text, inner));
+            }
+        });
     }
 
     pub(super) fn write_constant(&self, doc: &mut Object<'_>) {

@@ -42,10 +42,10 @@ impl Management {
         let channel = channel.filter(|channel| is_scalar(channel));
         let mut found =
             Self { channel: channel.map(|token| Text::of(token).into_owned()), ..Self::default() };
-        if let Some(user) = auth.and_then(|auth| member(auth, "user")) {
-            let with_id = || Person { id: text(user), ..Person::default() };
-            found.actor = Person::of_object(user).unwrap_or_else(with_id);
-        }
+        // The user, or only an id.
+        let [user, id] = members(auth.unwrap_or_default(), ["user", "user_text"]);
+        let with_id = || Person { id: id.and_then(text), ..Person::default() };
+        found.actor = user.and_then(Person::of_object).unwrap_or_else(with_id);
         let response = || details.text(written, &["response", "body"]).unwrap_or_default();
         found.read_path(path, body.unwrap_or_default(), response);
         Box::new(found)

@@ -5,4 +5,5 @@ pub(crate) mod lex;
 pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod sanitize;
+pub(crate) mod schema;
 pub mod write;

@@ -26,6 +26,7 @@ use std::ops::Range;
 use super::change::{Change, Changes};
 use super::lex::{Lexer, Name, SyntaxError, ValueKind};
 use super::read::{decode, decode_name};
+use super::schema::{Node, Schema};
 use super::write::{write_quoted, write_str};
 use crate::key;
 
@@ -62,6 +63,8 @@ pub(crate) struct OutputMember<'a> {
 pub(crate) struct Sanitizer<'a, 'o> {
     pub(crate) json: Lexer<'a>,
     pub(crate) changes: Changes,
+    /// Whether an object with a [`Schema`] had anything that none of its fields finds.
+    pub(crate) has_others: bool,
     out: &'o mut Vec<u8>,
     /// Start, in the event, of the text that goes to the output next.
     pending_start: usize,
@@ -95,7 +98,8 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
     /// Starts at the beginning of `event` and appends to `out`.
     pub(crate) fn new(event: &'a str, changes: Changes, out: &'o mut Vec<u8>) -> Self {
         let json = Lexer::new(event);
-        Self { json, changes, out, pending_start: 0, open: Vec::with_capacity(16) }
+        let open = Vec::with_capacity(16);
+        Self { json, changes, has_others: false, out, pending_start: 0, open }
     }
 
     /// Begins the member whose value comes next. `renamed` is its name in the output, if that differs from
@@ -192,19 +196,29 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
     /// deeper than [`MAX_DEPTH`] are written as strings of JSON. Returns false if the value holds nothing
     /// and has to be rolled back.
     pub(crate) fn copy(&mut self, kind: ValueKind, level: u8) -> Result<bool, SyntaxError> {
-        self.copy_at(kind, level, ROOT_PATH)
+        self.copy_at(kind, level, ROOT_PATH, None)
     }
 
-    /// Copies an object like [`Self::copy`] and returns its members.
-    pub(crate) fn copy_object(&mut self, level: u8) -> Result<Vec<OutputMember<'a>>, SyntaxError> {
+    /// Copies an object like [`Self::copy`] and returns its members. A value that does not fit its field is
+    /// kept as text in `<name>_text`.
+    pub(crate) fn copy_object(
+        &mut self,
+        schema: &Schema,
+    ) -> Result<Vec<OutputMember<'a>>, SyntaxError> {
         let mut members = Vec::new();
-        self.object(level, ROOT_PATH, NameRole::Key, Some(&mut members))?;
+        let role = NameRole::FieldName(Some(schema));
+        self.object(1, ROOT_PATH, role, Some(&mut members))?;
         Ok(members)
     }
 
     /// Copies an object each of whose members is a field. Containers in it become text.
     pub(crate) fn copy_record(&mut self) -> Result<bool, SyntaxError> {
-        self.object(MAX_DEPTH, ROOT_PATH, NameRole::FieldName, None)
+        self.object(MAX_DEPTH, ROOT_PATH, NameRole::FieldName(None), None)
+    }
+
+    /// Position, in the output, of what is read next.
+    pub(crate) const fn out_position(&self) -> usize {
+        self.out.len() + self.json.at() - self.pending_start
     }
 
     /// Copies a value that is not an object as `{"value":…}`.
@@ -212,14 +226,20 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
         self.flush(self.json.at());
         self.out.push(b'{');
         self.out.extend_from_slice(key!("value").0.as_bytes());
-        let holds = self.copy_at(kind, 2, ROOT_PATH)?;
+        let holds = self.copy_at(kind, 2, ROOT_PATH, None)?;
         self.flush(self.json.at());
         self.out.push(b'}');
         Ok(holds)
     }
 
     #[inline(always)]
-    fn copy_at(&mut self, kind: ValueKind, level: u8, path: usize) -> Result<bool, SyntaxError> {
+    fn copy_at(
+        &mut self,
+        kind: ValueKind,
+        level: u8,
+        path: usize,
+        schema: Option<&Schema>,
+    ) -> Result<bool, SyntaxError> {
         match kind {
             ValueKind::String => {
                 let start = self.json.at();
@@ -245,9 +265,10 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
                 Ok(kind == ValueKind::Boolean)
             }
             ValueKind::Object if level <= MAX_DEPTH => {
-                self.object(level, path, NameRole::Key, None)
+                let role = schema.map_or(NameRole::Key, |schema| NameRole::FieldName(Some(schema)));
+                self.object(level, path, role, None)
             }
-            ValueKind::Array if level <= MAX_DEPTH => self.array(level, path),
+            ValueKind::Array if level <= MAX_DEPTH => self.array(level, path, schema),
             ValueKind::Object | ValueKind::Array => self.container_as_text(kind, path),
         }
     }
@@ -281,14 +302,19 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
         self.pending_start = self.json.at();
     }
 
-    fn array(&mut self, level: u8, path: usize) -> Result<bool, SyntaxError> {
+    fn array(
+        &mut self,
+        level: u8,
+        path: usize,
+        schema: Option<&Schema>,
+    ) -> Result<bool, SyntaxError> {
         let mut emitted = Emitted::nothing(self.json.at() + 1);
         let mut is_first = true;
         while self.json.next_element(is_first)? {
             is_first = false;
             let kind = self.json.peek()?;
             let savepoint = self.begin_item(emitted, self.json.at());
-            if self.copy_at(kind, level + 1, path)? {
+            if self.copy_at(kind, level + 1, path, schema)? {
                 self.commit(&mut emitted);
             } else {
                 self.rollback(savepoint);
@@ -301,7 +327,7 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
         &mut self,
         level: u8,
         path: usize,
-        role: NameRole,
+        role: NameRole<'_>,
         members: Option<&mut Vec<OutputMember<'a>>>,
     ) -> Result<bool, SyntaxError> {
         let mut emitted = Emitted::nothing(self.json.at() + 1);
@@ -310,7 +336,12 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
         while let Some(name) = self.json.next_name(is_first)? {
             is_first = false;
             let kind = self.json.peek()?;
-            let written = role.output_name(&name, &mut self.changes);
+            let mut written = role.output_name(&name, &mut self.changes);
+            let node = role.schema().and_then(|schema| schema.get(&written));
+            let fits = node.is_none_or(|node| node.takes(kind, &self.json));
+            if !fits {
+                written = Cow::Owned(format!("{written}_text"));
+            }
             if taken.has(&written, &self.open) {
                 self.changes.note(Change::DuplicateName);
                 self.json.skip(kind)?;
@@ -318,7 +349,21 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
                 let renamed = matches!(written, Cow::Owned(_)).then_some(&*written);
                 let savepoint = self.begin(emitted, &name, renamed);
                 let start = self.out_position();
-                if self.copy_at(kind, level + 1, path + written.len() + 1)? {
+                let at = self.json.at();
+                let path = path + written.len() + 1;
+                let holds = match (kind, node) {
+                    (ValueKind::Object | ValueKind::Array, _) if !fits => {
+                        self.container_as_text(kind, path)?
+                    }
+                    (_, Some(Node::Object(inner))) => {
+                        self.copy_at(kind, level + 1, path, Some(inner))?
+                    }
+                    _ => self.copy_at(kind, level + 1, path, None)?,
+                };
+                if holds {
+                    if let Some(schema) = role.schema() {
+                        self.note_place(schema, node, &written, at);
+                    }
                     self.commit(&mut emitted);
                     taken.add(&written);
                     let value = start..self.out_position();
@@ -336,9 +381,19 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
         Ok(self.close(emitted))
     }
 
-    /// Position, in the output, of what is read next.
-    const fn out_position(&self) -> usize {
-        self.out.len() + self.json.at() - self.pending_start
+    /// Notes whether a search finds the member that was just copied, whose value starts at `at` in the event.
+    /// `node` is what it is known as under the name that it has there.
+    fn note_place(&mut self, schema: &Schema, node: Option<&Node>, written: &str, at: usize) {
+        let found = match (schema.get(written), node) {
+            (Some(Node::Leaf(leaf)), _) => leaf.finds(self.json.slice(at, self.json.at())),
+            (Some(Node::Object(_)), _) => true,
+            (None, None) => false,
+            (None, Some(_)) => {
+                self.changes.note(Change::TypeMismatch);
+                false
+            }
+        };
+        self.has_others |= !found;
     }
 
     /// Ends the container whose closing bracket was just read. Returns whether anything of it was emitted.
@@ -395,20 +450,30 @@ impl<'a> TakenNames<'a> {
 }
 
 /// What an engine makes of the names in an object.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum NameRole {
+#[derive(Clone, Copy)]
+enum NameRole<'s> {
     /// Keys of a flat object, or of one that is not indexed: any text.
     Key,
-    /// Parts of a field's name, in which dots separate levels.
-    FieldName,
+    /// Parts of a field's name, in which dots separate levels; with the fields, if values have to fit them.
+    FieldName(Option<&'s Schema>),
 }
 
-impl NameRole {
+impl<'s> NameRole<'s> {
+    const fn schema(self) -> Option<&'s Schema> {
+        match self {
+            Self::Key => None,
+            Self::FieldName(schema) => schema,
+        }
+    }
+
     /// The name in the output, borrowed if it is written unchanged.
     fn output_name<'a>(self, name: &Name<'a>, changes: &mut Changes) -> Cow<'a, str> {
         let is_plain = match self {
             Self::Key => name.raw.len() <= MAX_NAME,
-            Self::FieldName => is_safe_name(name.raw),
+            Self::FieldName(schema) => {
+                is_safe_name(name.raw)
+                    || schema.is_some_and(|schema| is_unknown_path(name.raw, schema))
+            }
         };
         if is_plain && !name.escaped {
             return Cow::Borrowed(name.raw);
@@ -416,7 +481,7 @@ impl NameRole {
         let decoded = decode_name(name);
         let adjusted = match self {
             Self::Key => cut_at_char(&decoded, MAX_NAME).replace('\0', "\u{fffd}"),
-            Self::FieldName => safe_name(&decoded),
+            Self::FieldName(_) => safe_name(&decoded),
         };
         if adjusted != decoded {
             changes.note(Change::NameAdjusted);
@@ -441,6 +506,16 @@ pub(crate) fn safe_name(name: &str) -> String {
 fn is_safe_name(name: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     !name.is_empty() && name.len() <= MAX_FIELD_NAME && name.bytes().all(is_letter)
+}
+
+/// Whether an engine reads a name with dots as the path of something that is no field. In an array,
+/// OpenSearch (3.8) takes the last part of such a name for a member of the object around it.
+fn is_unknown_path(name: &str, schema: &Schema) -> bool {
+    let is_dotted = name.contains('.');
+    name.len() <= MAX_FIELD_NAME
+        && name
+            .split('.')
+            .all(|part| !part.trim().is_empty() && !(is_dotted && schema.get(part).is_some()))
 }
 
 /// The longest prefix of at most `limit` bytes that ends at a character boundary.
