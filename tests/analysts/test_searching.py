@@ -111,7 +111,8 @@ ANSWERS: list[tuple[int, dict]] = [
 class Searching(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.stream = world.index("day", [{"log_id": data["log_id"], "data": data} for data in DAY])
+        events = [{"log_id": data["log_id"], "data": data} for data in DAY]
+        cls.streams = {d: world.index("day", events, d) for d in world.SETTINGS}
         text = (ROOT / "docs/analysts/searching.md").read_text()
         sections = re.split(r"^## \d+\. ", text, flags=re.MULTILINE)[1:]
         cls.questions = [section.partition("\n")[0] for section in sections]
@@ -127,12 +128,12 @@ class Searching(unittest.TestCase):
 
     def test_query_finds_its_events(self) -> None:
         for question, line, (events, _) in zip(self.questions, self.lines, ANSWERS, strict=True):
-            for product, engine in world.engines().items():
-                with self.subTest(question=question, product=product):
+            for product, engine, details, stream in self.places():
+                with self.subTest(question=question, product=product, details=details):
                     self.assertGreater(events, 0)
                     query = {"query_string": {"query": line}}
                     hits = engine.search(
-                        self.stream, {"size": 0, "query": query, "track_total_hits": True}
+                        stream, {"size": 0, "query": query, "track_total_hits": True}
                     )
                     self.assertEqual(hits["hits"]["total"]["value"], events)
 
@@ -140,11 +141,9 @@ class Searching(unittest.TestCase):
         for question, search, (_, answer) in zip(
             self.questions, self.searches, ANSWERS, strict=True
         ):
-            for product, engine in world.engines().items():
-                with self.subTest(question=question, product=product):
-                    buckets = engine.search(self.stream, search)["aggregations"]["answer"][
-                        "buckets"
-                    ]
+            for product, engine, details, stream in self.places():
+                with self.subTest(question=question, product=product, details=details):
+                    buckets = engine.search(stream, search)["aggregations"]["answer"]["buckets"]
                     if isinstance(buckets, dict):
                         buckets = [{"key": key, **bucket} for key, bucket in buckets.items()]
                     found = {bucket["key"]: self.counted(bucket) for bucket in buckets}
@@ -152,6 +151,27 @@ class Searching(unittest.TestCase):
                     self.assertLessEqual(found.items(), answer.items())
                     # The search returns the first ten only.
                     self.assertEqual(sorted(found.values()), sorted(answer.values())[-10:])
+
+    def test_details_as_fields_take_wildcards_and_groupings(self) -> None:
+        field = "auth0.logs.data.details.riskAssessment.confidence"
+        query = {"query_string": {"query": f"{field}:*ig*"}}
+        search = {"size": 0, "query": query, "aggs": {"answer": {"terms": {"field": field}}}}
+        for product, engine in world.engines().items():
+            with self.subTest(product=product):
+                found = engine.search(self.streams["fields"], search)
+                ((key, count),) = [
+                    (bucket["key"], bucket["doc_count"])
+                    for bucket in found["aggregations"]["answer"]["buckets"]
+                ]
+                self.assertEqual((key, count), ("high", ANSWERS[17][1]["high"]))
+
+    def places(self) -> list[tuple]:
+        """Returns product, engine, setting and data stream of each place that has the events."""
+        return [
+            (product, engine, details, stream)
+            for product, engine in world.engines().items()
+            for details, stream in self.streams.items()
+        ]
 
     @staticmethod
     def counted(bucket: dict) -> int:
@@ -166,7 +186,9 @@ class Searching(unittest.TestCase):
             names = set(re.findall(r"([A-Za-z_@][\w.@]*\.[\w.]+|tags):", line)) | fields_of(search)
             self.assertTrue(names, question)
             for name in names:
-                self.assertTrue(world.in_template(name), f"{question}: {name}")
+                for details in world.SETTINGS:
+                    found = world.in_template(name, details)
+                    self.assertTrue(found, f"{question}: {name} with {details}")
 
 
 def fields_of(search: object) -> set[str]:

@@ -27,18 +27,27 @@ BINARIES = Path(os.environ["ANALYSTS_BIN_DIR"])
 RUN = f"{os.getpid()}-{int(time.time())}"
 
 
+# How details are indexed: DetailsIndexing of template.yaml.
+SETTINGS = ("flat", "fields")
+
+
 @cache
 def engines() -> dict[str, Engine]:
-    """Returns both engines by product; the setup function has installed the index template."""
-    for url in URLS.values():
-        env = plain_environment() | {"SEARCH_ENDPOINT": url}
-        subprocess.run([BINARIES / "setup", "install"], env=env, check=True, capture_output=True)
+    """Returns both engines by product."""
     return {product: Engine(url) for product, url in URLS.items()}
 
 
+def install(details: str) -> None:
+    """Installs the index template in both engines, for the streams created from now on."""
+    for url in URLS.values():
+        env = plain_environment() | {"SEARCH_ENDPOINT": url, "DETAILS_INDEXING": details}
+        subprocess.run([BINARIES / "setup", "install"], env=env, check=True, capture_output=True)
+
+
 @cache
-def template_fields() -> dict[str, str]:
+def template_fields(details: str = "flat") -> dict[str, str]:
     """Returns every field of the template that can be searched, with its type on OpenSearch."""
+    install(details)
     found = engines()["opensearch"].request("GET", "_index_template/logs-auth0.logs")
     mappings = found["index_templates"][0]["index_template"]["template"]["mappings"]
     fields: dict[str, str] = {}
@@ -56,16 +65,17 @@ def template_fields() -> dict[str, str]:
     return fields
 
 
-def in_template(field: str) -> bool:
+def in_template(field: str, details: str = "flat") -> bool:
     """Returns whether `field` can be searched: it is in the template, or a part of a flat field."""
-    fields = template_fields()
+    fields = template_fields(details)
     parts = field.split(".")
     parents = (".".join(parts[:length]) for length in range(1, len(parts)))
     return field in fields or any(fields.get(parent) == "flat_object" for parent in parents)
 
 
-def index(namespace: str, events: list[dict[str, Any]]) -> str:
+def index(namespace: str, events: list[dict[str, Any]], details: str = "flat") -> str:
     """Maps the events, writes them into both engines, and returns the data stream."""
+    install(details)
     body = "".join(json.dumps(event) + "\n" for event in events)
     argv = [BINARIES / "examples/map"]
     mapped = subprocess.run(argv, input=body.encode(), capture_output=True, check=True).stdout
@@ -75,7 +85,7 @@ def index(namespace: str, events: list[dict[str, Any]]) -> str:
     for document in documents:
         lines += [json.dumps({"create": {"_id": json.loads(document)["event"]["id"]}}), document]
     bulk = ("\n".join(lines) + "\n").encode()
-    stream = f"logs-auth0.logs-{namespace}-{RUN}"
+    stream = f"logs-auth0.logs-{namespace}-{details}-{RUN}"
     for engine in engines().values():
         response = engine.request("POST", f"{stream}/_bulk?refresh=true", bulk)
         items = [item["create"] for item in response["items"]]
