@@ -512,10 +512,8 @@ fn is_safe_name(name: &str) -> bool {
 /// OpenSearch (3.8) takes the last part of such a name for a member of the object around it.
 fn is_unknown_path(name: &str, schema: &Schema) -> bool {
     let is_dotted = name.contains('.');
-    name.len() <= MAX_FIELD_NAME
-        && name
-            .split('.')
-            .all(|part| !part.trim().is_empty() && !(is_dotted && schema.get(part).is_some()))
+    let misleads = |part: &str| part.trim().is_empty() || is_dotted && schema.get(part).is_some();
+    name.len() <= MAX_FIELD_NAME && !name.split('.').any(misleads)
 }
 
 /// The longest prefix of at most `limit` bytes that ends at a character boundary.
