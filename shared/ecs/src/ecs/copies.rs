@@ -154,6 +154,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::ecs::details_fields;
     use crate::ecs::fields::members;
     use crate::input::event::read;
     use crate::json::change::Changes;
@@ -164,7 +165,7 @@ mod tests {
     }
 
     fn copies_of(event: &Value) -> Value {
-        let members = members();
+        let members = members(details_fields::schemas());
         let raw = event.to_string();
         let mut out = Vec::new();
         Object::write(&mut out, |doc| {

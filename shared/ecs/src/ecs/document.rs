@@ -11,11 +11,11 @@ use user_agent::UserAgentParser;
 
 use super::copies::Copies;
 use super::details::{Details, text_at};
-use super::fields;
 use super::id::document_id;
 use super::login::write_login;
 use super::source::{Places, SourceMembers, write_addresses};
 use super::user::{People, write_user_agent};
+use super::{details_fields, fields};
 use crate::geoip::GeoIp;
 use crate::input::event::{self, Event, EventError};
 use crate::input::mask::is_note;
@@ -106,7 +106,7 @@ impl Mapper {
     /// A mapper with the files of `geoip`.
     #[must_use]
     pub fn new(settings: &MapperSettings<'_>, geoip: GeoIp) -> Self {
-        let members = fields::members();
+        let members = fields::members(details_fields::schemas());
         #[expect(clippy::expect_used, reason = "every test fails if the table lacks them")]
         let id = |name| members.id(name).expect("a member in the table of fields");
         let source_members =
