@@ -10,8 +10,8 @@ TOOL = $(PYTHON) tests/local/tools.py
 export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
-	types chaos fuzz bench build validate deploy geoip-layer backfill audit sbom test-analysts hunt \
+.PHONY: help run up services down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
+	types test-watch chaos fuzz bench build smoke validate deploy geoip-layer backfill audit sbom test-analysts hunt \
 	dashboards overview
 
 help: ## list the targets
@@ -22,6 +22,9 @@ run: ## demo: start the local stack, send sample events, show documents and dash
 
 up: ## start the local stack in the background (ENGINE=elasticsearch, SEARCH_ENDPOINT=…, AUTH0_URL=…, …)
 	@$(STACK) up
+
+services: ## start the local stack without the functions, for `cargo lambda watch --env-file .tools/local.env`
+	@$(STACK) services
 
 down: ## stop the local stack
 	@$(STACK) down
@@ -38,7 +41,7 @@ logs: ## show the logs of the functions in the local stack
 setup-tools: ## install everything that the local stack needs into .tools/
 	@$(STACK) setup
 
-test: lint unit instructions e2e e2e-secured validate test-analysts ## everything that CI runs
+test: lint unit instructions e2e e2e-secured test-watch validate test-analysts ## everything that CI runs
 
 lint: ## check format, lints, spelling, imports, dependencies and Rust docs
 	@$(PYTHON) tests/local/lint.py
@@ -51,6 +54,9 @@ e2e: ## run the end-to-end tests on real engines (ARGS=<name> for some of them)
 
 e2e-secured: ## run the tests of the documented roles on engines with security and TLS
 	@$(PYTHON) tests/local/secured.py
+
+test-watch: ## call each function under `cargo lambda watch` with its payload of events/
+	@$(PYTHON) tests/local/watch.py
 
 chaos: ## kill and freeze nodes of a real cluster: each event once? (CHAOS_SECONDS=300; not in make test)
 	@$(PYTHON) tests/local/chaos.py
@@ -68,16 +74,20 @@ fuzz: ## search for bodies that break an invariant of all documents (nightly Rus
 		--sanitizer none --debug-assertions documents fuzz/corpus/documents ../../events/auth0 -- \
 		-dict=fuzz/json.dict -max_total_time=$(or $(FUZZ_SECONDS),600)
 
-bench: build ## measure the built functions and write the numbers into docs/performance.md (ARGS=start)
+bench: ## measure the built functions and write the numbers into docs/performance.md (ARGS=start)
+	@$(DEPLOY) build --arch x86_64
 	@$(PYTHON) tests/local/bench.py
 
-build: ## build the functions' zips for Lambda, without Docker (ARCH=arm64)
+build: ## build the functions' zips for Lambda, without Docker (ARCH=x86_64)
 	@$(DEPLOY) build
+
+smoke: ## start each built function once (RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu")
+	@$(PYTHON) tests/local/smoke.py
 
 validate: ## check template.yaml: lint, IAM, and a deployment that is used (ZIPS=target/lambda: optimized)
 	@$(DEPLOY) validate
 
-deploy: ## build and deploy with AWS SAM; asks for parameters the first time (ARCH=arm64)
+deploy: ## build and deploy with AWS SAM; asks the first time, later <Parameter>=<value> changes one (ARCH=x86_64)
 	@$(DEPLOY) deploy
 
 geoip-layer: ## build the Lambda layer from your MaxMind files (CITY=….mmdb ASN=….mmdb)
@@ -86,7 +96,7 @@ geoip-layer: ## build the Lambda layer from your MaxMind files (CITY=….mmdb AS
 backfill: ## read a past window from Auth0 (FROM=2026-01-31T00:00:00Z TO=… STACK_NAME=<deployed stack>)
 	@$(DEPLOY) backfill
 
-audit: ## check licenses, banned crates, sources and advisories of all dependencies
+audit: ## check licenses, banned crates, sources and advisories of all dependencies, and the template
 	@$(DEPLOY) audit
 
 sbom: ## list every crate linked into the functions, as CycloneDX

@@ -17,20 +17,12 @@ APPS = {
     "Shop mobile": "m2mT5vK8qWn1RzX4",
     "Warehouse sync": "cB7yHd2LsPf9GjEa",
 }
+PACIFIC = "America/Los_Angeles"
 # Address → its place in `location_info`.
 PLACES = {
     "81.2.69.143": ("London", "EU", "GB", "GBR", "United Kingdom", 51.51, -0.09, "Europe/London"),
     "89.160.20.112": ("Linköping", "EU", "SE", "SWE", "Sweden", 58.42, 15.62, "Europe/Stockholm"),
-    "216.160.83.56": (
-        "Seattle",
-        "NA",
-        "US",
-        "USA",
-        "United States",
-        47.61,
-        -122.33,
-        "America/Los_Angeles",
-    ),
+    "216.160.83.56": ("Seattle", "NA", "US", "USA", "United States", 47.61, -122.33, PACIFIC),
     "175.16.199.37": ("Changchun", "AS", "CN", "CHN", "China", 43.88, 125.32, "Asia/Shanghai"),
 }
 HOMES = ("81.2.69.143", "89.160.20.112", "216.160.83.56")
@@ -41,6 +33,14 @@ AGENTS = (
     "(KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1",
 )
 SESSION = "sess-carla-1"
+WRONG = "Wrong email or password."
+# Fields that all events from one machine share.
+SYNC = {
+    "ip": "216.160.83.56",
+    "user_agent": "curl/8.9.1",
+    "client_name": "Warehouse sync",
+    "client_id": APPS["Warehouse sync"],
+}
 
 
 @dataclass
@@ -82,18 +82,14 @@ def app(name: str) -> dict[str, str]:
 def api(method: str, path: str, status: int, **request: Any) -> dict[str, Any]:
     """Returns the details of a Management API call."""
     return {
-        "request": {"method": method, "path": path, **request},
+        "request": {"method": method, "path": path} | request,
         "response": {"statusCode": status},
     }
 
 
 def risk(confidence: str) -> dict[str, Any]:
-    travel = {
-        "confidence": confidence,
-        "code": "impossible_travel_from_last_login"
-        if confidence == "low"
-        else "minimal_travel_from_last_login",
-    }
+    kind = "impossible" if confidence == "low" else "minimal"
+    travel = {"confidence": confidence, "code": f"{kind}_travel_from_last_login"}
     return {"confidence": confidence, "version": "1", "assessments": {"ImpossibleTravel": travel}}
 
 
@@ -113,9 +109,7 @@ def _ordinary(made: Day, hour: int) -> None:
         who, minute = person(hour + visit), 1 + visit * 7
         which = app("Shop mobile" if visit % 3 == 0 else "Shop web")
         if visit % 5 == 4:
-            made.add(
-                hour, minute - 0.5, "fp", description="Wrong email or password.", **who, **which
-            )
+            made.add(hour, minute - 0.5, "fp", description=WRONG, **who, **which)
         made.add(hour, minute, "s", details={"riskAssessment": risk("high")}, **who, **which)
         made.add(hour, minute + 0.1, "seacft", **who, **which)
         if visit % 2:
@@ -123,9 +117,7 @@ def _ordinary(made: Day, hour: int) -> None:
             made.add(hour, minute + 0.4, "gd_auth_succeed", **who)
         if visit % 4 == 3:
             made.add(hour, minute + 5, "slo", **who, **which)
-    made.add(
-        hour, 30, "seccft", ip="216.160.83.56", user_agent="curl/8.9.1", **app("Warehouse sync")
-    )
+    made.add(hour, 30, "seccft", **SYNC)
     if hour % 6 == 0:
         new = {"user_name": f"new{hour}@example.net", "user_id": f"auth0|new{hour}"}
         made.add(hour, 40, "ss", ip=HOMES[0], user_agent=AGENTS[1], **new, **app("Shop web"))
@@ -140,28 +132,14 @@ def _attacks(made: Day) -> None:
             "ja4": "t13d1812h1_85036bcba153_375ca2c5e164",
         },
     }
+    web, mobile = app("Shop web"), app("Shop mobile")
     for number in range(15):
-        names = {"user_name": f"staff{number}@example.com"}
-        made.add(
-            14,
-            number * 0.5,
-            "fu" if number % 3 else "fp",
-            description="Wrong email or password.",
-            **names,
-            **tool,
-            **app("Shop web"),
-        )
-    made.add(
-        14,
-        8,
-        "limit_mu",
-        description="An IP address is blocked with many failed login attempts",
-        **tool,
-    )
+        who = {"user_name": f"staff{number}@example.com", "description": WRONG}
+        made.add(14, number * 0.5, "fu" if number % 3 else "fp", **who, **tool, **web)
+    blocked = "An IP address is blocked with many failed login attempts"
+    made.add(14, 8, "limit_mu", description=blocked, **tool)
     grace = {"user_name": "grace@example.com", "user_id": "auth0|grace"}
-    made.add(
-        14, 9, "s", details={"riskAssessment": risk("low")}, **grace, **tool, **app("Shop web")
-    )
+    made.add(14, 9, "s", details={"riskAssessment": risk("low")}, **grace, **tool, **web)
     for number in range(8):
         made.add(15, number, "gd_send_pn", **grace, **tool)
     for number in range(2):
@@ -171,47 +149,23 @@ def _attacks(made: Day) -> None:
     made.add(10, 50, "limit_wc", user_name="hugo@example.com", **tool)
     family = {"user_id": "auth0|ida", "user_name": "ida@example.com"}
     for number, ip in enumerate((*PLACES, "81.2.69.143")):
-        made.add(
-            11,
-            10 + number,
-            "sertft",
-            details={"familyId": "fam-ida", "tokenCounter": number},
-            **family,
-            ip=ip,
-            **app("Shop mobile"),
-        )
+        details = {"familyId": "fam-ida", "tokenCounter": number}
+        made.add(11, 10 + number, "sertft", details=details, **family, ip=ip, **mobile)
     for number in range(3):
-        made.add(
-            12,
-            10 + number,
-            "sertft",
-            details={"familyId": "fam-ben"},
-            **person(1),
-            **app("Shop mobile"),
-        )
-    made.add(
-        11,
-        20,
-        "ferrt",
-        description="Unsuccessful Refresh Token exchange, reused refresh token detected",
-        details={"familyId": "fam-ida", "tokenCounter": 2, "latestCounter": 4},
-        **family,
-        ip=ATTACKER,
-        **app("Shop mobile"),
-    )
+        made.add(12, 10 + number, "sertft", details={"familyId": "fam-ben"}, **person(1), **mobile)
+    reused = {
+        "description": "Unsuccessful Refresh Token exchange, reused refresh token detected",
+        "details": {"familyId": "fam-ida", "tokenCounter": 2, "latestCounter": 4},
+    }
+    made.add(11, 20, "ferrt", **reused, **family, ip=ATTACKER, **mobile)
 
 
 def _changes(made: Day) -> None:
     root = {"user_id": "auth0|admin", "name": "Root Admin", "email": "root@example.com"}
     by_root = partial(api, channel="https://manage.auth0.com/", auth={"user": root})
     # Events of the Management API have the name of who acted in the request alone.
-    admin = {
-        "user_id": "auth0|admin",
-        "ip": "89.160.20.112",
-        "client_name": "Dashboard",
-        "client_id": "dash",
-    }
-    brute = "/api/v2/attack-protection/brute-force-protection"
+    admin = {"user_id": "auth0|admin", "ip": "89.160.20.112"}
+    admin |= {"client_name": "Dashboard", "client_id": "dash"}
     made.add(
         16,
         1,
@@ -220,42 +174,25 @@ def _changes(made: Day) -> None:
         details=by_root("get", "/api/v2/clients/abc", 200),
         **admin,
     )
-    made.add(
-        16,
+    brute = "attack-protection/brute-force-protection"
+    scope = ["read:users", "update:users"]
+    for minute, (description, method, path, status, body) in enumerate(
+        (
+            ("Update Brute-force settings", "patch", brute, 200, {"enabled": False}),
+            (
+                "Assign roles to a user",
+                "post",
+                "users/auth0%7Cgrace/roles",
+                204,
+                {"roles": ["rol_admin"]},
+            ),
+            ("Create client grant", "post", "client-grants", 201, {"scope": scope}),
+            ("Update a log stream", "patch", "log-streams/lst_1", 200, {"status": "paused"}),
+        ),
         2,
-        "sapi",
-        description="Update Brute-force settings",
-        details=by_root("patch", brute, 200, body={"enabled": False}),
-        **admin,
-    )
-    made.add(
-        16,
-        3,
-        "sapi",
-        description="Assign roles to a user",
-        details=by_root(
-            "post", "/api/v2/users/auth0%7Cgrace/roles", 204, body={"roles": ["rol_admin"]}
-        ),
-        **admin,
-    )
-    made.add(
-        16,
-        4,
-        "sapi",
-        description="Create client grant",
-        details=by_root(
-            "post", "/api/v2/client-grants", 201, body={"scope": ["read:users", "update:users"]}
-        ),
-        **admin,
-    )
-    made.add(
-        16,
-        5,
-        "sapi",
-        description="Update a log stream",
-        details=by_root("patch", "/api/v2/log-streams/lst_1", 200, body={"status": "paused"}),
-        **admin,
-    )
+    ):
+        details = by_root(method, f"/api/v2/{path}", status, body=body)
+        made.add(16, minute, "sapi", description=description, details=details, **admin)
     made.add(
         16,
         6,
@@ -265,27 +202,14 @@ def _changes(made: Day) -> None:
         **admin,
     )
     for number in range(4):
-        made.add(
-            17,
-            number,
-            "fapi",
-            description="You have reached the rate limit",
-            details=api("get", "/api/v2/users", 403 if number == 0 else 429),
-            ip="216.160.83.56",
-            user_agent="curl/8.9.1",
-            **app("Warehouse sync"),
-        )
-    made.add(
-        17,
-        10,
-        "api_limit",
-        description="Global limit has been reached",
-        client_id=APPS["Warehouse sync"],
-    )
+        details = api("get", "/api/v2/users", 403 if number == 0 else 429)
+        description = "You have reached the rate limit"
+        made.add(17, number, "fapi", description=description, details=details, **SYNC)
+    client = SYNC["client_id"]
+    made.add(17, 10, "api_limit", description="Global limit has been reached", client_id=client)
     for number, type_ in enumerate(("s", "seacft", "scp", "slo")):
-        made.add(
-            18, 10 + number, type_, details={"session_id": SESSION}, **person(2), **app("Shop web")
-        )
+        details = {"session_id": SESSION}
+        made.add(18, 10 + number, type_, details=details, **person(2), **app("Shop web"))
     made.add(19, 5, "du", user_id="auth0|old", user_name="old@example.com", ip="89.160.20.112")
     # A type missing from our table, and details that are not as Auth0 documents them.
     made.add(20, 5, "brand_new_type", description="Something new")

@@ -26,7 +26,7 @@
 //! let body = br#"{"log_id":"90020251122120000000000000000000001","data":{"type":"s"}}"#;
 //! let deadline = Deadline::after(Duration::from_secs(8));
 //! let events = split_body(body, Input::HttpEndpoint, clock::now())?;
-//! let admitted = shipper.admit(events, deadline).await?;
+//! let admitted = shipper.intake.admit(events, deadline).await?;
 //! let shipment = shipper.ship_events(admitted.events(), deadline).await;
 //! println!("{} new, {} duplicates", shipment.report.stored, shipment.report.duplicates);
 //! if let Some(failure) = &shipment.failure {

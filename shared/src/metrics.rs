@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::delivery::report::Report;
 
-/// The function that counts: the values of the only dimension.
+/// The function that counts: the values of the dimension of this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
     /// Receives the log stream.
@@ -89,15 +89,15 @@ impl Metrics {
     }
 
     /// Writes the line; to be called once at the end of an invocation, failed or not.
-    pub fn emit(&self, function: Function, now: DateTime<Utc>) {
-        let line = self.render(function, now);
+    pub fn emit(&self, stack: &str, function: Function, now: DateTime<Utc>) {
+        let line = self.render(stack, function, now);
         if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
             tracing::warn!(%error, "metrics could not be written");
         }
     }
 
     /// Renders the line: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-    fn render(&self, function: Function, now: DateTime<Utc>) -> String {
+    fn render(&self, stack: &str, function: Function, now: DateTime<Utc>) -> String {
         let mut definitions = Vec::new();
         let mut line = Map::new();
         for (name, unit, value) in self.values() {
@@ -106,12 +106,14 @@ impl Metrics {
                 line.insert(name.to_owned(), value);
             }
         }
+        // One set of both: each further set would be billed as further metrics.
+        line.insert("Stack".to_owned(), stack.into());
         line.insert("Function".to_owned(), function.as_str().into());
         let directives = json!({
             "Timestamp": now.timestamp_millis(),
             "CloudWatchMetrics": [{
                 "Namespace": "Auth0LogStreams",
-                "Dimensions": [["Function"]],
+                "Dimensions": [["Stack", "Function"]],
                 "Metrics": definitions,
             }],
         });
@@ -173,11 +175,11 @@ mod tests {
 
     #[test]
     fn zeros_are_left_out_except_for_received() {
-        let line = Metrics::default().render(Function::Webhook, now());
+        let line = Metrics::default().render("logs", Function::Webhook, now());
         assert_is_embedded_metric_format(&line);
         assert_eq!(
             line,
-            r#"{"EventsReceived":0,"Function":"webhook","_aws":{"CloudWatchMetrics":[{"Dimensions":[["Function"]],"Metrics":[{"Name":"EventsReceived","Unit":"Count"}],"Namespace":"Auth0LogStreams"}],"Timestamp":1700000000123}}"#
+            r#"{"EventsReceived":0,"Function":"webhook","Stack":"logs","_aws":{"CloudWatchMetrics":[{"Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"EventsReceived","Unit":"Count"}],"Namespace":"Auth0LogStreams"}],"Timestamp":1700000000123}}"#
         );
     }
 
@@ -199,7 +201,7 @@ mod tests {
             misconfigured: 12,
             filtered: 13,
         };
-        let line = all.render(Function::Poller, now());
+        let line = all.render("logs", Function::Poller, now());
         assert_is_embedded_metric_format(&line);
         insta::assert_json_snapshot!(serde_json::from_str::<Value>(&line).unwrap());
     }
@@ -207,7 +209,7 @@ mod tests {
     #[test]
     fn poll_pages_of_zero_is_written() {
         let nothing = Metrics { poll_pages: Some(0), ..Metrics::default() };
-        assert!(nothing.render(Function::Poller, now()).contains(r#""PollPages":0"#));
+        assert!(nothing.render("logs", Function::Poller, now()).contains(r#""PollPages":0"#));
     }
 
     #[test]
@@ -246,6 +248,6 @@ mod tests {
     #[test]
     fn lag_is_never_negative() {
         let metrics = Metrics { delivery_lag: Some(-3), ..Metrics::default() };
-        assert!(metrics.render(Function::Redrive, now()).contains(r#""DeliveryLag":0"#));
+        assert!(metrics.render("logs", Function::Redrive, now()).contains(r#""DeliveryLag":0"#));
     }
 }

@@ -64,26 +64,21 @@ impl Deadline {
 }
 
 /// The growing pauses between attempts at one task.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Backoff {
-    next: Duration,
+    attempts: u32,
 }
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { next: FIRST }
-    }
-}
-
 impl Backoff {
     /// Waits and returns `true`; returns `false` at once if the pause would exceed the deadline.
     pub async fn pause(&mut self, deadline: Deadline) -> bool {
         // Jitter between half and all of it: senders that failed together do not return together.
-        let pause = self.next.mul_f64(0.5 + fastrand::f64() / 2.0);
-        self.next = (self.next * 2).min(LONGEST);
+        let longest = FIRST.saturating_mul(2_u32.saturating_pow(self.attempts)).min(LONGEST);
+        let pause = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
+        self.attempts += 1;
         if pause >= deadline.remaining() {
             return false;
         }

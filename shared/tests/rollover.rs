@@ -205,6 +205,7 @@ impl Running {
             user_data: UserData::default(),
             geoip: GeoIpConfig::default(),
             function_name: "test".into(),
+            stack: "test".into(),
             retry_queue_url: format!("{}/1/retry", self.url),
             dead_letter_queue_url: format!("{}/1/dead", self.url),
         };

@@ -24,7 +24,7 @@ URLS = {
 BINARIES = Path(os.environ["ANALYSTS_BIN_DIR"])
 
 # Separates the data of several runs in the same engines.
-RUN = f"{os.getpid()}-{int(time.time())}"
+RUN = f"{os.getpid()}_{int(time.time())}"
 
 
 # How details are indexed: DetailsIndexing of template.yaml.
@@ -33,22 +33,27 @@ SETTINGS = ("flat", "fields")
 
 @cache
 def engines() -> dict[str, Engine]:
-    """Returns both engines by product."""
+    """Returns both engines by product; the namespace `default` has its index template."""
+    install("default", "flat")
     return {product: Engine(url) for product, url in URLS.items()}
 
 
-def install(details: str) -> None:
-    """Installs the index template in both engines, for the streams created from now on."""
+def install(namespace: str, details: str) -> None:
+    """Runs the setup function for a namespace of both engines."""
     for url in URLS.values():
-        env = plain_environment() | {"SEARCH_ENDPOINT": url, "DETAILS_INDEXING": details}
+        env = plain_environment() | {
+            "SEARCH_ENDPOINT": url,
+            "DATA_STREAM_NAMESPACE": namespace,
+            "DETAILS_INDEXING": details,
+        }
         subprocess.run([BINARIES / "setup", "install"], env=env, check=True, capture_output=True)
 
 
 @cache
 def template_fields(details: str = "flat") -> dict[str, str]:
     """Returns every field of the template that can be searched, with its type on OpenSearch."""
-    install(details)
-    found = engines()["opensearch"].request("GET", "_index_template/logs-auth0.logs")
+    install(details, details)
+    found = engines()["opensearch"].request("GET", f"_index_template/auth0-log-streams-{details}")
     mappings = found["index_templates"][0]["index_template"]["template"]["mappings"]
     fields: dict[str, str] = {}
 
@@ -75,7 +80,6 @@ def in_template(field: str, details: str = "flat") -> bool:
 
 def index(namespace: str, events: list[dict[str, Any]], details: str = "flat") -> str:
     """Maps the events, writes them into both engines, and returns the data stream."""
-    install(details)
     body = "".join(json.dumps(event) + "\n" for event in events)
     argv = [BINARIES / "examples/map"]
     mapped = subprocess.run(argv, input=body.encode(), capture_output=True, check=True).stdout
@@ -85,7 +89,9 @@ def index(namespace: str, events: list[dict[str, Any]], details: str = "flat") -
     for document in documents:
         lines += [json.dumps({"create": {"_id": json.loads(document)["event"]["id"]}}), document]
     bulk = ("\n".join(lines) + "\n").encode()
-    stream = f"logs-auth0.logs-{namespace}-{details}-{RUN}"
+    namespace = f"{namespace}_{details}_{RUN}"
+    install(namespace, details)
+    stream = f"logs-auth0.logs-{namespace}"
     for engine in engines().values():
         response = engine.request("POST", f"{stream}/_bulk?refresh=true", bulk)
         items = [item["create"] for item in response["items"]]

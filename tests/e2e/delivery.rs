@@ -27,6 +27,7 @@ on_both_engines![
     proxy_that_rejects_every_request_parks_events_until_it_stops,
     blocked_index_parks_events_until_it_is_writable,
     missing_pipeline_parks_events_until_it_is_there,
+    index_in_place_of_the_data_stream_parks_events_until_it_is_gone,
     strict_mapping_parks_events_until_it_is_mended,
     shard_limit_parks_events_until_there_is_room,
     firewall_that_blocks_one_event_harms_no_other,
@@ -478,10 +479,33 @@ async fn blocked_index_parks_events_until_it_is_writable(kind: EngineKind) {
 }
 
 async fn missing_pipeline_parks_events_until_it_is_there(kind: EngineKind) {
-    let pipeline = |name: Value| json!({ "index.default_pipeline": name });
+    // Default pipelines are turned off.
+    let pipeline = |name: Value| json!({ "index.final_pipeline": name });
     let cause = "HTTP 400 illegal_argument_exception: pipeline with id [not-there] does not exist";
     let (broken, mended) = (pipeline(json!("not-there")), pipeline(Value::Null));
     parks_events_while_the_stream_is(kind, "_settings", broken, mended, cause).await;
+}
+
+async fn index_in_place_of_the_data_stream_parks_events_until_it_is_gone(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let namespace = stack::unique("plain");
+    let stream = DataStream::new(world.stream.engine.clone(), &namespace);
+    // As if nothing had been installed: Elasticsearch's built-in template for `logs-*-*` makes data streams.
+    let path = format!("_index_template/{namespace}");
+    let template = json!({ "index_patterns": [stream.name], "priority": 501 });
+    stream.engine.call(Method::PUT, &path, Some(template)).await;
+    let changes = [("DATA_STREAM_NAMESPACE", namespace.as_str())];
+    let webhook = world.function_with("webhook", 1, &changes);
+    let redrive = world.function_with("redrive", 1, &changes);
+    let batch = fresh_events(20);
+    post(&webhook, json_lines(&batch).as_bytes()).await.unwrap();
+    let cause = format!("HTTP 400 not_a_data_stream: {} is an index", stream.name);
+    assert!(webhook.logs().contains(&cause), "{}", webhook.logs());
+    assert!(world.queues.parked().await > 0);
+    stream.engine.call(Method::DELETE, &path, None).await;
+    stream.engine.call(Method::DELETE, &stream.name, None).await;
+    let stream = DataStream::create(kind, &namespace).await;
+    assert_is_stored_once(&world, &stream, &redrive, &batch).await;
 }
 
 async fn strict_mapping_parks_events_until_it_is_mended(kind: EngineKind) {
@@ -496,7 +520,7 @@ async fn shard_limit_parks_events_until_there_is_room(kind: EngineKind) {
     // A stream that does not exist yet, and a template by which it needs more shards than a node may
     // have: 1,000. Lowering the limit would fail the tests that run at the same time.
     let namespace = stack::unique("limit");
-    let stream = DataStream::new(world.stream.engine.clone(), &namespace);
+    let stream = DataStream::prepare(kind, &namespace).await;
     let template = format!("_index_template/{namespace}");
     let body = json!({
         "index_patterns": [stream.name],

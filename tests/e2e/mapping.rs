@@ -3,15 +3,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use auth0_ecs::index_template::{self, DetailsIndexing, Features, Lifecycle, Product};
 use auth0_ecs::input::types;
-use auth0_ecs::{Document, Input, Mapper};
+use auth0_ecs::{Document, Input, Mapper, Piece};
 use chrono::Utc;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::engine::{DataStream, Engine, push_create};
+use support::engine::{DataStream, push_create};
 use support::hostile::{cases, runner};
 use support::invariants::mapper_for;
 use support::stack::{self, EngineKind};
@@ -25,7 +24,7 @@ on_both_engines!(
 const EVENTS_PER_TYPE: usize = 3;
 
 async fn log_type_is_found_by_code_with_its_details(engine: EngineKind) {
-    let stream = Stream::new(engine, DetailsIndexing::Flat).await;
+    let stream = Stream::new(engine, "flat").await;
     let mut runner = runner();
     let details = details();
     let mut events = BTreeMap::new();
@@ -69,7 +68,7 @@ async fn log_type_is_found_by_code_with_its_details(engine: EngineKind) {
 }
 
 async fn hostile_event_is_neither_refused_nor_lost(engine: EngineKind) {
-    for (_, details) in DetailsIndexing::ALL {
+    for details in ["flat", "fields", "none"] {
         neither_refuses_nor_loses_hostile_events(&Stream::new(engine, details).await).await;
     }
 }
@@ -144,28 +143,16 @@ struct Stream {
 }
 
 impl Stream {
-    async fn new(engine: EngineKind, details: DetailsIndexing) -> Self {
+    async fn new(engine: EngineKind, details: &str) -> Self {
         let namespace = stack::unique("mapping");
-        let stream = DataStream::new(Engine::new(engine), &namespace);
-        let (product, failure_store) = match engine {
-            EngineKind::OpenSearch => (Product::OpenSearch, false),
-            EngineKind::Elasticsearch => (Product::Elasticsearch, true),
-        };
-        // A template of its own: other tests install the product's at the same time.
-        let has = Features { constant_keyword: false, failure_store, zstd: false };
-        let mut template = index_template::render(product, details, has, Lifecycle::None);
-        template["index_patterns"] = json!([stream.name]);
-        template["priority"] = json!(1_000);
-        let path = format!("_index_template/{namespace}");
-        let put = stream.engine.call(Method::PUT, &path, Some(template)).await;
-        assert_eq!(put["acknowledged"], true, "{put}");
-        stream.warm_up().await;
+        let stream = DataStream::create_with(engine, &namespace, details).await;
         Self { stream, mapper: mapper_for(&namespace) }
     }
 
     fn map(&self, name: &str, raw: &[u8]) -> Mapped {
         let mut bytes = Vec::new();
-        let document = self.mapper.document(raw, Input::HttpEndpoint, Utc::now(), &mut bytes);
+        let piece = Piece { raw, input: Input::HttpEndpoint, received: Utc::now() };
+        let document = self.mapper.document(piece, &mut bytes);
         Mapped { name: name.to_owned(), document, bytes }
     }
 

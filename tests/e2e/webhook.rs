@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use support::engine::{DataStream, Engine};
+use support::engine::DataStream;
 use support::events::{json_lines, log_ids};
 use support::payload::{gateway_request, gzip, webhook_post};
 use support::proxy::Fault;
@@ -15,6 +15,7 @@ on_both_engines![
     body_formats_yield_the_same_documents,
     batch_posted_twice_and_polled_is_stored_once,
     wrong_token_is_rejected_and_nothing_is_written,
+    source_outside_of_the_list_is_rejected_and_nothing_is_written,
     broken_lines_become_error_documents_and_harm_no_other,
     webhook_answers_503_when_engine_and_queue_are_down,
 ];
@@ -44,13 +45,14 @@ async fn body_formats_yield_the_same_documents(kind: EngineKind) {
     let mut seen = Vec::new();
     for bodies in forms {
         let namespace = stack::unique("e2e");
+        let stream = DataStream::create(kind, &namespace).await;
         let changes = [("DATA_STREAM_NAMESPACE", namespace.as_str())];
         let webhook = world.function_with("webhook", 1, &changes);
         for body in bodies {
             let answer = send(&webhook, webhook_post(TOKEN, &body)).await.unwrap();
             assert_eq!(answer.status, 200, "{answer:?}");
         }
-        seen.push(comparable(&DataStream::new(Engine::new(kind), &namespace)).await);
+        seen.push(comparable(&stream).await);
     }
     assert_eq!(seen[0].keys().cloned().collect::<Vec<_>>(), log_ids(&events));
     assert_eq!(seen[0], seen[1], "lines and array");
@@ -94,6 +96,23 @@ async fn wrong_token_is_rejected_and_nothing_is_written(kind: EngineKind) {
     deliver(&webhook, &body).await;
     assert_eq!(world.stream.count().await, 3);
     assert!(!webhook.logs().contains("a-token-of-the-tests"), "the logs show a token");
+}
+
+async fn source_outside_of_the_list_is_rejected_and_nothing_is_written(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let body = json_lines(&events().take(3)).into_bytes();
+    // The requests of these tests come from 192.0.2.1.
+    let elsewhere = [("ALLOWED_SOURCE_CIDRS", "198.51.100.0/24,2001:db8::/32")];
+    let webhook = world.function_with("webhook", 1, &elsewhere);
+    let answer = send(&webhook, webhook_post(TOKEN, &body)).await.unwrap();
+    assert_eq!(answer.status, 403, "{answer:?}");
+    let answer = send(&webhook, webhook_post("Bearer guess", &body)).await.unwrap();
+    assert_eq!(answer.status, 401, "a guess learns nothing about the list: {answer:?}");
+    assert_eq!(world.stream.count().await, 0);
+    assert_eq!(world.queues.parked().await, 0);
+    let webhook = world.function_with("webhook", 1, &[("ALLOWED_SOURCE_CIDRS", "192.0.2.0/30")]);
+    deliver(&webhook, &body).await;
+    assert_eq!(world.stream.count().await, 3);
 }
 
 async fn broken_lines_become_error_documents_and_harm_no_other(kind: EngineKind) {

@@ -357,7 +357,7 @@ def machine() -> str:
             ["kernel", platform.release()],
             ["load at the start", f"{LOAD:.1f}"],
             ["compiler", first(["rustc", "--version"])],
-            ["functions", f"`make build`: cargo-lambda {tools.CARGO_LAMBDA}, x86_64"],
+            ["functions", f"`make build ARCH=x86_64`: cargo-lambda {tools.CARGO_LAMBDA}, x86_64"],
             ["engine", f"OpenSearch {tools.OPENSEARCH}, one node, `{ENGINE_JAVA}`"],
             ["counted by", f"{first(['valgrind', '--version'])}, {strace}"],
         ],

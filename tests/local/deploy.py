@@ -42,11 +42,11 @@ def run(command: list[str], env: dict[str, str]) -> None:
 
 
 def architecture(wanted: str) -> str:
-    """Returns `wanted`, the architecture deployed last, or x86_64. Its target must be installed."""
+    """Returns `wanted`, the architecture deployed last, or arm64. Its target must be installed."""
     last = SAMCONFIG.read_text() if SAMCONFIG.exists() else ""
-    if not wanted and (found := re.search(r'Architecture=\\?"?(\w+)', last)):
+    if not wanted and (found := re.search(r'Architecture *= *\\?"?(\w+)', last)):
         wanted = found.group(1)
-    wanted = wanted or "x86_64"
+    wanted = wanted or "arm64"
     if wanted not in TARGETS:
         raise StackError(f"ARCH is {wanted!r}, but must be {' or '.join(TARGETS)}")
     target = TARGETS[wanted]
@@ -85,14 +85,8 @@ def validate(arguments: argparse.Namespace) -> None:
 
 def deploy(arguments: argparse.Namespace) -> None:
     """Deploys; asks for the parameters the first time and saves them in samconfig.toml."""
-    arch = architecture(arguments.arch)
-    env = environment(tools.cargo_lambda(), tools.sam())
-    overrides = ["--parameter-overrides", f"Architecture={arch}"]
-    run(["sam", "build", *overrides], env)
-    if SAMCONFIG.exists():
-        run(["sam", "deploy", "--no-fail-on-empty-changeset"], env)
-    else:
-        run(["sam", "deploy", "--guided", "--stack-name", "auth0-log-streams", *overrides], env)
+    python = str(tools.sam() / "python")
+    os.execv(python, [python, "tests/local/guided.py", "--arch", arguments.arch])
 
 
 def geoip_layer(arguments: argparse.Namespace) -> None:
@@ -207,9 +201,13 @@ def deployed(function: str) -> Callable[[dict], dict]:
 
 
 def audit(_: argparse.Namespace) -> None:
-    """Checks licenses, bans and sources, then advisories, which need the network."""
+    """Checks licenses, bans, sources and the template, then advisories, which need the network."""
     deny = str(tools.cargo_deny())
     run([deny, "--locked", "check", "licenses", "bans", "sources"], dict(os.environ))
+    answered = sorted(set(re.findall(r"CKV_AWS_\d+", (ROOT / "SECURITY.md").read_text())))
+    checkov = [str(tools.checkov()), "--file", "template.yaml", "--framework", "cloudformation"]
+    checkov += ["--compact", "--quiet", "--skip-download", "--skip-check", ",".join(answered)]
+    run(checkov, dict(os.environ))
     run([deny, "--locked", "check", "advisories"], dict(os.environ))
 
 

@@ -1,9 +1,10 @@
 """Deploys template.yaml into MiniStack, a stand-in for AWS, and uses it: `make validate`.
 
 MiniStack runs the functions as processes and enforces their roles. The engines are real, behind a
-gate that takes them away. The deployed copy of the template differs in three places: alarms with
-metric math are left out, which MiniStack lacks; Auth0Url takes the stand-in tenant's http:// URL;
-and the code is in a bucket.
+gate that takes them away. The deployed copy of the template differs in four places: alarms with
+metric math are left out, which MiniStack lacks; SearchEndpoint and Auth0Url take http:// URLs; the
+policy that refuses queries of the retry queue without TLS, which MiniStack does not speak, is left
+out; and the code is in a bucket.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import platform
 import re
 import socket
 import subprocess
@@ -18,7 +20,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import newcomer
 import tools
 from search import http
 from services import Group, Service, free_ports, responds
@@ -38,7 +41,9 @@ BUCKET = "artifacts"
 TOKEN = "Bearer deployed-token"
 FUNCTIONS = ("webhook", "ingest", "poller", "redrive", "setup")
 STREAM = "logs-auth0.logs-default"
+INDEX_TEMPLATE = "_index_template/auth0-log-streams-default"
 EVENTS = 12
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
 EVENT_SOURCE = "aws.partner/auth0.com/example-0f1e2d3c/auth0.logs"
 # What each value of Inputs switches on.
 INPUTS = {
@@ -54,10 +59,25 @@ INPUTS = {
 # the only witness.
 OWN_LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 SIGNED = ("es:ESHttpGet", "es:ESHttpPost")
+PARKING = (("sqs:SendMessage", "RetryQueue"), ("sqs:SendMessage", "DeadLetterQueue"))
 NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     **{
         (f"{name}Role", "WriteOwnLog"): tuple((action, f"{name}Logs") for action in OWN_LOG)
         for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive")
+    },
+    **{
+        (f"{name}Role", "Trace"): (
+            ("xray:PutTraceSegments", "*"),
+            ("xray:PutTelemetryRecords", "*"),
+        )
+        for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive")
+    },
+    ("SetupRole", "UseKey"): (("kms:Decrypt", "KmsKeyArn"),),
+    **{
+        (f"{name}Role", "UseKey"): tuple(
+            (f"kms:{action}", "KmsKeyArn") for action in ("Decrypt", "GenerateDataKey")
+        )
+        for name in ("Webhook", "Ingest", "Poller", "Redrive")
     },
     ("SetupRole", "ReadSecret"): (("secretsmanager:GetSecretValue", "SearchSecretArn"),),
     ("SetupRole", "ManageIndexTemplate"): tuple(
@@ -68,10 +88,7 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
         ("secretsmanager:GetSecretValue", "SearchSecretArn"),
         ("secretsmanager:GetSecretValue", "MaskSecretArn"),
     ),
-    ("WebhookRole", "ParkEvents"): (
-        ("sqs:SendMessage", "RetryQueue"),
-        ("sqs:SendMessage", "DeadLetterQueue"),
-    ),
+    ("WebhookRole", "ParkEvents"): PARKING,
     ("PollerRole", "ReadSecrets"): (
         ("secretsmanager:GetSecretValue", "Auth0SecretArn"),
         ("secretsmanager:GetSecretValue", "SearchSecretArn"),
@@ -80,10 +97,6 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("PollerRole", "KeepCheckpoint"): (
         ("dynamodb:GetItem", "CheckpointTable"),
         ("dynamodb:PutItem", "CheckpointTable"),
-    ),
-    ("PollerRole", "SendEvents"): (
-        ("sqs:SendMessage", "RetryQueue"),
-        ("sqs:SendMessage", "DeadLetterQueue"),
     ),
     ("PollerFunctionTickRole", ""): (("lambda:InvokeFunction", "PollerFunction"),),
     **{
@@ -94,22 +107,17 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
         (f"{name}Role", "ReadMaskSecret"): (("secretsmanager:GetSecretValue", "MaskSecretArn"),)
         for name in ("Ingest", "Redrive")
     },
-    ("IngestRole", "TakeDeliveredEvents"): tuple(
-        (f"sqs:{action}", "IngestQueue")
-        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-    ),
-    ("IngestRole", "SendEvents"): (
-        ("sqs:SendMessage", "RetryQueue"),
-        ("sqs:SendMessage", "DeadLetterQueue"),
-    ),
-    ("RedriveRole", "TakeParkedEvents"): tuple(
-        (f"sqs:{action}", "RetryQueue")
-        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-    ),
-    ("RedriveRole", "SendEvents"): (
-        ("sqs:SendMessage", "RetryQueue"),
-        ("sqs:SendMessage", "DeadLetterQueue"),
-    ),
+    **{
+        (role, sid): tuple(
+            (f"sqs:{action}", queue)
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        )
+        for role, sid, queue in (
+            ("IngestRole", "TakeDeliveredEvents", "IngestQueue"),
+            ("RedriveRole", "TakeParkedEvents", "RetryQueue"),
+        )
+    },
+    **{(f"{name}Role", "SendEvents"): PARKING for name in ("Ingest", "Poller", "Redrive")},
     **{
         (f"{name}Role", "WriteEvents"): tuple((action, "SearchResourceArn") for action in SIGNED)
         for name in ("Webhook", "Ingest", "Poller", "Redrive")
@@ -119,6 +127,9 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
         for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive")
     },
 }
+
+# Of a metric: names and values, sorted.
+Dimensions = tuple[tuple[str, str], ...]
 
 # How long something that is not waited for by a call may take.
 PATIENCE_SECONDS = 40
@@ -141,6 +152,10 @@ RULES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "DomainNeedsCertificate": (
         {"DomainName": "logs.example.com"},
         ("DomainName", "DomainCertificateArn"),
+    ),
+    "EnvironmentIsLimited": (
+        {"SearchCaCertificate": "…", "IncludeTypes": "s", "ExcludeTypes": "f"},
+        ("SearchCaCertificate", "IncludeTypes", "ExcludeTypes", "AllowedSourceCidrs"),
     ),
 }
 
@@ -216,7 +231,7 @@ class Engine:
 
     def make_older(self) -> None:
         """Gives the data stream a write index as an older release would have created it."""
-        path = "_index_template/logs-auth0.logs"
+        path = INDEX_TEMPLATE
         body = self.call("GET", path)["index_templates"][0]["index_template"]
         for name in [name for name in body if name.startswith(("created_date", "modified_date"))]:
             del body[name]
@@ -326,6 +341,14 @@ class Cloud:
             return ""
         return "\n".join(event["message"] for event in found["events"])
 
+    def deploying_user(self, stack: str) -> dict[str, str]:
+        """Returns the access key of a user with the policy of docs/deploying-user.json alone."""
+        user = {"UserName": "deployer"}
+        document = json.dumps(deploying_policy(stack))
+        self.iam.create_user(**user)
+        self.iam.put_user_policy(**user, PolicyName="deploy", PolicyDocument=document)
+        return self.iam.create_access_key(**user)["AccessKey"]
+
     def restart(self, function: str, timeout: int = 20) -> None:
         """Ends the function's processes, and with them what they remember."""
         found = self.lambda_.get_function_configuration(FunctionName=function)
@@ -339,6 +362,10 @@ class Cloud:
         answer = self.lambda_.invoke(FunctionName=function, Payload=json.dumps(payload))
         return "FunctionError" not in answer, answer["Payload"].read().decode()
 
+    def alarms(self) -> list[dict]:
+        pages = self.cloudwatch.get_paginator("describe_alarms").paginate()
+        return [alarm for page in pages for alarm in page["MetricAlarms"]]
+
     def left(self) -> dict[str, list[str]]:
         """Returns all that costs or confuses if it is left behind."""
         groups = self.logs.describe_log_groups()["logGroups"]
@@ -350,7 +377,7 @@ class Cloud:
                 r["RoleName"] for r in self.iam.list_roles()["Roles"] if "AWS" not in r["RoleName"]
             ],
             "log groups": [group["logGroupName"] for group in groups],
-            "alarms": [a["AlarmName"] for a in self.cloudwatch.describe_alarms()["MetricAlarms"]],
+            "alarms": [alarm["AlarmName"] for alarm in self.alarms()],
             "gateways": [api["ApiId"] for api in self.apigatewayv2.get_apis()["Items"]],
         }
 
@@ -450,8 +477,8 @@ class Deployed:
         if name == "SearchResourceArn":
             arn = self.parameters[name]
             return f"{arn}/_bulk" if ":es:" in arn else arn
-        if name in self.parameters:
-            return self.parameters[name]
+        if name in self.parameters or name == "*":
+            return self.parameters.get(name, name)
         physical = self.resources[name]
         service, resource = {
             "Queue": ("sqs", physical.rpartition("/")[2]),
@@ -472,6 +499,13 @@ class Deployed:
                 statements = document["PolicyDocument"]["Statement"]
                 found[name] = [statement.get("Sid", "") for statement in statements]
         return found
+
+
+def deploying_policy(stack: str) -> dict:
+    text = (ROOT / "docs/deploying-user.json").read_text()
+    for name, value in (("REGION", REGION), ("ACCOUNT", ACCOUNT), ("STACK", stack)):
+        text = text.replace(name, value)
+    return json.loads(text)
 
 
 def fresh_events(count: int) -> list[dict]:
@@ -536,12 +570,9 @@ def ministack_service(port: int, folder: Path) -> Service:
 def deployable(template: dict) -> dict:
     """Returns the copy that MiniStack takes: see the top of this file."""
     changed = copy.deepcopy(template)
-    changed["Parameters"]["Auth0Url"].pop("AllowedPattern")
-    changed["Resources"] = {
-        name: resource
-        for name, resource in changed["Resources"].items()
-        if "Metrics" not in resource.get("Properties", {})
-    }
+    for url in ("Auth0Url", "SearchEndpoint"):
+        changed["Parameters"][url].pop("AllowedPattern")
+    newcomer.drop_what_ministack_lacks(changed)
     return changed
 
 
@@ -549,8 +580,14 @@ class Run:
     """The steps, and the table of what was done and seen."""
 
     def __init__(
-        self, cloud: Cloud, engines: dict[str, Engine], render: Callable, values: dict
+        self,
+        cloud: Cloud,
+        engines: dict[str, Engine],
+        render: Callable,
+        values: dict,
+        typist: newcomer.Newcomer,
     ) -> None:
+        self.typist = typist
         self.cloud = cloud
         self.engines = engines
         self.render = render
@@ -558,7 +595,7 @@ class Run:
         self.rows: list[tuple[str, str, float]] = []
         self.checked: set[tuple[str, str]] = set()
         # Metric → the dimensions that it was emitted with.
-        self.emitted: dict[str, set[tuple[tuple[str, str], ...]]] = {}
+        self.emitted: dict[str, set[Dimensions]] = {}
 
     def step(self, title: str, work: Callable[..., str], *arguments: Any) -> None:
         say(f"  {title}")
@@ -845,10 +882,10 @@ class Run:
 
     # --- alarms
 
-    def note_metrics(self, stack: Deployed) -> None:
-        """Notes what the functions' log lines declare, before an update deletes the log groups."""
+    def metrics(self, stack: Deployed, since: float = 0) -> Iterator[tuple[str, Dimensions, float]]:
+        """Returns what CloudWatch makes of the functions' log lines: name, dimensions, value."""
         for function in FUNCTIONS:
-            for line in stack.log(function).splitlines():
+            for line in stack.log(function, since).splitlines():
                 if not line.startswith("{") or '"_aws"' not in line:
                     continue
                 record = json.loads(line)
@@ -856,7 +893,39 @@ class Run:
                     for names in directive["Dimensions"]:
                         dimensions = tuple((name, record[name]) for name in sorted(names))
                         for metric in directive["Metrics"]:
-                            self.emitted.setdefault(metric["Name"], set()).add(dimensions)
+                            yield metric["Name"], dimensions, record[metric["Name"]]
+
+    def note_metrics(self, stack: Deployed) -> None:
+        """Notes what was emitted, before an update deletes the log groups."""
+        for name, dimensions, _ in self.metrics(stack):
+            self.emitted.setdefault(name, set()).add(dimensions)
+
+    def neighbors(self, alive: Deployed, dead: Deployed) -> str:
+        """Two stacks in one account: what one does must not keep the other's alarms quiet."""
+        dead.expect("CREATE_COMPLETE")
+        since = time.time()
+        dead.without("PollerRole", "ReadSecrets")
+        if self.cloud.invoke(f"{dead.stack}-poller", {})[0]:
+            raise StackError("the dead stack polls")
+        self.post(alive)
+        if not self.cloud.invoke(f"{alive.stack}-poller", {})[0]:
+            raise StackError(f"{alive.stack} does not poll")
+        emitted = [*self.metrics(alive, since), *self.metrics(dead, since)]
+        ringing = {}
+        for alarm in self.cloud.alarms():
+            stack, _, name = alarm["AlarmName"].partition("-")
+            if name.startswith(("PollerNoProgress-", "WebhookSilence-")):
+                watched = tuple(sorted((d["Name"], d["Value"]) for d in alarm["Dimensions"]))
+                value = sum(v for n, d, v in emitted if (n, d) == (alarm["MetricName"], watched))
+                if value < alarm["Threshold"]:
+                    ringing.setdefault(stack, []).append(name.partition("-")[0])
+        expected = {dead.stack: ["PollerNoProgress", "WebhookSilence"]}
+        ringing = {stack: sorted(names) for stack, names in ringing.items()}
+        if {s: ringing.get(s) for s in (alive.stack, dead.stack) if s in ringing} != expected:
+            raise StackError(f"these would ring: {ringing}")
+        self.cloud.cloudformation.delete_stack(StackName=dead.stack)
+        self.cloud.settled(dead.stack)
+        return "a stack that polls and receives nothing would ring next to one that does"
 
     def alarms(self, stack: Deployed) -> str:
         """Compares what alarms watch with what the functions emit."""
@@ -864,6 +933,9 @@ class Run:
         emitted = self.emitted
         every = set().union(*emitted.values())
         template = self.render(stack.parameters)
+        for resource in template["Resources"].values():
+            if resource["Type"] == "AWS::Logs::MetricFilter":
+                every.add((("Stack", stack.stack),))
         seen = 0
         for name, resource in template["Resources"].items():
             if resource["Type"] != "AWS::CloudWatch::Alarm":
@@ -894,7 +966,7 @@ class Run:
         queues = {
             q: stack.resources[q].rpartition("/")[2] for q in ("RetryQueue", "DeadLetterQueue")
         }
-        for alarm in self.cloud.cloudwatch.describe_alarms()["MetricAlarms"]:
+        for alarm in self.cloud.alarms():
             if alarm["AlarmName"].startswith(f"{stack.stack}-") and alarm["Namespace"] == "AWS/SQS":
                 watched = [d["Value"] for d in alarm["Dimensions"]]
                 queue = "DeadLetterQueue" if "-DeadLetters-" in alarm["AlarmName"] else "RetryQueue"
@@ -914,7 +986,7 @@ class Run:
         kept = {what for what, found in mine.items() if found}
         if status != "DELETE_COMPLETE" or kept != {"queues", "tables"}:
             raise StackError(f"{status}, left: {mine}")
-        if not stack.engine.call("GET", "_index_template/logs-auth0.logs").get("index_templates"):
+        if not stack.engine.call("GET", INDEX_TEMPLATE).get("index_templates"):
             raise StackError("the index template is gone")
         return "queues, checkpoint table, index template and documents are kept, nothing else"
 
@@ -967,6 +1039,8 @@ def prepare(group: Group, folder: Path, render: Callable, zips: Path | None) -> 
         cloud.s3.upload_file(str(archive), BUCKET, f"{name}.zip")
     values = {
         "Inputs": "webhook",
+        # That of this machine, which runs the functions.
+        "Architecture": {"aarch64": "arm64"}.get(platform.machine(), "x86_64"),
         "SearchEndpoint": "https://search.example.com",
         "SearchSecretArn": cloud.secret("search", {"username": "any", "password": "any"}),
         "WebhookSecretArn": cloud.secret("webhook", {"token": TOKEN}),
@@ -976,7 +1050,9 @@ def prepare(group: Group, folder: Path, render: Callable, zips: Path | None) -> 
         "MaskSecretArn": cloud.secret("mask", {"key": "k" * 64}),
         "ExtraTags": "production,eu",
     }
-    return Run(cloud, engines, render, values)
+    built = newcomer.template(folder, archives)
+    typist = newcomer.Newcomer(cloud, engines["opensearch"], built, values["SearchSecretArn"])
+    return Run(cloud, engines, render, values, typist)
 
 
 def use(run: Run) -> None:
@@ -987,6 +1063,14 @@ def use(run: Run) -> None:
         stack.expect("CREATE_COMPLETE")
         return f"{len(stack.resources)} resources"
 
+    policy = deploying_policy(newcomer.STACK)
+    types = {r["Type"] for r in run.render(run.values)["Resources"].values()}
+    run.step("deploying user's policy", run.typist.policy, types, policy, REGION, ACCOUNT)
+    run.step("make deploy: wrong answers, wrong URL", run.typist.mistakes)
+    run.step("make deploy: engine down at first", run.typist.engine_down)
+    run.step("make deploy: upgrade, engine away", run.typist.upgrade)
+    run.step("make deploy: one parameter later", run.typist.change)
+    run.typist.delete()
     run.step("wrong settings", run.rules)
     run.step("first deployment, engine away", run.nothing_is_left)
     main = run.stack("main", opensearch)
@@ -1003,13 +1087,17 @@ def use(run: Run) -> None:
     run.step("failed upgrade, engine away", run.roll_back_without_engine, main)
     run.step("schedule", run.tick, main)
     run.step("alarms", run.alarms, main)
+    dead = run.stack("dead", opensearch, Inputs="both", InstallIndexTemplate="false")
+    run.step("two stacks, one of them dead", run.neighbors, main, dead)
 
     run.step("permissions", run.permissions, main)
     for sign_in, kind in (("secret", ""), ("es", "domain"), ("aoss", "collection")):
         for value in ("both", "eventbridge"):
             values = {"Inputs": value, "PollState": "DISABLED", "MaskUserData": "hash"}
             values |= {"InstallIndexTemplate": "false"}
-            if kind:
+            if not kind:
+                values |= {"KmsKeyArn": KEY, "Tracing": "Active"}
+            else:
                 arn = f"arn:aws:{sign_in}:{REGION}:{ACCOUNT}:{kind}/logs"
                 values |= {"SearchSignIn": sign_in, "SearchResourceArn": arn}
             stack = run.stack(f"{sign_in}-{value}", opensearch, **values)

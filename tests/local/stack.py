@@ -38,6 +38,7 @@ from tools import ROOT, TOOLS, StackError, say
 
 LOCAL = Path(__file__).resolve().parent
 RUN = TOOLS / "run"
+LOCAL_ENV = TOOLS / "local.env"
 ENGINES = ("opensearch", "elasticsearch")
 
 CHECKPOINT_TABLE = "checkpoints"
@@ -291,12 +292,14 @@ def tenant_service(port: int, client_id: str, client_secret: str, binaries: Path
     )
 
 
-def functions_service(settings: Settings, env: dict[str, str]) -> Service:
+def functions_service(settings: Settings, env: dict[str, str], *options: str) -> Service:
+    """Returns `cargo lambda watch` with further options."""
     port = settings.functions_port
     path = f"{tools.cargo_lambda()}{os.pathsep}{os.environ['PATH']}"
+    address = ("-A", "127.0.0.1", "-P", str(port))
     return Service(
         name="functions",
-        argv=["cargo", "lambda", "watch", "-A", "127.0.0.1", "-P", str(port), "--color", "never"],
+        argv=["cargo", "lambda", "watch", *address, "--color", "never", *options],
         port=port,
         port_variable="FUNCTIONS_PORT",
         ready=lambda: responds(f"{settings.functions_url}/"),
@@ -412,6 +415,12 @@ def functions_environment(settings: Settings, queues: dict[str, str]) -> dict[st
     return env
 
 
+def write_environment(file: Path, env: Mapping[str, str]) -> None:
+    """Writes what differs from the environment of this process, for `--env-file`."""
+    own = {name: value for name, value in env.items() if os.environ.get(name) != value}
+    file.write_text("".join(f"{name}={value}\n" for name, value in sorted(own.items())))
+
+
 def install_template(settings: Settings, binaries: Path) -> None:
     """Installs the index template into the stack's own engine, even if another is written to."""
     env = plain_environment() | {"SEARCH_ENDPOINT": settings.engine_url}
@@ -461,9 +470,8 @@ def warm_up(settings: Settings, group: Group) -> None:
 # --- commands --------------------------------------------------------------------------------
 
 
-def bring_up(settings: Settings, group: Group) -> None:
-    """Starts everything; returns once the webhook accepts events."""
-    started = time.monotonic()
+def start_services(settings: Settings, group: Group) -> dict[str, str]:
+    """Starts everything but the functions; returns the environment that they need."""
     # Left over from `make up` or a killed `make run`.
     if group.stop():
         say("stopped the running stack")
@@ -504,9 +512,15 @@ def bring_up(settings: Settings, group: Group) -> None:
     create_table(settings.dynamodb_url)
     install_template(settings, binaries)
     warm_up_engine(settings)
+    return functions_environment(settings, queues)
 
+
+def bring_up(settings: Settings, group: Group) -> None:
+    """Starts everything; returns once the webhook accepts events."""
+    started = time.monotonic()
+    env = start_services(settings, group)
     say("starting the functions")
-    functions = functions_service(settings, functions_environment(settings, queues))
+    functions = functions_service(settings, env)
     group.start(functions)
     group.wait(functions)
     warm_up(settings, group)
@@ -551,6 +565,17 @@ def up(settings: Settings, group: Group) -> None:
     with tools.exclusive("stack", wait=False), stopped_on_failure(group):
         bring_up(settings, group)
     say(f"{describe(settings)}\n`make down` stops it.")
+
+
+def services(settings: Settings, group: Group) -> None:
+    """Starts everything but the functions, and writes their environment into a file."""
+    tools.check_prerequisites()
+    with tools.exclusive("stack", wait=False), stopped_on_failure(group):
+        write_environment(LOCAL_ENV, start_services(settings, group))
+        group.start(redrive_service(settings))
+    port = "" if settings.functions_port == 9000 else f" -P {settings.functions_port}"
+    file = LOCAL_ENV.relative_to(ROOT)
+    say(f"now: cargo lambda watch{port} --env-file {file}\n`make down` stops the services.")
 
 
 def down(_: Settings, group: Group) -> None:
@@ -635,6 +660,7 @@ def e2e(_: Settings, group: Group) -> None:
 
 COMMANDS: dict[str, Callable[[Settings, Group], None]] = {
     "up": up,
+    "services": services,
     "down": down,
     "run": run,
     "poll": poll,

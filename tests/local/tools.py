@@ -28,6 +28,7 @@ MOTO = "5.2.5"
 SAM = "1.170.0"
 MINISTACK = "1.5.33"
 SAM_TRANSLATOR = "1.115.0"
+CHECKOV = "3.3.30"
 CARGO_DENY = "0.18.9"
 CARGO_MACHETE = "0.9.2"
 RUFF = "0.17.5"
@@ -189,6 +190,10 @@ def ministack() -> Path:
     It has an environment of its own: it pins another botocore than SAM."""
     requirements = (f"ministack=={MINISTACK}", f"aws-sam-translator=={SAM_TRANSLATOR}")
     return pip_tool("ministack", MINISTACK, "110 MB", *requirements)
+
+
+def checkov() -> Path:
+    return pip_tool("checkov", CHECKOV, "290 MB", f"checkov=={CHECKOV}") / "checkov"
 
 
 def cargo_deny() -> Path:

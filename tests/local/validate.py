@@ -3,11 +3,13 @@
 1. The SAM linter.
 2. The SAM transform, and cfn-lint on its result.
 3. Our own rules: IAM statements name their resources, a queue takes messages of its own rule only,
-   numbers agree, every alarm has a runbook and watches what there is.
+   numbers agree, every alarm has a runbook and watches what there is,
+   environments fit Lambda.
 4. A deployment into MiniStack (deployment.py), in which everything is used once.
 """
 
 import argparse
+import itertools
 import json
 import logging
 import math
@@ -20,6 +22,7 @@ from pathlib import Path
 
 import deployment
 from deployment import BUCKET, REGION
+from guided import holds
 from services import exit_code
 from tools import StackError
 
@@ -37,7 +40,27 @@ FUNCTIONS = {
 GLIBC = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"}
 
 # Actions that AWS documents as taking no resource.
-WITHOUT_RESOURCE = {"ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"}
+WITHOUT_RESOURCE = {
+    *("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"),
+    *("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
+}
+
+# Lambda's limit for a function's environment, measured as JSON.
+ENVIRONMENT_BYTES = 4096
+# Upper bounds of what an environment refers to. CloudFormation cuts the names that it makes up, and
+# a function named after the stack leaves 56 characters for it.
+STACK_NAME_BYTES = 56
+REFERENCE_BYTES = {
+    "AWS::SQS::Queue": len("https://sqs.ap-southeast-1.amazonaws.com/123456789012/") + 80,
+    "AWS::DynamoDB::Table": 90,
+    "AWS::SecretsManager::Secret": 130,
+}
+
+# What has to be encrypted with KmsKeyArn.
+ENCRYPTED = {
+    *("AWS::SQS::Queue", "AWS::SecretsManager::Secret"),
+    *("AWS::DynamoDB::Table", "AWS::Logs::LogGroup"),
+}
 
 os.environ.update(
     SAM_CLI_TELEMETRY="0",
@@ -149,9 +172,9 @@ def rule_arn(rule):
 
 
 def queue_policy_problems(template):
-    """Returns a problem for each queue that takes messages of anything but a rule of the template.
+    """Returns a problem for each queue that takes messages without TLS, or of anything but a rule.
 
-    A queue without a policy takes those of the account's own roles only."""
+    The account's own roles need no policy."""
     found = []
     resources = template["Resources"]
     rules = [r for r in resources.values() if r["Type"] == "AWS::Events::Rule"]
@@ -161,22 +184,23 @@ def queue_policy_problems(template):
             for arn in (target["Arn"], target["DeadLetterConfig"]["Arn"]):
                 needed.add(arn["Fn::GetAtt"][0])
     allowed = [{"ArnEquals": {"aws:SourceArn": {"Fn::Sub": rule_arn(rule)}}} for rule in rules]
+    plain = {name for name, resource in resources.items() if resource["Type"] == "AWS::SQS::Queue"}
     for name, resource in resources.items():
         if resource["Type"] != "AWS::SQS::QueuePolicy":
             continue
         queues = [queue["Ref"] for queue in resource["Properties"]["Queues"]]
         arns = [{"Fn::GetAtt": [queue, "Arn"]} for queue in queues]
-        refuses_plain_http = False
         for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
-            if statement["Resource"] not in arns:
-                found.append(f"{name} is about {statement['Resource']}, not about its queue")
             if statement["Effect"] == "Deny":
-                refuses_plain_http |= (
-                    statement["Principal"] == "*"
+                if (
+                    statement["Principal"] == statement["Resource"] == "*"
                     and statement["Action"] == "sqs:*"
                     and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-                )
+                ):
+                    plain -= set(queues)
                 continue
+            if statement["Resource"] not in arns:
+                found.append(f"{name} is about {statement['Resource']}, not about its queue")
             if statement["Principal"] != {"Service": "events.amazonaws.com"}:
                 found.append(f"{name} allows {statement['Principal']}")
             if statement["Action"] != "sqs:SendMessage":
@@ -185,8 +209,7 @@ def queue_policy_problems(template):
                 found.append(f"{name} allows other rules than ours")
             elif statement["Resource"] in arns:
                 needed.discard(statement["Resource"]["Fn::GetAtt"][0])
-        if not refuses_plain_http:
-            found.append(f"{name} allows requests without TLS")
+    found += [f"{queue} takes requests without TLS" for queue in sorted(plain)]
     return found + [f"EventBridge may not send to {queue}" for queue in sorted(needed)]
 
 
@@ -199,14 +222,68 @@ def watched_dimensions(alarm, namespace):
         return [{"QueueName": {"Fn::GetAtt": [queue, "QueueName"]}}]
     if namespace == "AWS/ApiGateway":
         return [{"ApiId": {"Ref": "Api"}}]
+    stack = {"Stack": {"Ref": "AWS::StackName"}}
     functions = ["webhook", "ingest", "poller", "redrive"]
-    if alarm.startswith("Webhook"):
+    if alarm == "WebhookRefused":
+        return [stack]
+    if alarm == "PollerFillsIn":
+        pass
+    elif alarm.startswith("Webhook"):
         functions = ["webhook"]
     elif alarm.startswith("Ingest"):
         functions = ["ingest"]
     elif alarm.startswith(("Poller", "Checkpoint")):
         functions = ["poller"]
-    return [{"Function": function} for function in functions]
+    return [stack | {"Function": function} for function in functions]
+
+
+def longest(value, template, empty):
+    """Returns the length of the longest value that an environment variable may have, as JSON.
+
+    The parameters in `empty` are not set."""
+    if isinstance(value, dict) and set(value) == {"Fn::If"}:
+        return max(longest(branch, template, empty) for branch in value["Fn::If"][1:])
+    if isinstance(value, str):
+        return len(json.dumps(value)) - 2
+    name = value["Ref"]
+    if name in empty:
+        return 0
+    if name == "AWS::StackName":
+        return STACK_NAME_BYTES
+    if name in template["Resources"]:
+        return REFERENCE_BYTES[template["Resources"][name]["Type"]]
+    parameter = template["Parameters"][name]
+    if "AllowedValues" in parameter:
+        return max(map(len, parameter["AllowedValues"]))
+    check("MaxLength" in parameter, f"{name} is in an environment and has no MaxLength")
+    length = parameter.get("MaxLength", 0)
+    # A line break takes two bytes as JSON; a line of a certificate has 64 characters.
+    return length + (length // 64 + 1 if name == "SearchCaCertificate" else 0)
+
+
+def check_environments(template):
+    """Checks that the longest values which the rules allow together fit Lambda's environment."""
+    rule = template["Rules"]["EnvironmentIsLimited"]
+    long = ("SearchCaCertificate", "AllowedSourceCidrs", "IncludeTypes", "ExcludeTypes")
+    for name in FUNCTIONS:
+        variables = template["Resources"][name]["Properties"]["Environment"]["Variables"]
+        for given in itertools.product((False, True), repeat=len(long)):
+            values = {
+                p: "long" if is_given else "" for p, is_given in zip(long, given, strict=True)
+            }
+            if holds(rule["RuleCondition"], values) and not all(
+                holds(assertion["Assert"], values) for assertion in rule["Assertions"]
+            ):
+                continue
+            empty = {name for name, value in values.items() if not value}
+            size = 1 + sum(
+                len(f'"{variable}":"",') + longest(value, template, empty)
+                for variable, value in variables.items()
+            )
+            check(
+                size <= ENVIRONMENT_BYTES,
+                f"{name}'s environment may have {size} bytes with {values}",
+            )
 
 
 def own_rules(template):
@@ -240,7 +317,13 @@ def own_rules(template):
         inputs = {"EventBus", "EventRule"}
         if name.startswith("Ingest") or name in inputs:
             where = resource.get("Condition")
-            check(where == "EventBridgeOn", f"{name} has the condition {where}")
+            wanted = "IngestSilenceRings" if name == "IngestSilence" else "EventBridgeOn"
+            check(where == wanted, f"{name} has the condition {where}")
+        if resource["Type"] in ENCRYPTED:
+            encrypted = '["HasKey"' in (text := json.dumps(resource)) and '"KmsKeyArn"' in text
+            check(encrypted, f"{name} is not encrypted with KmsKeyArn")
+    alone = resources["Api"]["Properties"]["DisableExecuteApiEndpoint"]
+    check(alone == {"Fn::If": ["HasDomain", True, False]}, "the own host name can be passed by")
     frames = (ROOT / "shared/src/delivery/frames.rs").read_text()
     limit = re.search(r"^const MAX_MESSAGE: usize = ([\d *]+);$", frames, re.MULTILINE)
     limit = limit and math.prod(map(int, limit.group(1).split("*")))
@@ -260,6 +343,7 @@ def own_rules(template):
     grouped = [name for group in grouped for name in group["Parameters"]]
     check(sorted(grouped) == sorted(template["Parameters"]), "a parameter is in no group")
 
+    check_environments(template)
     reader = (ROOT / "shared/src/start/config.rs").read_text()
     for name in FUNCTIONS:
         for variable in resources[name]["Properties"]["Environment"]["Variables"]:
@@ -268,6 +352,14 @@ def own_rules(template):
 
     runbook = (ROOT / "docs/operations.md").read_text()
     metrics = (ROOT / "shared/src/metrics.rs").read_text()
+    refused = resources["RefusedPosts"]["Properties"]["MetricTransformations"][0]
+    access_log = resources["Stage"]["Properties"]["AccessLogSettings"]["Format"]["Fn::Sub"]
+    stack = json.loads(access_log).get("stack")
+    check(
+        (stack, refused["Dimensions"])
+        == ("${AWS::StackName}", [{"Key": "Stack", "Value": "$.stack"}]),
+        "refused posts are not counted by stack",
+    )
     for name, resource in resources.items():
         if resource["Type"] != "AWS::CloudWatch::Alarm":
             continue
@@ -282,6 +374,7 @@ def own_rules(template):
             check(dimensions in expected, f"{name} watches {metric['MetricName']} of {dimensions}")
             if metric["Namespace"] == "Auth0LogStreams":
                 known = f'("{metric["MetricName"]}", ' in metrics
+                known |= metric["MetricName"] == refused["MetricName"]
                 check(known, f"{name} watches {metric['MetricName']}, which no code emits")
 
     check(
@@ -300,8 +393,6 @@ def own_rules(template):
         "no point-in-time recovery for the checkpoint table",
     )
 
-    access_log = resources["Stage"]["Properties"]["AccessLogSettings"]["Format"]
-    check(json.loads(re.sub(r"\s*\n\s*", "", access_log)), "the access log is not JSON")
     for leak in ("query", "header", "authorizer"):
         check(leak not in access_log.lower(), f"the access log contains {leak}")
 
@@ -332,6 +423,7 @@ def check_the_queue_policy_rule(template):
         ("rule/${EventSourceName}/${AWS::StackName}-ingest", "rule/*"),
         ('{"aws:SecureTransport": "false"}', '{"aws:SecureTransport": "true"}'),
         ('"Queues": [{"Ref": "IngestQueue"}]', '"Queues": [{"Ref": "RetryQueue"}]'),
+        ('"Queues": [{"Ref": "RetryQueue"}, ', '"Queues": ['),
     ):
         opened = text.replace(there, instead)
         check(opened != text, f"the template has no {there}, so this check is void")

@@ -11,13 +11,14 @@ use chrono::TimeDelta;
 use lambda_http::http::Request;
 use lambda_http::{Body, RequestExt as _};
 use lambda_runtime::{Context, LambdaEvent};
-use redrive::handler::Redrive;
 use serde_json::{Value, json};
 use shared::clock;
+use shared::delivery::ship::Shipper;
 use shared::start::config::{
-    GeoIpConfig, PipelineConfig, RedriveConfig, SearchConfig, SignIn, UserData, WebhookConfig,
+    GeoIpConfig, PipelineConfig, SearchConfig, SignIn, UserData, WebhookConfig,
 };
 use shared::start::http;
+use shared::start::sources::AllowedSources;
 use support::aws::config_with;
 use support::events::Events;
 use support::model::aws::ModelAws;
@@ -55,8 +56,11 @@ pub(crate) struct World {
     pub(crate) client: reqwest::Client,
     pub(crate) sdk: SdkConfig,
     webhook: Webhook,
-    redrive: Redrive,
+    redrive: Shipper,
 }
+
+/// The stack that the metrics name.
+const STACK: &str = "model";
 
 /// Where an event is, and how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,7 +100,7 @@ impl World {
         let sdk = config_with(&client, aws.url().to_owned());
         let pipeline = pipeline(&engine, &retry, &dead);
         let webhook = webhook(&pipeline, &sdk);
-        let redrive = redrive(pipeline, &sdk);
+        let redrive = redrive(&pipeline, &sdk);
         Self { engine, aws, retry, dead, client, sdk, webhook, redrive }
     }
 
@@ -107,7 +111,7 @@ impl World {
     /// New environments of the functions, without what the old ones remember.
     pub(crate) fn restart(&mut self) {
         self.webhook = webhook(&self.pipeline(), &self.sdk);
-        self.redrive = redrive(self.pipeline(), &self.sdk);
+        self.redrive = redrive(&self.pipeline(), &self.sdk);
     }
 
     /// Ends all faults, and waits for the requests that are still on their way.
@@ -145,7 +149,8 @@ impl World {
         let records: Vec<Value> = messages.iter().map(record).collect();
         let event: SqsEvent =
             serde_json::from_value(json!({ "Records": records })).expect("SQS's form");
-        let response = self.redrive.handle(LambdaEvent::new(event, context(REDRIVE_TIMEOUT))).await;
+        let event = LambdaEvent::new(event, context(REDRIVE_TIMEOUT));
+        let response = redrive::handler::handle(&self.redrive, STACK, event).await;
         let failed: Vec<String> =
             response.batch_item_failures.into_iter().map(|item| item.item_identifier).collect();
         let (kept, _): (Vec<_>, Vec<_>) =
@@ -219,6 +224,7 @@ fn pipeline(engine: &ModelEngine, retry: &str, dead: &str) -> PipelineConfig {
         preserve_original_event: false,
         geoip: GeoIpConfig::default(),
         function_name: "model".to_owned(),
+        stack: STACK.to_owned(),
         retry_queue_url: retry.to_owned(),
         dead_letter_queue_url: dead.to_owned(),
     }
@@ -229,12 +235,13 @@ fn webhook(pipeline: &PipelineConfig, sdk: &SdkConfig) -> Webhook {
         pipeline: pipeline.clone(),
         secret_id: "webhook".to_owned(),
         path: "/auth0/logs".to_owned(),
+        allowed_sources: AllowedSources::default(),
     };
     Webhook::new(&config, sdk).expect("no file is opened")
 }
 
-fn redrive(pipeline: PipelineConfig, sdk: &SdkConfig) -> Redrive {
-    Redrive::new(&RedriveConfig { pipeline }, sdk).expect("no file is opened")
+fn redrive(pipeline: &PipelineConfig, sdk: &SdkConfig) -> Shipper {
+    Shipper::new(pipeline, sdk).expect("no file is opened")
 }
 
 /// The context of an invocation that starts now.

@@ -11,9 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use auth0_ecs::Input;
-use auth0_ecs::geoip::GeoIpError;
 use auth0_ecs::input::split::split;
-use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::{DateTime, Utc};
 use lambda_runtime::LambdaEvent;
@@ -23,64 +21,52 @@ use shared::delivery::ship::Shipper;
 use shared::error::chain;
 use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
-use shared::start::config::IngestConfig;
 
 /// Time reserved for the response.
 const RESPONSE_TIME: Duration = Duration::from_secs(2);
 
-/// Everything that outlives an invocation.
-pub struct Ingest {
-    shipper: Shipper,
-}
-
-impl Ingest {
-    /// Opens the GeoIP files. Nothing is requested before the first message.
-    ///
-    /// # Errors
-    /// A configured GeoIP file cannot be used.
-    pub fn new(config: &IngestConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
-        Ok(Self { shipper: Shipper::new(&config.pipeline, aws)? })
-    }
-
-    /// Ships the events of all messages together. The response names the messages of which an event is not
-    /// stored; the stored ones are duplicates the next time.
-    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
-        let now = clock::now();
-        let deadline = Deadline::from_epoch_millis(event.context.deadline, now);
-        let deadline = deadline.minus(RESPONSE_TIME);
-        let messages = event.payload.records.as_slice();
-        let mut response = SqsBatchResponse::default();
-        let mut metrics = Metrics::default();
-        let admitted = match self.shipper.admit(events(messages, now), deadline).await {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                tracing::error!(error = %chain(&error), "user data cannot be masked");
-                metrics.emit(Function::Ingest, clock::now());
-                response.set_failures(failed_ids(messages, &(0..messages.len()).collect()));
-                return response;
-            }
-        };
-        let mut shipment = self.shipper.ship_events(admitted.events(), deadline).await;
-        let sources = shipment.failed_sources();
-        let report = &mut shipment.report;
-        report.count_filtered(&admitted);
-        metrics.add(report);
-        if sources.len() < messages.len() {
-            tracing::info!(
-                messages = messages.len() - sources.len(),
-                received = report.received,
-                stored = report.stored,
-                duplicates = report.duplicates,
-                filtered = report.filtered,
-                rejected = report.rejected,
-                dead_lettered = report.dead_lettered,
-                "delivered events stored"
-            );
+/// Ships the events of all messages together. The response names the messages of which an event is not
+/// stored; the stored ones are duplicates the next time.
+pub async fn handle(
+    shipper: &Shipper,
+    stack: &str,
+    event: LambdaEvent<SqsEvent>,
+) -> SqsBatchResponse {
+    let now = clock::now();
+    let deadline = Deadline::from_epoch_millis(event.context.deadline, now);
+    let deadline = deadline.minus(RESPONSE_TIME);
+    let messages = event.payload.records.as_slice();
+    let mut response = SqsBatchResponse::default();
+    let mut metrics = Metrics::default();
+    let admitted = match shipper.intake.admit(events(messages, now), deadline).await {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "user data cannot be masked");
+            metrics.emit(stack, Function::Ingest, clock::now());
+            response.set_failures(failed_ids(messages, &(0..messages.len()).collect()));
+            return response;
         }
-        metrics.emit(Function::Ingest, clock::now());
-        response.set_failures(failed_ids(messages, &sources));
-        response
+    };
+    let mut shipment = shipper.ship_events(admitted.events(), deadline).await;
+    let sources = shipment.failed_sources();
+    let report = &mut shipment.report;
+    report.count_filtered(&admitted);
+    metrics.add(report);
+    if sources.len() < messages.len() {
+        tracing::info!(
+            messages = messages.len() - sources.len(),
+            received = report.received,
+            stored = report.stored,
+            duplicates = report.duplicates,
+            filtered = report.filtered,
+            rejected = report.rejected,
+            dead_lettered = report.dead_lettered,
+            "delivered events stored"
+        );
     }
+    metrics.emit(stack, Function::Ingest, clock::now());
+    response.set_failures(failed_ids(messages, &sources));
+    response
 }
 
 /// Returns the events of all messages, each with the index of its message.

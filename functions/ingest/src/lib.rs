@@ -1,4 +1,4 @@
-//! Takes Auth0's events from `EventBridge`'s queue: [`handler::Ingest`] serves the invocations.
+//! Takes Auth0's events from `EventBridge`'s queue: [`handler::handle`] serves an invocation.
 //!
 //! A library, so that tests can run the function in their own process; `main` only wires it.
 

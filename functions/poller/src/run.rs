@@ -38,6 +38,7 @@ const LEFT_TO_TICKS: u64 = 2;
 
 /// Everything that outlives an invocation.
 pub struct Poller {
+    stack: String,
     auth0: Auth0,
     checkpoints: Checkpoints,
     shipper: Shipper,
@@ -53,6 +54,7 @@ impl Poller {
     pub fn new(config: PollerConfig, http: Client, aws: &SdkConfig) -> Result<Self, BoxError> {
         let tenant = config.auth0_url.host_str().unwrap_or_default().to_owned();
         Ok(Self {
+            stack: config.pipeline.stack.clone(),
             auth0: Auth0::new(http, &config.auth0_url, Secrets::new(aws), config.secret_id)?,
             checkpoints: Checkpoints::new(aws, config.checkpoint_table, tenant),
             shipper: Shipper::new(&config.pipeline, aws)?,
@@ -204,7 +206,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), EarlyStop> {
         loop {
             let LogsResponse { page, next, rate_limit } = self.record_fetch(fetched);
-            if page.is_empty() || self.is_past_window(&page) {
+            if page.is_empty() || self.window_end().is_some_and(|end| page.is_past(end)) {
                 return self.reach_end(&from).await;
             }
             if self.deadline.remaining() < self.pace.store {
@@ -317,18 +319,13 @@ impl<'a> Run<'a> {
     /// Ships all events of a page that are in the window.
     async fn ship_page(&self, page: &Page) -> Result<StoredPage, UnfinishedPage> {
         let started = Instant::now();
-        let window_end = match &self.position {
-            Position::Live(_) => None,
-            Position::Backfill { window_end, .. } => Some(*window_end),
-        };
         let deadline = self.deadline.minus(self.pace.save);
         let (input, received) = (Input::ManagementApi, clock::now());
-        let events = page.events(window_end);
+        let events = page.events(self.window_end());
         let events = events.map(|raw| Incoming { raw, input, received, source: 0 });
         let shipper = &self.poller.shipper;
-        let admitted = shipper
-            .admit(events, deadline)
-            .await
+        let admitted = shipper.intake.admit(events, deadline).await;
+        let admitted = admitted
             .map_err(|error| UnfinishedPage { report: Report::default(), stop: error.into() })?;
         let Shipment { mut report, failure, .. } =
             shipper.ship_events(admitted.events(), deadline).await;
@@ -372,10 +369,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn is_past_window(&self, page: &Page) -> bool {
+    fn window_end(&self) -> Option<DateTime<Utc>> {
         match &self.position {
-            Position::Live(_) => false,
-            Position::Backfill { window_end, .. } => page.is_past(*window_end),
+            Position::Live(_) => None,
+            Position::Backfill { window_end, .. } => Some(*window_end),
         }
     }
 
@@ -408,11 +405,15 @@ impl<'a> Run<'a> {
         metrics.unauthorized = stopped.as_ref().is_err_and(PollError::is_unauthorized).into();
         let (checkpoint, backfill) = match self.position {
             Position::Live(checkpoint) => {
-                metrics.emit(Function::Poller, clock::now());
+                metrics.emit(&self.poller.stack, Function::Poller, clock::now());
                 (checkpoint, None)
             }
             Position::Backfill { progress, .. } => {
-                without_checkpoint_metrics(metrics).emit(Function::Poller, clock::now());
+                without_checkpoint_metrics(metrics).emit(
+                    &self.poller.stack,
+                    Function::Poller,
+                    clock::now(),
+                );
                 (None, Some(progress))
             }
         };

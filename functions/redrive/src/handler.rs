@@ -11,8 +11,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use auth0_ecs::geoip::GeoIpError;
-use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::LambdaEvent;
 use shared::clock;
@@ -22,7 +20,6 @@ use shared::delivery::ship::Shipper;
 use shared::error::chain;
 use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
-use shared::start::config::RedriveConfig;
 
 /// Time reserved for the response.
 const RESPONSE_TIME: Duration = Duration::from_secs(2);
@@ -31,11 +28,6 @@ const RESPONSE_TIME: Duration = Duration::from_secs(2);
 /// exhaust the memory.
 const FULL_SHIPMENT: usize = 80 * 1024 * 1024;
 
-/// Everything that outlives an invocation.
-pub struct Redrive {
-    shipper: Shipper,
-}
-
 /// A parked message, read.
 struct Message<'a> {
     /// Its id, or those of its parts.
@@ -43,96 +35,90 @@ struct Message<'a> {
     parked: Parked,
 }
 
-impl Redrive {
-    /// Opens the GeoIP files. Nothing is requested before the first message.
-    ///
-    /// # Errors
-    /// A configured GeoIP file cannot be used.
-    pub fn new(config: &RedriveConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
-        Ok(Self { shipper: Shipper::new(&config.pipeline, aws)? })
-    }
-
-    /// Returns the messages that go back to the queue.
-    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
-        let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
-        let deadline = deadline.minus(RESPONSE_TIME);
-        let mut metrics = Metrics::default();
-        let mut failed = Vec::new();
-        let mut is_engine_up = true;
-        let mut messages = Vec::new();
-        let mut unpacked = 0;
-        for (ids, body) in whole_bodies(&event.payload.records, &mut failed) {
-            if !is_engine_up {
-                failed.extend(ids);
-                continue;
-            }
-            match read_message(&body) {
-                Ok(parked) => {
-                    unpacked += parked.unpacked_size();
-                    messages.push(Message { ids, parked });
-                }
-                Err(error) => {
-                    let (id, error) = (ids.first(), chain(&error));
-                    tracing::error!(id, error, "unreadable message, returning it to the queue");
-                    failed.extend(ids);
-                }
-            }
-            if unpacked >= FULL_SHIPMENT {
-                is_engine_up = self.ship(&messages, deadline, &mut metrics, &mut failed).await;
-                messages.clear();
-                unpacked = 0;
-            }
+/// Returns the messages that go back to the queue.
+pub async fn handle(
+    shipper: &Shipper,
+    stack: &str,
+    event: LambdaEvent<SqsEvent>,
+) -> SqsBatchResponse {
+    let deadline = Deadline::from_epoch_millis(event.context.deadline, clock::now());
+    let deadline = deadline.minus(RESPONSE_TIME);
+    let mut metrics = Metrics::default();
+    let mut failed = Vec::new();
+    let mut is_engine_up = true;
+    let mut messages = Vec::new();
+    let mut unpacked = 0;
+    for (ids, body) in whole_bodies(&event.payload.records, &mut failed) {
+        if !is_engine_up {
+            failed.extend(ids);
+            continue;
         }
-        self.ship(&messages, deadline, &mut metrics, &mut failed).await;
-        metrics.emit(Function::Redrive, clock::now());
-        let mut response = SqsBatchResponse::default();
-        response.set_failures(failed);
-        response
-    }
-
-    /// Ships the events of all messages. Adds the ids of those with an event that is not stored to
-    /// `failed`, and returns whether the engine took any event.
-    async fn ship<'a>(
-        &self,
-        messages: &[Message<'a>],
-        deadline: Deadline,
-        metrics: &mut Metrics,
-        failed: &mut Vec<&'a str>,
-    ) -> bool {
-        if messages.is_empty() {
-            return true;
-        }
-        let events = messages.iter().enumerate().flat_map(|(source, message)| {
-            let Parked { input, received, .. } = message.parked;
-            message.parked.events().map(move |raw| Incoming { raw, input, received, source })
-        });
-        let admitted = match self.shipper.admit_parked(events, deadline).await {
-            Ok(admitted) => admitted,
+        match read_message(&body) {
+            Ok(parked) => {
+                unpacked += parked.unpacked_size();
+                messages.push(Message { ids, parked });
+            }
             Err(error) => {
-                tracing::error!(error = %chain(&error), "user data cannot be masked");
-                failed.extend(messages.iter().flat_map(|message| message.ids.iter().copied()));
-                return false;
+                let (id, error) = (ids.first(), chain(&error));
+                tracing::error!(id, error, "unreadable message, returning it to the queue");
+                failed.extend(ids);
             }
-        };
-        let shipment = self.shipper.ship_events(admitted.events(), deadline).await;
-        let sources = shipment.failed_sources();
-        let report = &shipment.report;
-        metrics.add(report);
-        if sources.len() < messages.len() {
-            tracing::info!(
-                messages = messages.len() - sources.len(),
-                received = report.received,
-                stored = report.stored,
-                duplicates = report.duplicates,
-                rejected = report.rejected,
-                dead_lettered = report.dead_lettered,
-                "parked messages stored"
-            );
         }
-        let unstored = messages.iter().enumerate().filter(|(source, _)| sources.contains(source));
-        failed.extend(unstored.flat_map(|(_, message)| message.ids.iter().copied()));
-        !shipment.is_outage()
+        if unpacked >= FULL_SHIPMENT {
+            is_engine_up = ship(shipper, &messages, deadline, &mut metrics, &mut failed).await;
+            messages.clear();
+            unpacked = 0;
+        }
     }
+    ship(shipper, &messages, deadline, &mut metrics, &mut failed).await;
+    metrics.emit(stack, Function::Redrive, clock::now());
+    let mut response = SqsBatchResponse::default();
+    response.set_failures(failed);
+    response
+}
+
+/// Ships the events of all messages. Adds the ids of those with an event that is not stored to
+/// `failed`, and returns whether the engine took any event.
+async fn ship<'a>(
+    shipper: &Shipper,
+    messages: &[Message<'a>],
+    deadline: Deadline,
+    metrics: &mut Metrics,
+    failed: &mut Vec<&'a str>,
+) -> bool {
+    if messages.is_empty() {
+        return true;
+    }
+    let events = messages.iter().enumerate().flat_map(|(source, message)| {
+        let Parked { input, received, .. } = message.parked;
+        message.parked.events().map(move |raw| Incoming { raw, input, received, source })
+    });
+    let admitted = match shipper.intake.admit_parked(events, deadline).await {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "user data cannot be masked");
+            failed.extend(messages.iter().flat_map(|message| message.ids.iter().copied()));
+            return false;
+        }
+    };
+    let shipment = shipper.ship_events(admitted.events(), deadline).await;
+    let sources = shipment.failed_sources();
+    let report = &shipment.report;
+    metrics.add(report);
+    if sources.len() < messages.len() {
+        tracing::info!(
+            messages = messages.len() - sources.len(),
+            received = report.received,
+            stored = report.stored,
+            duplicates = report.duplicates,
+            rejected = report.rejected,
+            dead_lettered = report.dead_lettered,
+            "parked messages stored"
+        );
+    }
+    let unstored = messages.iter().enumerate().filter(|(source, _)| sources.contains(source));
+    failed.extend(unstored.flat_map(|(_, message)| message.ids.iter().copied()));
+    !shipment.is_outage()
 }
 
 /// Returns the bodies of the records, with the ids of the messages that each came in: those that came in

@@ -1,4 +1,4 @@
-//! Writes parked events from the retry queue: [`handler::Redrive`] serves the invocations.
+//! Writes parked events from the retry queue: [`handler::handle`] serves an invocation.
 //!
 //! A library, so that tests can run the function in their own process; `main` only wires it.
 

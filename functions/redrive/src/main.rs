@@ -4,15 +4,17 @@
 #![recursion_limit = "256"]
 
 use lambda_runtime::{Error, run, service_fn, tracing};
-use redrive::handler::Redrive;
-use shared::start::config::RedriveConfig;
+use redrive::handler::handle;
+use shared::delivery::ship::Shipper;
+use shared::start::config::PipelineConfig;
 use shared::start::http;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
-    let config = RedriveConfig::from_env()?;
+    let config = PipelineConfig::from_env()?;
     let aws = http::aws(&http::client()?).await;
-    let redrive = Redrive::new(&config, &aws)?;
-    run(service_fn(async |event| Ok::<_, Error>(redrive.handle(event).await))).await
+    let shipper = Shipper::new(&config, &aws)?;
+    run(service_fn(async |event| Ok::<_, Error>(handle(&shipper, &config.stack, event).await)))
+        .await
 }

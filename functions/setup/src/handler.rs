@@ -36,8 +36,8 @@ pub(crate) async fn handle(event: LambdaEvent<Request>) -> Result<(), Error> {
         return Err("unknown kind of CloudFormation request".into());
     };
     let (status, reason) = match task {
-        Task::Install(id) => {
-            let done = try_install(Deadline::after(deadline.remaining() * 3 / 4)).await;
+        Task::Install { id, retention } => {
+            let done = try_install(retention, Deadline::after(deadline.remaining() * 3 / 4)).await;
             if matches!(done.0, Status::Success) {
                 response.physical_resource_id = id;
             }
@@ -54,12 +54,29 @@ pub(crate) async fn handle(event: LambdaEvent<Request>) -> Result<(), Error> {
     send(&url, serde_json::to_vec(&response)?, deadline).await
 }
 
-/// What a request asks for.
+/// The work that a request requires.
 enum Task {
-    /// To install; with the resource's id after that.
-    Install(String),
+    /// To install.
+    Install {
+        /// The resource's id after that.
+        id: String,
+        /// The property `RetentionDays`.
+        retention: Option<String>,
+    },
     /// To do nothing, and why.
     Nothing(&'static str),
+}
+
+impl Task {
+    fn install(properties: &Value) -> Self {
+        // CloudFormation makes every property a string.
+        let retention = properties.get("RetentionDays");
+        let retention = retention.map(|days| match days {
+            Value::String(days) => days.clone(),
+            other => other.to_string(),
+        });
+        Self::Install { id: physical_id(properties), retention }
+    }
 }
 
 /// Returns the `ResponseURL`, what to do, and the response without its result. Its id is the one that the
@@ -68,17 +85,16 @@ fn prepare_response(request: Request) -> Option<(String, Task, Response)> {
     let mut response = Response::default();
     let (url, id, task, stack_id, request_id, logical_id) = match request {
         Request::Create(r) => {
+            let task = Task::install(&r.resource_properties);
             let id = physical_id(&r.resource_properties);
-            let task = Task::Install(id.clone());
             (r.response_url, id, task, r.stack_id, r.request_id, r.logical_resource_id)
         }
         Request::Update(r) => {
-            let new = physical_id(&r.resource_properties);
-            let task = if new == r.physical_resource_id {
+            let task = if physical_id(&r.resource_properties) == r.physical_resource_id {
                 // Rolled back after a failure, perhaps of the engine: it must not be needed again.
                 Task::Nothing("nothing to do: the last installation had the same properties")
             } else {
-                Task::Install(new)
+                Task::install(&r.resource_properties)
             };
             let id = r.physical_resource_id;
             (r.response_url, id, task, r.stack_id, r.request_id, r.logical_resource_id)
@@ -108,8 +124,11 @@ fn physical_id(properties: &Value) -> String {
 }
 
 /// Installs in a task of its own, so that even a panic leads to a response.
-async fn try_install(deadline: Deadline) -> (Status, String) {
-    let work = tokio::time::timeout_at(deadline.instant(), install(deadline));
+async fn try_install(retention: Option<String>, deadline: Deadline) -> (Status, String) {
+    let work = async move {
+        let work = install(retention.as_deref(), deadline);
+        tokio::time::timeout_at(deadline.instant(), work).await
+    };
     let reason = match tokio::spawn(work).await {
         Ok(Ok(Ok(installed))) => return (Status::Success, installed.to_string()),
         Ok(Ok(Err(error))) => chain(&error),

@@ -1,24 +1,28 @@
 //! Settings → an engine that is ready for the data stream.
 //!
-//! Each step is idempotent: the template is overwritten, and an existing lifecycle policy is left
-//! unchanged, because the operator sets the retention in it.
+//! Each step is idempotent: our own template is overwritten, and so is our own lifecycle policy. A policy
+//! that somebody has changed, and the component template with the operator's settings, are left as they are.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use auth0_ecs::index_template::{self, DetailsIndexing, Features, Lifecycle, Product, codec};
-use serde_json::Value;
-use shared::delivery::rollover::generation;
-use shared::engine::client::{
-    Engine, EngineClientError, EngineError, EngineResponse, Method, Payload,
+use auth0_ecs::index_template::{
+    self, DetailsIndexing, FORMER_NAME, IndexTemplate, Lifecycle, PolicyKind, PolicyState, Product,
+    Retention,
 };
+use serde_json::{Value, json};
+use shared::delivery::rollover::generation;
+use shared::engine::client::{Engine, EngineError, EngineResponse, Method, Payload};
 use shared::engine::credentials::Credentials;
 use shared::engine::detect::{DetectError, Detected, Version, detect};
 use shared::retry::Deadline;
-use shared::start::config::{ConfigError, SearchConfig, SetupConfig, SignIn};
-use shared::start::http::{self, TlsError};
-use shared::start::secrets::{SecretError, Secrets};
+use shared::start::config::{SearchConfig, SetupConfig, SignIn};
+use shared::start::http;
+use shared::start::secrets::Secrets;
+
+use crate::install_error::{InstallError, Step};
 
 /// The first version with `flat_object`.
 const MIN_OPENSEARCH: Version = Version { major: 2, minor: 7 };
@@ -39,20 +43,47 @@ const REQUEST_TIME: Duration = Duration::from_secs(20);
 /// The pauses between attempts: a deployment should not fail because a node is restarting.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
-/// What was installed. `Display` tells a person.
+/// Result of the installation; `Display` describes it for a person.
 #[derive(Debug)]
 pub(crate) struct Installed {
     engine: Detected,
-    details: DetailsIndexing,
-    has: Features,
+    /// The name of the index template.
+    name: String,
+    template: Template,
     lifecycle: Lifecycle,
-    /// The policy existed before and was left unchanged.
-    policy_kept: bool,
-    /// What became of the data stream, if its write index was created from another template.
+    retention: Retention,
+    /// Outcome for the lifecycle policy, if the engine has such policies.
+    policy: Option<Policy>,
+    /// Outcome for the data stream, if its write index was created from another template.
     stream: Option<Stream>,
+    /// The data stream's retention, if it is not the wanted one.
+    kept_retention: Option<KeptRetention>,
 }
 
-/// A data stream whose write index was created from another template.
+/// The retention of a data stream that somebody else has set, or that we may not change.
+#[derive(Debug)]
+struct KeptRetention {
+    stream: String,
+    found: String,
+}
+
+/// A lifecycle policy, by name.
+#[derive(Debug)]
+struct Policy {
+    name: String,
+    done: PolicyDone,
+}
+
+#[derive(Debug)]
+enum PolicyDone {
+    Installed,
+    Updated,
+    Unchanged,
+    /// It is the operator's.
+    Kept,
+}
+
+/// A data stream that needed more than the template.
 #[derive(Debug)]
 enum Stream {
     /// It got a new write index.
@@ -61,144 +92,94 @@ enum Stream {
     TakesEffectLater { stream: String, missing: String },
 }
 
-/// Why the installation failed, and what the operator can do.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum InstallError {
-    #[error(transparent)]
-    Settings(#[from] ConfigError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error(transparent)]
-    Unusable(#[from] EngineClientError),
-    #[error("the credentials are wrong (check SEARCH_SECRET_ID and the secret's content)")]
-    Unauthorized(#[source] EngineError),
-    #[error("the engine is unavailable (check SEARCH_ENDPOINT and the function's network)")]
-    Unavailable(#[source] EngineError),
-    #[error("the engine is overloaded or starting")]
-    Busy(#[source] DetectError),
-    #[error("the engine cannot be identified (check SEARCH_ENDPOINT)")]
-    NotAnEngine(#[source] DetectError),
-    #[error("{product} {found} is too old: {min} or later is required")]
-    TooOld { product: Product, found: Version, min: Version },
-    #[error(
-        "the engine's user may not {}: it lacks the privilege {privilege}; the engine says: {reason}",
-        step.verb()
-    )]
-    Forbidden { step: Step, privilege: &'static str, reason: String },
-    #[error("the engine refused to {}: {reason}", step.verb())]
-    Refused { step: Step, reason: String },
-    #[error(
-        "another index template overrides {} for {stream}: give it a priority below 500 or another \
-         pattern (GET _index_template lists them)",
-        index_template::NAME
-    )]
-    Shadowed { stream: String },
-    #[error(
-        "{stream} is an index, not a data stream: it was created before the index template; \
-         move its documents to another index (POST _reindex), delete it, and install again"
-    )]
-    NotADataStream { stream: String },
-}
-
-/// One request to the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    Detect,
-    ReadPolicy,
-    WritePolicy,
-    WriteTemplate,
-    Simulate,
-    ReadWriteIndex,
-    ReadDataStream,
-    RollOver,
-}
-
-impl Step {
-    const fn verb(self) -> &'static str {
-        match self {
-            Self::Detect => "read the engine's version",
-            Self::ReadPolicy => "read the lifecycle policy",
-            Self::WritePolicy => "write the lifecycle policy",
-            Self::WriteTemplate => "write the index template",
-            Self::Simulate => "check which index template applies",
-            Self::ReadWriteIndex => "read the mapping of the data stream's write index",
-            Self::ReadDataStream => "read the data stream's index template",
-            Self::RollOver => "roll the data stream over",
-        }
-    }
-
-    /// Returns the privilege that the step needs; `docs/engines.md` lists them all.
-    const fn privilege(self, product: Option<Product>) -> &'static str {
-        match (self, product) {
-            (Self::Detect, _) => "monitor (Elasticsearch) or cluster:monitor/main (OpenSearch)",
-            (_, Some(Product::OpenSearchServerless)) => {
-                "aoss:CreateCollectionItems and aoss:UpdateCollectionItems of a data access policy"
-            }
-            (Self::ReadPolicy | Self::WritePolicy, Some(product)) if product.is_elasticsearch() => {
-                "manage_ilm"
-            }
-            (Self::WriteTemplate | Self::Simulate, Some(product)) if product.is_elasticsearch() => {
-                "manage_index_templates"
-            }
-            (Self::ReadWriteIndex | Self::ReadDataStream, Some(product))
-                if product.is_elasticsearch() =>
-            {
-                "view_index_metadata"
-            }
-            (Self::RollOver, Some(product)) if product.is_elasticsearch() => "manage",
-            (Self::ReadPolicy, _) => "cluster:admin/opendistro/ism/policy/get",
-            (Self::WritePolicy, _) => "cluster:admin/opendistro/ism/policy/write",
-            (Self::WriteTemplate, _) => "indices:admin/index_template/put",
-            (Self::Simulate, _) => "indices:admin/index_template/simulate_index",
-            (Self::ReadWriteIndex, _) => "indices:admin/mappings/get",
-            (Self::ReadDataStream, _) => "indices:admin/data_stream/get",
-            (Self::RollOver, _) => "indices:admin/rollover",
-        }
-    }
-}
-
 impl fmt::Display for Installed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = index_template::NAME;
         write!(f, "{}", self.engine.product)?;
         if let Some(version) = self.engine.version {
             write!(f, " {version}")?;
         }
-        write!(f, ": index template {name} is installed")?;
-        write!(f, ", details: {}, codec: {}", self.details, codec(self.engine.product, self.has))?;
-        if !self.has.constant_keyword {
+        let Template { details, codec, left_out, .. } = &self.template;
+        write!(f, ": index template {} is installed", self.name)?;
+        write!(f, ", details: {details}, codec: {codec}")?;
+        if !self.template.constant_keyword {
             write!(f, " (without constant_keyword, which this engine lacks)")?;
         }
-        let policy_state =
-            if self.policy_kept { "already exists and is unchanged" } else { "is installed" };
-        match self.lifecycle {
-            Lifecycle::Ism => write!(f, "; ISM policy {name} {policy_state}")?,
-            Lifecycle::Ilm => write!(f, "; ILM policy {name} {policy_state}")?,
-            Lifecycle::DataStream => write!(f, "; data stream lifecycle: on, in the template")?,
-            Lifecycle::None => write!(f, "; lifecycle: none, this engine has no such feature")?,
+        if !left_out.is_empty() {
+            write!(f, " (without {}, which this engine refuses)", left_out.join(", "))?;
+        }
+        match (&self.policy, &self.lifecycle) {
+            (Some(policy), lifecycle) => {
+                let kind = if *lifecycle == Lifecycle::Ism { "ISM" } else { "ILM" };
+                write!(f, "; {kind} policy {} {}", policy.name, policy.done)?;
+                if self.retention.is_some() && matches!(policy.done, PolicyDone::Kept) {
+                    write!(f, ", so RetentionDays does not apply")?;
+                }
+            }
+            (None, Lifecycle::DataStream) => {
+                write!(f, "; data stream lifecycle: on, in the template")?;
+            }
+            (None, _) => {
+                write!(f, "; lifecycle: none, this engine has no such feature")?;
+                if self.retention.is_some() {
+                    write!(f, ", so RetentionDays does not apply")?;
+                }
+            }
         }
         match &self.stream {
-            None => Ok(()),
+            None => {}
             Some(Stream::RolledOver { stream }) => {
-                write!(f, "; {stream} is rolled over, because its write index had another template")
+                write!(
+                    f,
+                    "; {stream} is rolled over, because its write index had another template"
+                )?;
             }
             Some(Stream::TakesEffectLater { stream, missing }) => write!(
                 f,
                 "; {stream} gets this template with its next backing index ({missing}): \
                  POST {stream}/_rollover creates one now"
+            )?,
+        }
+        match &self.kept_retention {
+            None => Ok(()),
+            Some(KeptRetention { stream, found }) => write!(
+                f,
+                "; {stream} keeps its retention, {found}: PUT _data_stream/{stream}/_lifecycle \
+                 changes it"
             ),
         }
     }
 }
 
-/// Reads the environment and installs.
-pub(crate) async fn install(deadline: Deadline) -> Result<Installed, InstallError> {
-    let config = SetupConfig::from_env()?;
-    let credentials = credentials(&config.search).await?;
-    let engine = Engine::new(&config.search, credentials)?;
-    Installation { engine, product: None, deadline }.run(&config.namespace, config.details).await
+impl fmt::Display for PolicyDone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Installed => "is installed",
+            Self::Updated => "is updated",
+            Self::Unchanged => "already exists and is unchanged",
+            Self::Kept => "is not as we made it, and is left unchanged",
+        })
+    }
+}
+
+/// Reads the environment and installs, with this number of days as the retention.
+pub(crate) async fn install(
+    retention: Option<&str>,
+    deadline: Deadline,
+) -> Result<Installed, InstallError> {
+    let retention = match retention {
+        None => None,
+        Some(days) => {
+            let parsed: u32 =
+                days.parse().map_err(|_| InstallError::Retention { found: format!("{days:?}") })?;
+            NonZeroU32::new(parsed)
+        }
+    };
+    let SetupConfig { search, namespace, details } = SetupConfig::from_env()?;
+    let credentials = credentials(&search).await?;
+    let engine = Engine::new(&search, credentials)?;
+    let stream = index_template::data_stream(&namespace);
+    let product = None;
+    Installation { engine, product, namespace, stream, details, retention, deadline }.run().await
 }
 
 /// Loads the AWS configuration only if needed: without a region, the SDK looks for one on the network.
@@ -215,24 +196,47 @@ struct Installation {
     engine: Engine,
     /// Known after [`Self::detect`].
     product: Option<Product>,
+    namespace: String,
+    /// The data stream's name.
+    stream: String,
+    details: Option<DetailsIndexing>,
+    retention: Retention,
     deadline: Deadline,
 }
 
 impl Installation {
-    async fn run(
-        mut self,
-        namespace: &str,
-        details: Option<DetailsIndexing>,
-    ) -> Result<Installed, InstallError> {
+    async fn run(mut self) -> Result<Installed, InstallError> {
         let engine = self.detect().await?;
-        let details = details.unwrap_or_else(|| DetailsIndexing::of(engine.product));
-        let (lifecycle, policy_kept) = self.install_policy(engine).await?;
-        let (has, hash) = self.install_template(engine, details, lifecycle).await?;
-        let stream = match engine.product {
-            Product::OpenSearchServerless => None,
-            _ => self.apply(format!("logs-auth0.logs-{namespace}"), &hash).await?,
+        let (lifecycle, policy, update) = self.install_policy(engine).await?;
+        let former_retention = match lifecycle {
+            Lifecycle::DataStream => self.template_retention().await?,
+            _ => None,
         };
-        Ok(Installed { engine, details, has, lifecycle, policy_kept, stream })
+        let template = self.install_template(engine, lifecycle.clone()).await?;
+        let (mut stream, mut kept_retention) = (None, None);
+        if engine.product == Product::OpenSearchServerless {
+            self.test_collection().await?;
+        } else {
+            self.retire_former_template().await?;
+            stream = self.apply(&template.hash).await?;
+        }
+        if lifecycle == Lifecycle::DataStream {
+            kept_retention = self.apply_retention(former_retention).await?;
+        }
+        // Last, because an installation that fails is not repeated with the former retention.
+        if let Some(PolicyUpdate { kind, path, revision }) = update {
+            self.write_policy(kind, &path, revision).await?;
+        }
+        Ok(Installed {
+            engine,
+            name: self.name(),
+            template,
+            lifecycle,
+            retention: self.retention,
+            policy,
+            stream,
+            kept_retention,
+        })
     }
 
     async fn detect(&mut self) -> Result<Detected, InstallError> {
@@ -264,132 +268,331 @@ impl Installation {
         }
     }
 
-    /// Returns the engine's kind of lifecycle, and whether the policy existed before.
-    async fn install_policy(&self, engine: Detected) -> Result<(Lifecycle, bool), InstallError> {
-        let (path, policy, lifecycle, otherwise) = match engine.product {
-            Product::OpenSearch => (
-                "_plugins/_ism/policies",
-                index_template::ism_policy(),
-                Lifecycle::Ism,
-                Lifecycle::None,
-            ),
+    /// Returns the engine's kind of lifecycle, the outcome for its policy, and the update still to be written.
+    async fn install_policy(
+        &self,
+        engine: Detected,
+    ) -> Result<(Lifecycle, Option<Policy>, Option<PolicyUpdate>), InstallError> {
+        let (kind, path, otherwise) = match engine.product {
+            Product::OpenSearch => (PolicyKind::Ism, "_plugins/_ism/policies", Lifecycle::None),
             Product::Elasticsearch => {
                 let is_old =
                     engine.version.is_some_and(|version| version < FIRST_DATA_STREAM_LIFECYCLE);
                 let otherwise = if is_old { Lifecycle::None } else { Lifecycle::DataStream };
-                ("_ilm/policy", index_template::ilm_policy(), Lifecycle::Ilm, otherwise)
+                (PolicyKind::Ilm, "_ilm/policy", otherwise)
             }
-            Product::ElasticsearchServerless => return Ok((Lifecycle::DataStream, false)),
-            Product::OpenSearchServerless => return Ok((Lifecycle::None, false)),
+            Product::ElasticsearchServerless => return Ok((Lifecycle::DataStream, None, None)),
+            Product::OpenSearchServerless => return Ok((Lifecycle::None, None, None)),
         };
-        let path = format!("{path}/{}", index_template::NAME);
+        let own = self.name();
+        let mut existing = None;
+        for name in [&own, FORMER_NAME] {
+            match self.read_policy(kind, path, name).await? {
+                Found::Policy(found) => existing = self.settle_policy(kind, path, name, &found),
+                Found::Nothing => {}
+                Found::NoSuchFeature => return Ok((otherwise, None, None)),
+            }
+            if existing.is_some() {
+                break;
+            }
+        }
+        let (policy, update) = match existing {
+            Some(existing) => existing,
+            None => {
+                self.write_policy(kind, &format!("{path}/{own}"), 1).await?;
+                (Policy { name: own, done: PolicyDone::Installed }, None)
+            }
+        };
+        let lifecycle = match kind {
+            PolicyKind::Ism => Lifecycle::Ism,
+            PolicyKind::Ilm => Lifecycle::Ilm { policy: policy.name.clone() },
+        };
+        Ok((lifecycle, Some(policy), update))
+    }
+
+    async fn read_policy(
+        &self,
+        kind: PolicyKind,
+        path: &str,
+        name: &str,
+    ) -> Result<Found, InstallError> {
+        let path = format!("{path}/{name}");
         let found = self.call(Step::ReadPolicy, Method::Get, &path, Payload::None).await?;
         match found.status {
-            200 => Ok((lifecycle, true)),
-            404 => {
-                self.write(Step::WritePolicy, &path, &policy).await?;
-                Ok((lifecycle, false))
+            200 => {
+                let mut found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
+                // Elasticsearch returns it under its name.
+                Ok(Found::Policy(match kind {
+                    PolicyKind::Ism => found,
+                    PolicyKind::Ilm => found.get_mut(name).map(Value::take).unwrap_or_default(),
+                }))
             }
+            404 => Ok(Found::Nothing),
             // Builds without the feature lack a handler for this path.
-            400 | 405 | 410 => Ok((otherwise, false)),
+            400 | 405 | 410 => Ok(Found::NoSuchFeature),
             _ => Err(refused(Step::ReadPolicy, &found)),
         }
     }
 
-    /// Returns what the engine has, and the hash of what was installed. It refuses what it lacks.
+    /// Decides to update a policy of ours, and to keep any other. `None` if it is to be replaced by one with
+    /// our name.
+    fn settle_policy(
+        &self,
+        kind: PolicyKind,
+        path: &str,
+        name: &str,
+        found: &Value,
+    ) -> Option<(Policy, Option<PolicyUpdate>)> {
+        let state = index_template::policy_state(kind, found, &self.namespace, self.retention);
+        let (done, update) = match state {
+            PolicyState::Foreign => (PolicyDone::Kept, None),
+            _ if name == FORMER_NAME => return None,
+            PolicyState::Current => (PolicyDone::Unchanged, None),
+            PolicyState::Outdated(version) => {
+                // ISM requires these, so that nobody's change in between is lost.
+                let number = |name: &str| found.get(name).and_then(Value::as_u64);
+                let condition = match (number("_seq_no"), number("_primary_term")) {
+                    (Some(seq_no), Some(term)) => {
+                        format!("?if_seq_no={seq_no}&if_primary_term={term}")
+                    }
+                    _ => String::new(),
+                };
+                let path = format!("{path}/{name}{condition}");
+                (PolicyDone::Updated, Some(PolicyUpdate { kind, path, revision: version + 1 }))
+            }
+        };
+        Some((Policy { name: name.to_owned(), done }, update))
+    }
+
+    async fn write_policy(
+        &self,
+        kind: PolicyKind,
+        path: &str,
+        revision: u64,
+    ) -> Result<(), InstallError> {
+        let body = index_template::policy(kind, &self.namespace, self.retention, revision);
+        self.write(Step::WritePolicy, path, &body).await
+    }
+
+    /// Installs the index template, without what this engine lacks.
     async fn install_template(
         &self,
         engine: Detected,
-        details: DetailsIndexing,
         lifecycle: Lifecycle,
-    ) -> Result<(Features, Value), InstallError> {
-        let path = format!("_index_template/{}", index_template::NAME);
-        let failure_store = has_failure_store(engine);
-        let mut has = Features { constant_keyword: true, failure_store, zstd: true };
+    ) -> Result<Template, InstallError> {
+        if engine.product == Product::OpenSearch {
+            self.create_component_template().await?;
+        }
+        let mut template = IndexTemplate {
+            namespace: &self.namespace,
+            product: engine.product,
+            details: self.details.unwrap_or_else(|| DetailsIndexing::of(engine.product)),
+            constant_keyword: true,
+            failure_store: has_failure_store(engine),
+            zstd: true,
+            lifecycle,
+            retention: self.retention,
+        };
+        let path = format!("_index_template/{}", self.name());
+        let mut left_out: Vec<String> = Vec::new();
         loop {
-            let body = index_template::render(engine.product, details, has, lifecycle);
+            let mut body = template.render();
+            // Of the whole template, so that it is the same each time.
+            let hash = body.get("template").and_then(|t| t.pointer(index_template::HASH)).cloned();
+            for setting in &left_out {
+                leave_out(&mut body, setting);
+            }
             match self.write(Step::WriteTemplate, &path, &body).await {
                 Ok(()) => {
-                    let template = body.get("template");
-                    let hash = template.and_then(|template| template.pointer(index_template::HASH));
-                    return Ok((has, hash.cloned().unwrap_or_default()));
+                    return Ok(Template {
+                        hash: hash.unwrap_or_default(),
+                        details: template.details,
+                        codec: template.codec(),
+                        constant_keyword: template.constant_keyword,
+                        left_out,
+                    });
                 }
                 Err(InstallError::Refused { reason, .. })
-                    if has.constant_keyword && reason.contains("constant_keyword") =>
+                    if template.constant_keyword && reason.contains("constant_keyword") =>
                 {
-                    has.constant_keyword = false;
+                    template.constant_keyword = false;
                 }
                 Err(InstallError::Refused { reason, .. })
-                    if has.zstd && reason.contains("index.codec") =>
+                    if template.zstd && reason.contains("index.codec") =>
                 {
-                    has.zstd = false;
+                    template.zstd = false;
+                }
+                Err(InstallError::Refused { step, reason }) => {
+                    let unknown = unavailable_settings(&reason);
+                    if unknown.is_empty() || unknown.iter().any(|name| left_out.contains(name)) {
+                        return Err(InstallError::Refused { step, reason });
+                    }
+                    left_out.extend(unknown);
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
+    /// Creates an empty component template for the operator's settings, unless there is one: OpenSearch
+    /// refuses a template that is composed of one that does not exist.
+    async fn create_component_template(&self) -> Result<(), InstallError> {
+        let path = format!("_component_template/{}?create=true", index_template::CUSTOM);
+        let body = json!({"template": {}});
+        match self.write(Step::WriteComponent, &path, &body).await {
+            Err(InstallError::Refused { reason, .. }) if reason.contains("already exists") => {
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Makes the template of an earlier release, which all namespaces shared, give way to ours. Ours is
+    /// there already, so that the data stream has one at any moment.
+    async fn retire_former_template(&self) -> Result<(), InstallError> {
+        let former = self.read_template(FORMER_NAME).await?;
+        match former.as_ref().and_then(index_template::retired) {
+            Some(body) => {
+                let path = format!("_index_template/{FORMER_NAME}");
+                self.write(Step::WriteTemplate, &path, &body).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn read_template(&self, name: &str) -> Result<Option<Value>, InstallError> {
+        let path = format!("_index_template/{name}");
+        let found = self.call(Step::ReadTemplate, Method::Get, &path, Payload::None).await?;
+        match found.status {
+            200 => {
+                let found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
+                Ok(found.pointer("/index_templates/0/index_template").cloned())
+            }
+            404 => Ok(None),
+            _ => Err(refused(Step::ReadTemplate, &found)),
+        }
+    }
+
+    /// Returns the retention in our template, such as `30d`.
+    async fn template_retention(&self) -> Result<Option<String>, InstallError> {
+        let found = self.read_template(&self.name()).await?;
+        Ok(found.as_ref().and_then(|found| data_retention(found.get("template")?)))
+    }
+
+    /// Applies the retention to an existing data stream, because the template sets it for new ones only. A
+    /// retention that the former template did not set is somebody else's: it stays, and is returned.
+    async fn apply_retention(
+        &self,
+        former: Option<String>,
+    ) -> Result<Option<KeptRetention>, InstallError> {
+        let path = format!("_data_stream/{}", self.stream);
+        let found = self.call(Step::ReadDataStream, Method::Get, &path, Payload::None).await?;
+        let found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
+        // Without the stream, or a handler for this path, there is nothing to change.
+        let Some(found) = found.pointer("/data_streams/0") else { return Ok(None) };
+        let (found, wanted) =
+            (data_retention(found), self.retention.map(|days| format!("{days}d")));
+        if found == wanted {
+            return Ok(None);
+        }
+        if found == former {
+            let body = index_template::data_stream_lifecycle(self.retention);
+            match self.write(Step::WriteRetention, &format!("{path}/_lifecycle"), &body).await {
+                Err(InstallError::Forbidden { .. }) => {}
+                done => return done.map(|()| None),
+            }
+        }
+        let found = found.unwrap_or_else(|| "none".to_owned());
+        Ok(Some(KeptRetention { stream: self.stream.clone(), found }))
+    }
+
+    /// Checks that the collection takes documents as the writers send them, with one that is refused
+    /// whatever its id: `@timestamp` is not a date.
+    async fn test_collection(&self) -> Result<(), InstallError> {
+        const LINES: &str = concat!(
+            r#"{"create":{"_id":"auth0-log-streams"}}"#,
+            "\n",
+            r#"{"@timestamp":"no date"}"#,
+            "\n"
+        );
+        let payload = Payload::Ndjson { bytes: LINES.into(), gzip: false };
+        let path = format!("{}/_bulk", self.stream);
+        let answer = self.call(Step::TestCollection, Method::Post, &path, payload).await?;
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let item = body.pointer("/items/0/create").unwrap_or(&body);
+        // Some collections refuse the request, others the item.
+        if item.to_string().contains("Document ID is not supported") {
+            return Err(InstallError::WrongCollection);
+        }
+        match item.get("status").and_then(Value::as_u64) {
+            Some(201) => Err(InstallError::ForeignMapping { stream: self.stream.clone() }),
+            Some(400) if answer.is_success() => Ok(()),
+            Some(403) => {
+                let reason = item.pointer("/error/reason").and_then(Value::as_str);
+                Err(self.forbidden(Step::TestCollection, reason.unwrap_or_default().to_owned()))
+            }
+            _ => Err(refused(Step::TestCollection, &answer)),
+        }
+    }
+
     /// Applies the template to the data stream, if there is one: a new write index, if the present one was
     /// created from another template.
-    async fn apply(&self, stream: String, hash: &Value) -> Result<Option<Stream>, InstallError> {
+    async fn apply(&self, hash: &Value) -> Result<Option<Stream>, InstallError> {
+        let stream = self.stream.clone();
+        let path = format!("{stream}/_rollover");
         let mut pauses = PAUSES.iter();
         let mut tried = false;
         loop {
             // Read before every attempt: a response may be lost after the engine has rolled over.
-            let found = self.write_index_hash(&stream).await?;
+            let found = self.write_index_hash().await?;
             if !tried {
-                self.check(&stream, found.is_some()).await?;
+                self.check(found.is_some()).await?;
             }
             if found.is_none_or(|found| found == *hash) {
                 return Ok(tried.then_some(Stream::RolledOver { stream }));
             }
             tried = true;
-            let path = format!("{stream}/_rollover");
-            match (
-                self.attempt(Step::RollOver, Method::Post, &path, Payload::None).await,
-                pauses.next(),
-            ) {
-                (Ok(response), _) if response.is_success() => {
-                    return Ok(Some(Stream::RolledOver { stream }));
-                }
-                (Err(InstallError::Forbidden { privilege, .. }), _) => {
-                    let missing = format!("the engine's user lacks the privilege {privilege}");
-                    return Ok(Some(Stream::TakesEffectLater { stream, missing }));
-                }
-                (Ok(response), Some(pause)) if response.is_busy() => {
-                    tokio::time::sleep(*pause).await;
-                }
-                (Err(InstallError::Unavailable(_)), Some(pause)) => {
-                    tokio::time::sleep(*pause).await;
-                }
-                (Ok(response), _) => return Err(refused(Step::RollOver, &response)),
-                (Err(error), _) => return Err(error),
+            let response = self.attempt(Step::RollOver, Method::Post, &path, Payload::None).await;
+            if is_transient(&response)
+                && let Some(pause) = pauses.next()
+            {
+                tokio::time::sleep(*pause).await;
+                continue;
             }
+            return match response {
+                Ok(response) if response.is_success() => Ok(Some(Stream::RolledOver { stream })),
+                Ok(response) => Err(refused(Step::RollOver, &response)),
+                Err(InstallError::Forbidden { privilege, .. }) => {
+                    let missing = format!("the engine's user lacks the privilege {privilege}");
+                    Ok(Some(Stream::TakesEffectLater { stream, missing }))
+                }
+                Err(error) => Err(error),
+            };
         }
     }
 
     /// Checks that our template applies to the data stream: engines refuse a second template of the same
     /// priority, but one of a higher priority overrides ours silently.
-    async fn check(&self, stream: &str, exists: bool) -> Result<(), InstallError> {
+    async fn check(&self, exists: bool) -> Result<(), InstallError> {
         if !exists {
-            return self.simulate(stream).await;
+            return self.simulate().await;
         }
         // OpenSearch (3.8) cannot simulate an index with the name of a data stream: HTTP 500.
-        let path = format!("_data_stream/{stream}");
+        let path = format!("_data_stream/{}", self.stream);
         let found = self.call(Step::ReadDataStream, Method::Get, &path, Payload::None).await?;
         match found.status {
             200 => {
                 let found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
                 let Some(found) = found.pointer("/data_streams/0") else {
-                    return Err(InstallError::NotADataStream { stream: stream.to_owned() });
+                    return Err(self.not_a_data_stream());
                 };
-                if found.get("template").and_then(Value::as_str) != Some(index_template::NAME) {
-                    return Err(InstallError::Shadowed { stream: stream.to_owned() });
+                if found.get("template").and_then(Value::as_str) != Some(self.name().as_str()) {
+                    return Err(self.shadowed());
                 }
             }
-            404 => return Err(InstallError::NotADataStream { stream: stream.to_owned() }),
+            404 => return Err(self.not_a_data_stream()),
             // Elasticsearch's minimal distribution lacks a handler for this path, but can simulate.
-            400 | 405 => self.simulate(stream).await?,
+            400 | 405 => self.simulate().await?,
             _ => return Err(refused(Step::ReadDataStream, &found)),
         }
         Ok(())
@@ -397,10 +600,10 @@ impl Installation {
 
     /// Returns the hash of the template that the write index was created from, or null if it was not one of
     /// ours; `None` if the stream does not exist.
-    async fn write_index_hash(&self, stream: &str) -> Result<Option<Value>, InstallError> {
+    async fn write_index_hash(&self) -> Result<Option<Value>, InstallError> {
         // Every backing index maps `@timestamp`, so one without `_meta` is listed too.
         const FILTER: &str = "filter_path=*.mappings._meta,*.mappings.properties.@timestamp.type";
-        let path = format!("{stream}/_mapping?{FILTER}");
+        let path = format!("{}/_mapping?{FILTER}", self.stream);
         let found = self.call(Step::ReadWriteIndex, Method::Get, &path, Payload::None).await?;
         match found.status {
             404 => Ok(None),
@@ -416,8 +619,8 @@ impl Installation {
     }
 
     /// Checks that a new data stream of this name would get our template.
-    async fn simulate(&self, stream: &str) -> Result<(), InstallError> {
-        let path = format!("_index_template/_simulate_index/{stream}");
+    async fn simulate(&self) -> Result<(), InstallError> {
+        let path = format!("_index_template/_simulate_index/{}", self.stream);
         let response = self.call(Step::Simulate, Method::Post, &path, Payload::None).await?;
         if !response.is_success() {
             return Err(refused(Step::Simulate, &response));
@@ -425,7 +628,7 @@ impl Installation {
         let simulated: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         match simulated.pointer("/template/mappings/_meta/managed_by").and_then(Value::as_str) {
             Some(index_template::OWNER) => Ok(()),
-            _ => Err(InstallError::Shadowed { stream: stream.to_owned() }),
+            _ => Err(self.shadowed()),
         }
     }
 
@@ -449,12 +652,8 @@ impl Installation {
         let mut pauses = PAUSES.iter();
         loop {
             let response = self.attempt(step, method, path, payload.clone()).await;
-            let is_transient = match &response {
-                Ok(response) => response.is_busy(),
-                Err(error) => matches!(error, InstallError::Unavailable(_)),
-            };
             match pauses.next() {
-                Some(pause) if is_transient => tokio::time::sleep(*pause).await,
+                Some(pause) if is_transient(&response) => tokio::time::sleep(*pause).await,
                 _ => return response,
             }
         }
@@ -476,9 +675,48 @@ impl Installation {
         }
     }
 
+    /// Returns the name of the index template, and of a policy of ours.
+    fn name(&self) -> String {
+        index_template::name(&self.namespace)
+    }
+
+    fn shadowed(&self) -> InstallError {
+        InstallError::Shadowed { name: self.name(), stream: self.stream.clone() }
+    }
+
+    fn not_a_data_stream(&self) -> InstallError {
+        InstallError::NotADataStream { stream: self.stream.clone() }
+    }
+
     fn forbidden(&self, step: Step, reason: String) -> InstallError {
         InstallError::Forbidden { step, privilege: step.privilege(self.product), reason }
     }
+}
+
+/// The index template as it was installed.
+#[derive(Debug)]
+struct Template {
+    /// Hash in `_meta` of the backing indices' mapping.
+    hash: Value,
+    details: DetailsIndexing,
+    codec: &'static str,
+    constant_keyword: bool,
+    /// Settings that the engine does not have.
+    left_out: Vec<String>,
+}
+
+/// A policy of ours that is to be written again.
+struct PolicyUpdate {
+    kind: PolicyKind,
+    path: String,
+    revision: u64,
+}
+
+/// Result of `GET` on a policy's path.
+enum Found {
+    Policy(Value),
+    Nothing,
+    NoSuchFeature,
 }
 
 /// Returns whether the engine has failure stores, and so an option to turn them off.
@@ -493,22 +731,61 @@ fn has_failure_store(Detected { product, version }: Detected) -> bool {
     }
 }
 
+/// Returns whether a further attempt may help: the engine is unavailable or overloaded.
+const fn is_transient(response: &Result<EngineResponse, InstallError>) -> bool {
+    match response {
+        Ok(response) => response.is_busy(),
+        Err(error) => matches!(error, InstallError::Unavailable(_)),
+    }
+}
+
 fn refused(step: Step, response: &EngineResponse) -> InstallError {
     InstallError::Refused { step, reason: response.reason() }
 }
 
-impl From<EngineError> for InstallError {
-    fn from(error: EngineError) -> Self {
-        match error {
-            EngineError::Unauthorized { .. } => Self::Unauthorized(error),
-            EngineError::Unavailable { .. } => Self::Unavailable(error),
-        }
+/// Returns the settings that Elastic Cloud Serverless says it does not have: `Settings [a,b] are not
+/// available when running in serverless mode`.
+fn unavailable_settings(reason: &str) -> Vec<String> {
+    let list = reason
+        .split_once("Settings [")
+        .and_then(|(_, rest)| rest.split_once("] are not available"));
+    list.map_or_else(Vec::new, |(names, _)| names.split(',').map(|n| n.trim().to_owned()).collect())
+}
+
+/// Returns the retention of a template or a data stream.
+fn data_retention(of: &Value) -> Option<String> {
+    of.pointer("/lifecycle/data_retention").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Removes a setting such as `index.mapping.depth.limit` from a template.
+fn leave_out(body: &mut Value, setting: &str) {
+    let Some((parent, name)) = setting.rsplit_once('.') else { return };
+    let path = format!("/template/settings/{}", parent.replace('.', "/"));
+    if let Some(Value::Object(members)) = body.pointer_mut(&path) {
+        members.remove(name);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refused_setting_is_left_out_and_no_other() {
+        let reason = "Settings [index.codec,index.mapping.depth.limit] are not available when running \
+                      in serverless mode";
+        let names = unavailable_settings(reason);
+        assert_eq!(names, ["index.codec", "index.mapping.depth.limit"]);
+        assert!(unavailable_settings("unknown setting [index.codec]").is_empty());
+        let index =
+            json!({"codec": "x", "refresh_interval": "5s", "mapping": {"depth": {"limit": 1}}});
+        let mut body = json!({"template": {"settings": {"index": index}}});
+        for name in names.iter().map(String::as_str).chain(["index.absent.limit", "none"]) {
+            leave_out(&mut body, name);
+        }
+        let left = json!({"refresh_interval": "5s", "mapping": {"depth": {}}});
+        assert_eq!(body["template"]["settings"]["index"], left);
+    }
 
     #[test]
     fn failure_store_exists_since_8_19_and_9_1() {

@@ -3,6 +3,7 @@
 
 mod handler;
 mod install;
+mod install_error;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -13,13 +14,14 @@ use shared::error::chain;
 use shared::retry::Deadline;
 
 const HELP: &str = "\
-Installs the index template logs-auth0.logs and a lifecycle policy in the engine.
-Deletes nothing. Running it again updates the template.
+Installs an index template and a lifecycle policy for the data stream in the engine.
+Deletes nothing. Running it again updates both, unless somebody has changed the policy.
 
 Usage:
-  setup install    install with the settings below, print what was done, and exit
-  setup            run as a Lambda function: CloudFormation's custom resource
-  setup --help     print this text
+  setup install [DAYS]    install with the settings below, print what was done, and exit;
+                          events are deleted DAYS after their backing index was rolled over (default: never)
+  setup                   run as a Lambda function: CloudFormation's custom resource
+  setup --help            print this text
 
 Environment:
   SEARCH_ENDPOINT         base URL of the engine (required)
@@ -43,16 +45,20 @@ async fn main() -> Result<ExitCode, lambda_runtime::Error> {
             lambda_runtime::run(service_fn(handler::handle)).await?;
             Ok(ExitCode::SUCCESS)
         }
-        ["install"] => Ok(match install::install(Deadline::after(INSTALL_TIME)).await {
-            Ok(installed) => {
-                writeln!(io::stdout(), "{installed}")?;
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                writeln!(io::stderr(), "not installed: {}", chain(&error))?;
-                ExitCode::FAILURE
-            }
-        }),
+        ["install", days @ ..] if days.len() <= 1 => {
+            let installed =
+                install::install(days.first().copied(), Deadline::after(INSTALL_TIME)).await;
+            Ok(match installed {
+                Ok(installed) => {
+                    writeln!(io::stdout(), "{installed}")?;
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    writeln!(io::stderr(), "not installed: {}", chain(&error))?;
+                    ExitCode::FAILURE
+                }
+            })
+        }
         ["--help" | "-h"] => {
             io::stdout().write_all(HELP.as_bytes())?;
             Ok(ExitCode::SUCCESS)

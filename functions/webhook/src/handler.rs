@@ -13,6 +13,7 @@ use lambda_http::http::header::{
     ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER,
 };
 use lambda_http::http::{HeaderValue, Method, Request, StatusCode};
+use lambda_http::request::RequestContext;
 use lambda_http::{Body, RequestExt as _, Response};
 use serde_json::{Value, json};
 use shared::clock;
@@ -25,6 +26,7 @@ use shared::metrics::{Function, Metrics};
 use shared::retry::Deadline;
 use shared::start::config::WebhookConfig;
 use shared::start::secrets::Secrets;
+use shared::start::sources::AllowedSources;
 use shared::start::token::WebhookToken;
 use tokio::time::Instant;
 
@@ -50,49 +52,33 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("30");
 
 /// Everything that outlives an invocation.
 pub struct Webhook {
+    stack: String,
     path: String,
+    allowed_sources: AllowedSources,
     token: WebhookToken,
     shipper: Shipper,
     breaker: Breaker,
 }
 
-/// Why a request is rejected.
+/// Why a request is rejected: the status, and the public text, which reveals nothing internal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rejection {
-    UnknownPath,
-    NotPost,
-    WrongToken,
-    UnsupportedEncoding,
-    TooLarge,
-    InvalidGzip,
-    NotJson,
-    TokenUnavailable,
-    NotDurable,
-}
+struct Rejection(StatusCode, &'static str);
 
 impl Rejection {
-    /// Returns the status and the public text, which reveals nothing internal.
-    const fn response(self) -> (StatusCode, &'static str) {
-        match self {
-            Self::UnknownPath => (StatusCode::NOT_FOUND, "unknown path"),
-            Self::NotPost => (StatusCode::METHOD_NOT_ALLOWED, "only POST is allowed"),
-            Self::WrongToken => {
-                (StatusCode::UNAUTHORIZED, "missing or invalid Authorization header")
-            }
-            Self::UnsupportedEncoding => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip or identity")
-            }
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body too large"),
-            Self::InvalidGzip => (StatusCode::BAD_REQUEST, "body is not valid gzip"),
-            Self::NotJson => (StatusCode::BAD_REQUEST, "body contains no JSON"),
-            Self::TokenUnavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "token cannot be verified, try again later")
-            }
-            Self::NotDurable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "events cannot be stored, try again later")
-            }
-        }
-    }
+    const UNKNOWN_PATH: Self = Self(StatusCode::NOT_FOUND, "unknown path");
+    const NOT_POST: Self = Self(StatusCode::METHOD_NOT_ALLOWED, "only POST is allowed");
+    const WRONG_TOKEN: Self =
+        Self(StatusCode::UNAUTHORIZED, "missing or invalid Authorization header");
+    const FOREIGN_SOURCE: Self = Self(StatusCode::FORBIDDEN, "source address is not allowed");
+    const UNSUPPORTED_ENCODING: Self =
+        Self(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip or identity");
+    const TOO_LARGE: Self = Self(StatusCode::PAYLOAD_TOO_LARGE, "body too large");
+    const INVALID_GZIP: Self = Self(StatusCode::BAD_REQUEST, "body is not valid gzip");
+    const NOT_JSON: Self = Self(StatusCode::BAD_REQUEST, "body contains no JSON");
+    const TOKEN_UNAVAILABLE: Self =
+        Self(StatusCode::SERVICE_UNAVAILABLE, "token cannot be verified, try again later");
+    const NOT_DURABLE: Self =
+        Self(StatusCode::SERVICE_UNAVAILABLE, "events cannot be stored, try again later");
 }
 
 impl Webhook {
@@ -102,7 +88,9 @@ impl Webhook {
     /// A configured GeoIP file cannot be used.
     pub fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, GeoIpError> {
         Ok(Self {
+            stack: config.pipeline.stack.clone(),
             path: config.path.clone(),
+            allowed_sources: config.allowed_sources.clone(),
             token: WebhookToken::new(Secrets::new(aws), config.secret_id.clone()),
             shipper: Shipper::new(&config.pipeline, aws)?,
             breaker: Breaker::default(),
@@ -116,20 +104,20 @@ impl Webhook {
         let response = match self.accept(&request, received, &mut metrics).await {
             Ok(counts) => json_response(StatusCode::OK, &counts),
             Err(rejection) => {
-                let (status, reason) = rejection.response();
+                let Rejection(status, reason) = rejection;
                 tracing::warn!(status = status.as_u16(), reason, "request rejected");
-                metrics.unauthorized += usize::from(rejection == Rejection::WrongToken);
+                metrics.unauthorized += usize::from(rejection == Rejection::WRONG_TOKEN);
                 let mut response = json_response(status, &json!({ "error": reason }));
                 if status == StatusCode::SERVICE_UNAVAILABLE {
                     response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
                 }
-                if rejection == Rejection::NotPost {
+                if rejection == Rejection::NOT_POST {
                     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
                 }
                 response
             }
         };
-        metrics.emit(Function::Webhook, clock::now());
+        metrics.emit(&self.stack, Function::Webhook, clock::now());
         response
     }
 
@@ -147,10 +135,10 @@ impl Webhook {
             })
             .at_most(MAX_REQUEST_TIME);
         if request.uri().path() != self.path {
-            return Err(Rejection::UnknownPath);
+            return Err(Rejection::UNKNOWN_PATH);
         }
         if request.method() != Method::POST {
-            return Err(Rejection::NotPost);
+            return Err(Rejection::NOT_POST);
         }
         // The first request needs two secrets, so both are read at once. A wrong token ends both.
         let connecting = async {
@@ -202,10 +190,10 @@ impl Webhook {
         deadline: Deadline,
     ) -> Result<Admitted<'b>, Rejection> {
         let events = split_body(body, Input::HttpEndpoint, received);
-        let events = events.map_err(|NotJsonError| Rejection::NotJson)?;
-        self.shipper.admit(events, deadline.at_most(WRITE_TIME)).await.map_err(|error| {
+        let events = events.map_err(|NotJsonError| Rejection::NOT_JSON)?;
+        self.shipper.intake.admit(events, deadline.at_most(WRITE_TIME)).await.map_err(|error| {
             tracing::error!(error = %chain(&error), "user data cannot be masked");
-            Rejection::NotDurable
+            Rejection::NOT_DURABLE
         })
     }
 
@@ -231,20 +219,30 @@ impl Webhook {
             let events = events.len();
             tracing::error!(events, error = %chain(&error), "parking events failed");
             self.breaker.probe_next(Instant::now());
-            Rejection::NotDurable
+            Rejection::NOT_DURABLE
         })
     }
 
     async fn check_token(&self, request: &Request<Bytes>) -> Result<(), Rejection> {
         let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
         match self.token.verify(authorization.unwrap_or_default()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Rejection::WrongToken),
+            // After the token: so a 403 is either Auth0 at a new address, or somebody else with the token.
+            Ok(true) if self.allowed_sources.allow(source_ip(request)) => Ok(()),
+            Ok(true) => Err(Rejection::FOREIGN_SOURCE),
+            Ok(false) => Err(Rejection::WRONG_TOKEN),
             Err(error) => {
                 tracing::error!(error = %chain(&error), "webhook token unavailable");
-                Err(Rejection::TokenUnavailable)
+                Err(Rejection::TOKEN_UNAVAILABLE)
             }
         }
+    }
+}
+
+/// Returns the address of whoever called the gateway.
+fn source_ip(request: &Request<Bytes>) -> Option<&str> {
+    match request.request_context_ref()? {
+        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref(),
+        _ => None,
     }
 }
 
@@ -252,7 +250,7 @@ impl Webhook {
 fn unpack(request: &Request<Bytes>) -> Result<Bytes, Rejection> {
     let body = request.body();
     if body.len() > MAX_BODY {
-        return Err(Rejection::TooLarge);
+        return Err(Rejection::TOO_LARGE);
     }
     let encoding = request.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
     match encoding.unwrap_or_default().trim_ascii() {
@@ -262,13 +260,13 @@ fn unpack(request: &Request<Bytes>) -> Result<Bytes, Rejection> {
             MultiGzDecoder::new(body.as_ref())
                 .take(MAX_UNPACKED + 1)
                 .read_to_end(&mut bytes)
-                .map_err(|_| Rejection::InvalidGzip)?;
+                .map_err(|_| Rejection::INVALID_GZIP)?;
             if bytes.len() as u64 > MAX_UNPACKED {
-                return Err(Rejection::TooLarge);
+                return Err(Rejection::TOO_LARGE);
             }
             Ok(bytes.into())
         }
-        _ => Err(Rejection::UnsupportedEncoding),
+        _ => Err(Rejection::UNSUPPORTED_ENCODING),
     }
 }
 
@@ -304,16 +302,16 @@ mod tests {
     fn body_is_unpacked_by_its_encoding() {
         assert_eq!(unpack(&request(gzip(b"[]"), "gzip")).unwrap(), "[]");
         assert_eq!(unpack(&request(b"[]".to_vec(), "identity")).unwrap(), "[]");
-        assert_eq!(unpack(&request(b"[]".to_vec(), "gzip")), Err(Rejection::InvalidGzip));
-        assert_eq!(unpack(&request(b"[]".to_vec(), "br")), Err(Rejection::UnsupportedEncoding));
+        assert_eq!(unpack(&request(b"[]".to_vec(), "gzip")), Err(Rejection::INVALID_GZIP));
+        assert_eq!(unpack(&request(b"[]".to_vec(), "br")), Err(Rejection::UNSUPPORTED_ENCODING));
     }
 
     #[test]
     fn body_is_bounded_packed_and_unpacked() {
         let body = vec![b' '; MAX_BODY + 1];
-        assert_eq!(unpack(&request(body, "")), Err(Rejection::TooLarge));
+        assert_eq!(unpack(&request(body, "")), Err(Rejection::TOO_LARGE));
         let bomb = gzip(&vec![b' '; usize::try_from(MAX_UNPACKED).unwrap() + 1]);
         assert!(bomb.len() < MAX_BODY);
-        assert_eq!(unpack(&request(bomb, "gzip")), Err(Rejection::TooLarge));
+        assert_eq!(unpack(&request(bomb, "gzip")), Err(Rejection::TOO_LARGE));
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn map(mapper: &Mapper, body: &[u8]) -> usize {
     let mut batch = Batch::default();
     for piece in split::split(body) {
         let event = Incoming { raw: piece, input: Input::HttpEndpoint, received, source: 0 };
-        batch.push(event, |out| mapper.document(piece, Input::HttpEndpoint, received, out));
+        batch.push(event, |out| mapper.document(event.piece(), out));
     }
     batch.len()
 }

@@ -11,7 +11,7 @@ use std::io::Read as _;
 
 use auth0_ecs::geoip::GeoIp;
 use auth0_ecs::input::split;
-use auth0_ecs::{Input, Mapper, MapperSettings};
+use auth0_ecs::{Input, Mapper, MapperSettings, Piece};
 use chrono::Utc;
 
 fn main() {
@@ -26,9 +26,10 @@ fn main() {
     };
     let geoip = GeoIp::open(None, None).expect("no file is opened");
     let mapper = Mapper::new(&settings, geoip);
-    for piece in split::split(&body) {
+    for raw in split::split(&body) {
         let mut document = Vec::new();
-        mapper.document(piece, Input::HttpEndpoint, Utc::now(), &mut document);
+        let piece = Piece { raw, input: Input::HttpEndpoint, received: Utc::now() };
+        mapper.document(piece, &mut document);
         println!("{}", String::from_utf8_lossy(&document));
     }
 }

@@ -85,12 +85,14 @@ pub struct Location {
     pub lon: f64,
 }
 
-/// The fields of ECS `as`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The fields of ECS `as`, read from the record of an address.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 pub struct Network<'a> {
     /// `number`.
+    #[serde(rename = "autonomous_system_number")]
     pub number: Option<u32>,
     /// `organization.name`.
+    #[serde(rename = "autonomous_system_organization")]
     pub organization_name: Option<&'a str>,
 }
 
@@ -163,9 +165,7 @@ impl<'a> Records<'a> {
             geo: decode::<CityRecord<'_>>(self.city.as_ref())
                 .map(Geo::from)
                 .filter(|geo| *geo != Geo::default()),
-            network: decode::<AsnRecord<'_>>(self.asn.as_ref())
-                .map(Network::from)
-                .filter(|network| *network != Network::default()),
+            network: decode(self.asn.as_ref()).filter(|network| *network != Network::default()),
         };
         (place.geo.is_some() || place.network.is_some()).then_some(place)
     }
@@ -263,21 +263,6 @@ impl<'a> From<CityRecord<'a>> for Geo<'a> {
                 .zip(location.longitude)
                 .filter(|(lat, lon)| lat.abs() <= 90.0 && lon.abs() <= 180.0)
                 .map(|(lat, lon)| Location { lat, lon }),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct AsnRecord<'a> {
-    autonomous_system_number: Option<u32>,
-    autonomous_system_organization: Option<&'a str>,
-}
-
-impl<'a> From<AsnRecord<'a>> for Network<'a> {
-    fn from(record: AsnRecord<'a>) -> Self {
-        Self {
-            number: record.autonomous_system_number,
-            organization_name: record.autonomous_system_organization,
         }
     }
 }

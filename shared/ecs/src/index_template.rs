@@ -5,13 +5,17 @@
 //! because neither engine can group by part of a flat object everywhere. [`DetailsIndexing`] is the one
 //! choice: the document is the same with each.
 
-use std::fmt;
+#![expect(clippy::indexing_slicing, reason = "a member of an object made here; serde_json adds it")]
 
-use serde_json::{Map, Value, json};
+use std::fmt;
+use std::num::NonZeroU32;
+
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::ecs::details_fields::DETAILS_FIELDS;
 use crate::ecs::fields::{DATA, FIELDS, FieldType};
+use crate::input::mask::hex;
 
 /// The product that an engine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,11 +87,30 @@ impl fmt::Display for DetailsIndexing {
 /// The flat field of what is no field of its own below `auth0.logs.data`, by the same path.
 const DETAILS_OTHER: &str = "auth0.logs.details_other";
 
-/// The name of the index template and of the lifecycle policy.
-pub const NAME: &str = "logs-auth0.logs";
+/// The name of the index template and the lifecycle policy of releases up to 0.1, which all namespaces
+/// shared. The template of Elastic's Auth0 integration has the same name.
+pub const FORMER_NAME: &str = "logs-auth0.logs";
 
-/// The data streams that the template applies to: one per namespace.
-pub const PATTERN: &str = "logs-auth0.logs-*";
+/// The component template with the operator's own settings, if there is one. Fleet uses the same name.
+pub const CUSTOM: &str = "logs-auth0.logs@custom";
+
+/// Above the built-in templates for `logs-*-*` (100) and those of Elastic's packages (200, and 250 for a
+/// namespace of its own; see Fleet's `template.ts`), and below that of releases up to 0.1 (500), so that
+/// one that is rolled back to takes precedence again.
+pub const PRIORITY: u32 = 499;
+
+/// Returns the name of the data stream of a namespace.
+#[must_use]
+pub fn data_stream(namespace: &str) -> String {
+    format!("logs-auth0.logs-{namespace}")
+}
+
+/// Returns the name of a namespace's index template and lifecycle policy. Each namespace has its own, so
+/// that two stacks with one cluster do not change each other's fields or retention.
+#[must_use]
+pub fn name(namespace: &str) -> String {
+    format!("{OWNER}-{namespace}")
+}
 
 /// `_meta.managed_by` of everything installed: distinguishes our template from others.
 pub const OWNER: &str = "auth0-log-streams";
@@ -117,29 +140,24 @@ const DEFAULT_FIELDS: &[&str] = &[
     "user_agent.original.text",
 ];
 
-/// What not every engine has, and refuses in a template if it does not.
-#[derive(Clone, Copy, Debug)]
-pub struct Features {
-    /// Elasticsearch's type. Its minimal distribution lacks it, and gets `keyword` instead.
-    pub constant_keyword: bool,
-    /// Failure stores, and so an option to turn them off.
-    pub failure_store: bool,
-    /// OpenSearch's codec, of the plugin custom-codecs (2.9).
-    pub zstd: bool,
-}
-
-/// What rolls the data stream over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The feature that rolls the data stream over and deletes old indices.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
     /// OpenSearch's Index State Management. The policy selects its data streams by pattern.
     Ism,
     /// Elasticsearch's index lifecycle management. The template names the policy.
-    Ilm,
+    Ilm {
+        /// The policy's name.
+        policy: String,
+    },
     /// Elasticsearch's data stream lifecycle, which is part of the template.
     DataStream,
     /// None: the engine has no such feature.
     None,
 }
+
+/// How many days a backing index is kept after its rollover; `None` if it is never deleted.
+pub type Retention = Option<NonZeroU32>;
 
 /// Returns the field of ours that `name` is, or is part of: an engine's `auth0.logs.data.details._value` is
 /// `auth0.logs.data.details`. The result never holds a word of an event, as a name in one might.
@@ -159,76 +177,218 @@ pub fn known_field(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The body of `PUT _index_template/`[`NAME`].
-#[must_use]
-pub fn render(
-    product: Product,
-    details: DetailsIndexing,
-    has: Features,
-    lifecycle: Lifecycle,
-) -> Value {
-    let mut template = json!({
-        "settings": settings(product, details, has, lifecycle),
-        "mappings": {
-            "dynamic": false,
-            // Numbers and dates in strings stay strings.
-            "date_detection": false,
-            "numeric_detection": false,
-            "properties": properties(product, details, has.constant_keyword),
-        },
-    });
-    // An index has what it was created from. Only if that has changed is a new one needed.
-    let mut of_index = meta();
-    set(&mut of_index, "hash", hash(&template).into());
-    if let Some(mappings) = template.get_mut("mappings") {
-        set(mappings, "_meta", of_index);
-    }
-    if lifecycle == Lifecycle::DataStream {
-        set(&mut template, "lifecycle", json!({}));
-    }
-    if has.failure_store {
-        // With one, the engine says 201 to a document that it did not store. What it refuses is kept as an
-        // error document, in the data stream itself.
-        set(&mut template, "data_stream_options", json!({"failure_store": {"enabled": false}}));
-    }
-    let mut body = json!({
-        "index_patterns": [PATTERN],
-        // Above the built-in templates for `logs-*-*` (100) and those of Elastic's packages (200).
-        "priority": 500,
-        "template": template,
-        "_meta": meta(),
-    });
-    // OpenSearch Serverless has no data streams.
-    if product != Product::OpenSearchServerless {
-        set(&mut body, "data_stream", json!({}));
-    }
-    body
+/// The index template of a namespace.
+#[derive(Clone, Debug)]
+pub struct IndexTemplate<'a> {
+    /// The last part of the data stream's name.
+    pub namespace: &'a str,
+    /// Where it is installed.
+    pub product: Product,
+    /// How `details` and its like are indexed.
+    pub details: DetailsIndexing,
+    /// Whether an Elasticsearch has that type; its minimal distribution does not, and gets `keyword`
+    /// instead.
+    pub constant_keyword: bool,
+    /// Whether the engine has failure stores.
+    pub failure_store: bool,
+    /// Whether an OpenSearch has that codec, of the plugin custom-codecs (2.9).
+    pub zstd: bool,
+    /// The feature that rolls the data stream over.
+    pub lifecycle: Lifecycle,
+    /// For [`Lifecycle::DataStream`]; policies have it of their own.
+    pub retention: Retention,
 }
 
-/// The body of `PUT _plugins/_ism/policies/`[`NAME`]. It never deletes: retention is the operator's decision.
-#[must_use]
-pub fn ism_policy() -> Value {
-    json!({"policy": {
-        "description": "Auth0 logs: a new backing index at 50 GB or 30 days; nothing is deleted.",
-        "default_state": "hot",
-        "states": [{
-            "name": "hot",
-            "actions": [{"rollover": {"min_primary_shard_size": "50gb", "min_index_age": "30d"}}],
-            "transitions": [],
-        }],
-        "ism_template": [{"index_patterns": [PATTERN], "priority": 500}],
-    }})
+impl IndexTemplate<'_> {
+    /// Returns the codec of the stored documents.
+    #[must_use]
+    pub const fn codec(&self) -> &'static str {
+        match self.zstd && !self.product.is_elasticsearch() {
+            true => "zstd",
+            false => "best_compression",
+        }
+    }
+
+    /// Returns the body of `PUT _index_template/`[`name`].
+    #[must_use]
+    pub fn render(&self) -> Value {
+        let mut template = json!({
+            "settings": settings(self),
+            "mappings": {
+                "dynamic": false,
+                // Numbers and dates in strings stay strings.
+                "date_detection": false,
+                "numeric_detection": false,
+                "properties": properties(self),
+            },
+        });
+        // An index has what it was created from. Only if that has changed is a new one needed.
+        let mut of_index = meta();
+        of_index["hash"] = hash(&template).into();
+        template["mappings"]["_meta"] = of_index;
+        if self.lifecycle == Lifecycle::DataStream {
+            template["lifecycle"] = data_stream_lifecycle(self.retention);
+        }
+        if self.failure_store {
+            // With one, the engine says 201 to a document that it did not store. What it refuses is kept
+            // as an error document, in the data stream itself.
+            template["data_stream_options"] = json!({"failure_store": {"enabled": false}});
+        }
+        let mut body = json!({
+            "index_patterns": [data_stream(self.namespace)],
+            "priority": PRIORITY,
+            "template": template,
+            "_meta": meta(),
+        });
+        // OpenSearch Serverless has neither data streams nor anything that an operator could set.
+        if self.product != Product::OpenSearchServerless {
+            body["data_stream"] = json!({});
+            body["composed_of"] = json!([CUSTOM]);
+        }
+        if self.product.is_elasticsearch() {
+            // OpenSearch (3.8) does not know this.
+            body["ignore_missing_component_templates"] = json!([CUSTOM]);
+        }
+        body
+    }
 }
 
-/// The body of `PUT _ilm/policy/`[`NAME`]; the same rules as [`ism_policy`].
+/// Returns the body of `PUT _data_stream/`[`data_stream`]`/_lifecycle`.
 #[must_use]
-pub fn ilm_policy() -> Value {
-    json!({"policy": {
-        "_meta": meta(),
-        "phases": {"hot": {"min_age": "0ms", "actions": {
-            "rollover": {"max_primary_shard_size": "50gb", "max_age": "30d"},
-        }}},
-    }})
+pub fn data_stream_lifecycle(retention: Retention) -> Value {
+    retention.map_or_else(|| json!({}), |days| json!({"data_retention": format!("{days}d")}))
+}
+
+/// Returns the template of an earlier release with a priority below [`PRIORITY`], or `None` if it is not
+/// ours, or lower already. Deleting it instead would leave other namespaces without one, and OpenSearch
+/// before 3.4 refuses to delete a template that matches any data stream.
+#[must_use]
+pub fn retired(found: &Value) -> Option<Value> {
+    let is_ours = found.pointer("/_meta/managed_by").is_some_and(|owner| owner == OWNER);
+    let priority = found.get("priority").and_then(Value::as_u64).unwrap_or(0);
+    if !is_ours || priority < u64::from(PRIORITY) {
+        return None;
+    }
+    // What an engine adds, such as creation dates, it does not take.
+    let kept = ["index_patterns", "template", "_meta"];
+    let kept =
+        kept.into_iter().filter_map(|name| Some((name.to_owned(), found.get(name)?.clone())));
+    let mut body = Value::Object(kept.collect());
+    body["priority"] = (PRIORITY - 1).into();
+    body["data_stream"] = json!({});
+    Some(body)
+}
+
+/// A backing index is rolled over after this many days, or as many as it is kept if those are fewer.
+const ROLLOVER_DAYS: u32 = 30;
+
+/// The description of the ISM policy that releases up to 0.1 installed.
+const FORMER_ISM: &str = "Auth0 logs: a new backing index at 50 GB or 30 days; nothing is deleted.";
+
+/// An engine's kind of lifecycle policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyKind {
+    /// `PUT _plugins/_ism/policies/`[`name`].
+    Ism,
+    /// `PUT _ilm/policy/`[`name`].
+    Ilm,
+}
+
+/// Returns the body of the policy that becomes the engine's version `revision` of it. It says so, so that
+/// [`policy_state`] notices when somebody changes it.
+#[must_use]
+pub fn policy(kind: PolicyKind, namespace: &str, retention: Retention, revision: u64) -> Value {
+    let days = retention.map_or(ROLLOVER_DAYS, |days| days.get().min(ROLLOVER_DAYS));
+    let age = format!("{days}d");
+    let kept = retention.map(|days| format!("{days}d"));
+    let mut policy = match kind {
+        PolicyKind::Ism => {
+            let rollover = json!({"min_primary_shard_size": "50gb", "min_index_age": age});
+            let mut states = vec![
+                json!({"name": "hot", "actions": [{"rollover": rollover}], "transitions": []}),
+            ];
+            if let Some(kept) = kept {
+                let when = json!({"min_rollover_age": kept});
+                states[0]["transitions"] = json!([{"state_name": "delete", "conditions": when}]);
+                states.push(
+                    json!({"name": "delete", "actions": [{"delete": {}}], "transitions": []}),
+                );
+            }
+            json!({
+                "default_state": "hot",
+                "states": states,
+                // Above the policy of releases up to 0.1 (500): ISM refuses a second one of the same.
+                "ism_template": [{"index_patterns": [data_stream(namespace)], "priority": 501}],
+            })
+        }
+        PolicyKind::Ilm => {
+            let rollover = json!({"max_primary_shard_size": "50gb", "max_age": age});
+            let mut phases = json!({"hot": {"min_age": "0ms", "actions": {"rollover": rollover}}});
+            if let Some(kept) = kept {
+                phases["delete"] = json!({"min_age": kept, "actions": {"delete": {}}});
+            }
+            json!({"phases": phases})
+        }
+    };
+    let mark = mark(&policy, revision);
+    match kind {
+        PolicyKind::Ism => policy["description"] = format!("Auth0 logs; {mark}").into(),
+        PolicyKind::Ilm => {
+            let mut meta = meta();
+            meta["mark"] = mark.into();
+            policy["_meta"] = meta;
+        }
+    }
+    json!({"policy": policy})
+}
+
+/// Says whose a policy is, what it does, and which version of it the engine should have.
+fn mark(policy: &Value, revision: u64) -> String {
+    format!("{OWNER} {} revision {revision}", hash(policy))
+}
+
+/// What a policy in the engine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyState {
+    /// As wanted.
+    Current,
+    /// Ours and unchanged, but not as wanted; in this version.
+    Outdated(u64),
+    /// Changed, or made by somebody else.
+    Foreign,
+}
+
+/// Compares a policy in the engine, as `GET` returns it under its name, with the wanted one.
+#[must_use]
+pub fn policy_state(
+    kind: PolicyKind,
+    found: &Value,
+    namespace: &str,
+    retention: Retention,
+) -> PolicyState {
+    let (version, mark) = match kind {
+        PolicyKind::Ism => ("/_version", "/policy/description"),
+        PolicyKind::Ilm => ("/version", "/policy/_meta/mark"),
+    };
+    let Some(version) = found.pointer(version).and_then(Value::as_u64) else {
+        return PolicyState::Foreign;
+    };
+    let wanted = policy(kind, namespace, retention, version);
+    let text = |value: &Value| value.pointer(mark).and_then(Value::as_str).map(str::to_owned);
+    match text(found) {
+        found if found.is_some() && found == text(&wanted) => PolicyState::Current,
+        Some(found) if found.ends_with(&format!(" revision {version}")) => {
+            PolicyState::Outdated(version)
+        }
+        // Those of releases up to 0.1 do not say their version.
+        Some(found) if found == FORMER_ISM && version == 1 => PolicyState::Outdated(version),
+        None if version == 1
+            && found.pointer("/policy/_meta/managed_by").is_some_and(|owner| owner == OWNER) =>
+        {
+            PolicyState::Outdated(version)
+        }
+        _ => PolicyState::Foreign,
+    }
 }
 
 /// `_meta` of the template and the policy; part of that of the mappings.
@@ -239,49 +399,38 @@ fn meta() -> Value {
 /// Returns the first half of the SHA-256 of a value, in hexadecimal digits. Members are in order.
 #[must_use]
 pub fn hash(value: &Value) -> String {
-    Sha256::digest(value.to_string()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(value.to_string()))
 }
 
-/// No shards or replicas: those are the operator's cluster defaults. No `index.sort`: both engines keep the
+/// No shards or replicas: those are the operator's, in [`CUSTOM`] or the cluster's defaults. No `index.sort`: both engines keep the
 /// segments of a data stream ordered by `@timestamp` and read the newest first, so sorting within segments
 /// would make writing slower and reading no faster.
-fn settings(
-    product: Product,
-    details: DetailsIndexing,
-    has: Features,
-    lifecycle: Lifecycle,
-) -> Value {
-    if product == Product::OpenSearchServerless {
+fn settings(of: &IndexTemplate<'_>) -> Value {
+    if of.product == Product::OpenSearchServerless {
         // A collection manages all of this itself.
         return json!({});
     }
     let mut index = json!({
         // Logs are written once and rarely read, and JSON compresses well. Elasticsearch's best_compression is
         // zstd, OpenSearch's is deflate.
-        "codec": codec(product, has),
+        "codec": of.codec(),
         // Searchable within five seconds. By default, the engines refresh every second, or not at all once
         // nobody has searched for 30 seconds: more small segments, or a slow first search.
         "refresh_interval": "5s",
-        "query": {"default_field": default_fields(details)},
-        // OpenSearch counts nested arrays in unmapped fields, too. The mapper stops at 20 levels below the
-        // event, which is a few levels down itself.
-        "mapping": {"depth": {"limit": 40}},
+        "query": {"default_field": default_fields(of.details)},
     });
-    if lifecycle == Lifecycle::Ilm {
-        set(&mut index, "lifecycle", json!({"name": NAME}));
+    if of.product == Product::OpenSearch {
+        // It counts nested arrays in unmapped fields, too. The mapper stops at 20 levels below the event,
+        // which is a few levels down itself.
+        index["mapping"] = json!({"depth": {"limit": 40}});
+    }
+    if let Lifecycle::Ilm { policy } = &of.lifecycle {
+        index["lifecycle"] = json!({"name": policy});
     }
     json!({"index": index})
 }
 
-/// The codec of the stored documents.
-#[must_use]
-pub const fn codec(product: Product, has: Features) -> &'static str {
-    match has.zstd && !product.is_elasticsearch() {
-        true => "zstd",
-        false => "best_compression",
-    }
-}
-
+/// Fields that a search without a field name covers.
 fn default_fields(details: DetailsIndexing) -> Vec<String> {
     let in_details = match details {
         DetailsIndexing::Flat => vec![format!("{DATA}details")],
@@ -306,45 +455,33 @@ fn details_fields() -> impl Iterator<Item = (String, FieldType)> {
 }
 
 /// The tables of fields as nested properties.
-fn properties(product: Product, details: DetailsIndexing, constant_keyword: bool) -> Value {
-    let mut tree = Map::new();
-    let mapping = |kind| mapping(kind, product, constant_keyword);
+fn properties(of: &IndexTemplate<'_>) -> Value {
+    let mut tree = Value::Null;
+    let mut insert = |path: &str, mapping: Value| {
+        // Indexing makes what is not there yet.
+        let place = path.split('.').fold(&mut tree, |object, name| &mut object["properties"][name]);
+        *place = mapping;
+    };
     for field in FIELDS {
-        let mapping = match (field.kind, details) {
+        let mapping = match (field.kind, of.details) {
             (FieldType::Flat, DetailsIndexing::Fields | DetailsIndexing::None) => {
                 json!({"type": "object", "properties": {}})
             }
-            (kind, _) => mapping(kind),
+            (kind, _) => mapping(kind, of),
         };
-        insert(&mut tree, field.name, mapping);
+        insert(field.name, mapping);
     }
-    if details == DetailsIndexing::Fields {
-        insert(&mut tree, DETAILS_OTHER, mapping(FieldType::Flat));
+    if of.details == DetailsIndexing::Fields {
+        insert(DETAILS_OTHER, mapping(FieldType::Flat, of));
         for (name, kind) in details_fields() {
-            insert(&mut tree, &name, mapping(kind));
+            insert(&name, mapping(kind, of));
         }
     }
-    Value::Object(tree)
+    tree["properties"].take()
 }
 
-fn insert(tree: &mut Map<String, Value>, path: &str, mapping: Value) {
-    let Some((first, rest)) = path.split_once('.') else {
-        tree.insert(path.to_owned(), mapping);
-        return;
-    };
-    let object = tree.entry(first).or_insert_with(|| json!({"properties": {}}));
-    if let Some(Value::Object(inner)) = object.get_mut("properties") {
-        insert(inner, rest, mapping);
-    }
-}
-
-fn set(object: &mut Value, name: &str, value: Value) {
-    if let Value::Object(members) = object {
-        members.insert(name.to_owned(), value);
-    }
-}
-
-fn mapping(kind: FieldType, product: Product, constant_keyword: bool) -> Value {
+fn mapping(kind: FieldType, of: &IndexTemplate<'_>) -> Value {
+    let is_elasticsearch = of.product.is_elasticsearch();
     // A term has at most 32,766 bytes. The document keeps the whole text.
     let keyword = json!({"type": "keyword", "ignore_above": 1024});
     // Nobody ranks events by the length of a text.
@@ -361,12 +498,12 @@ fn mapping(kind: FieldType, product: Product, constant_keyword: bool) -> Value {
             json!({"type": "keyword", "ignore_above": 1024, "fields": {"text": text}})
         }
         FieldType::Text => {
-            set(&mut text, "fields", json!({"keyword": keyword}));
+            text["fields"] = json!({"keyword": keyword});
             text
         }
         // Not for OpenSearch: grouping by such a field, 3.8 returns the index name as the value, and it
         // requires the namespace in the template, which all data streams share.
-        FieldType::Constant(_) if !constant_keyword || !product.is_elasticsearch() => keyword,
+        FieldType::Constant(_) if !of.constant_keyword || !is_elasticsearch => keyword,
         FieldType::Constant(Some(value)) => json!({"type": "constant_keyword", "value": value}),
         // The first document of a data stream sets the value.
         FieldType::Constant(None) => json!({"type": "constant_keyword"}),
@@ -378,7 +515,7 @@ fn mapping(kind: FieldType, product: Product, constant_keyword: bool) -> Value {
         FieldType::Boolean => json!({"type": "boolean"}),
         // 8,191 characters are at most 32,764 bytes. Without these limits, deeper or longer values are
         // refused. OpenSearch's type has no such limits.
-        FieldType::Flat if product.is_elasticsearch() => {
+        FieldType::Flat if is_elasticsearch => {
             json!({"type": "flattened", "depth_limit": 40, "ignore_above": 8191})
         }
         FieldType::Flat => json!({"type": "flat_object"}),
@@ -390,11 +527,6 @@ fn mapping(kind: FieldType, product: Product, constant_keyword: bool) -> Value {
 mod tests {
     use super::*;
 
-    const NOTHING: Features =
-        Features { constant_keyword: false, failure_store: false, zstd: false };
-    const EVERYTHING: Features =
-        Features { constant_keyword: true, failure_store: true, zstd: true };
-
     /// All that setup may install, in any engine, but for combinations of features.
     fn everything() -> Value {
         let products = [
@@ -403,19 +535,48 @@ mod tests {
             Product::Elasticsearch,
             Product::ElasticsearchServerless,
         ];
-        let lifecycles = [Lifecycle::Ism, Lifecycle::Ilm, Lifecycle::DataStream, Lifecycle::None];
-        let mut all = vec![ism_policy(), ilm_policy()];
-        for product in products {
-            for lifecycle in lifecycles {
-                for has in [NOTHING, EVERYTHING] {
-                    all.extend(
-                        DetailsIndexing::ALL
-                            .map(|(_, details)| render(product, details, has, lifecycle)),
-                    );
+        let retentions = [None, NonZeroU32::new(7), NonZeroU32::new(90)];
+        let mut all = Vec::new();
+        for retention in retentions {
+            for kind in [PolicyKind::Ism, PolicyKind::Ilm] {
+                all.push(policy(kind, "default", retention, 1));
+            }
+            for product in products {
+                for lifecycle in [Lifecycle::Ism, ilm(), Lifecycle::DataStream, Lifecycle::None] {
+                    for has in [true, false] {
+                        all.extend(DetailsIndexing::ALL.map(|(_, details)| {
+                            let template = IndexTemplate {
+                                details,
+                                constant_keyword: has,
+                                failure_store: has,
+                                zstd: has,
+                                retention,
+                                ..of(product, lifecycle.clone())
+                            };
+                            template.render()
+                        }));
+                    }
                 }
             }
         }
         all.into()
+    }
+
+    fn ilm() -> Lifecycle {
+        Lifecycle::Ilm { policy: name("default") }
+    }
+
+    fn of(product: Product, lifecycle: Lifecycle) -> IndexTemplate<'static> {
+        IndexTemplate {
+            namespace: "default",
+            product,
+            details: DetailsIndexing::Flat,
+            constant_keyword: true,
+            failure_store: false,
+            zstd: false,
+            lifecycle,
+            retention: None,
+        }
     }
 
     /// CloudFormation installs the template again only if a property of the custom resource changes.
@@ -438,14 +599,12 @@ mod tests {
 
     #[test]
     fn hash_of_the_mappings_is_the_same_for_the_next_release() {
-        let open =
-            |lifecycle| render(Product::OpenSearch, DetailsIndexing::Fields, NOTHING, lifecycle);
-        let mut template = open(Lifecycle::None);
+        let mut template = of(Product::OpenSearch, Lifecycle::None).render();
         let rendered = template.pointer(&format!("/template{HASH}")).cloned();
         let template = template.get_mut("template").unwrap();
         template["mappings"].as_object_mut().unwrap().remove("_meta");
         assert_eq!(rendered.unwrap(), hash(template), "neither version nor hash is hashed");
-        let other = open(Lifecycle::Ilm);
+        let other = of(Product::OpenSearch, ilm()).render();
         assert_ne!(other.pointer(&format!("/template{HASH}")).unwrap(), &hash(template));
     }
 
@@ -458,7 +617,8 @@ mod tests {
     #[test]
     fn default_fields_are_mapped_text() {
         for (_, details) in DetailsIndexing::ALL {
-            let template = render(Product::OpenSearch, details, NOTHING, Lifecycle::None);
+            let template =
+                IndexTemplate { details, ..of(Product::OpenSearch, Lifecycle::None) }.render();
             for name in default_fields(details) {
                 let kind = &mapped(&template, name.trim_end_matches(".text"))["type"];
                 let is_text = ["keyword", "text", "flat_object"].iter().any(|text| kind == text);
@@ -471,8 +631,9 @@ mod tests {
     fn details_are_one_field_or_many_or_none() {
         let details = "auth0.logs.data.details";
         let code = "auth0.logs.data.details.riskAssessment.confidence";
-        let [flat, fields, none] = DetailsIndexing::ALL
-            .map(|(_, details)| render(Product::Elasticsearch, details, NOTHING, Lifecycle::None));
+        let [flat, fields, none] = DetailsIndexing::ALL.map(|(_, details)| {
+            IndexTemplate { details, ..of(Product::Elasticsearch, ilm()) }.render()
+        });
         assert_eq!(mapped(&flat, details)["type"], "flattened");
         assert!(mapped(&flat, DETAILS_OTHER).is_null());
         assert_eq!(mapped(&fields, code)["type"], "keyword");
@@ -495,39 +656,113 @@ mod tests {
 
     #[test]
     fn template_uses_the_types_of_each_engine() {
-        let flat = DetailsIndexing::Flat;
-        let elastic = render(Product::Elasticsearch, flat, EVERYTHING, Lifecycle::Ilm);
+        let elastic =
+            IndexTemplate { failure_store: true, ..of(Product::Elasticsearch, ilm()) }.render();
         let details = "/template/mappings/properties/auth0/properties/logs/properties/data\
                        /properties/details/type";
         assert_eq!(elastic.pointer(details).unwrap(), "flattened");
-        assert_eq!(elastic.pointer("/template/settings/index/lifecycle/name").unwrap(), NAME);
+        let policy = elastic.pointer("/template/settings/index/lifecycle/name").unwrap();
+        assert_eq!(policy, "auth0-log-streams-default");
         let namespace = "/template/mappings/properties/data_stream/properties/namespace/type";
         assert_eq!(elastic.pointer(namespace).unwrap(), "constant_keyword");
 
         let failure_store = "/template/data_stream_options/failure_store/enabled";
         assert_eq!(elastic.pointer(failure_store).unwrap(), false);
 
-        let open = render(Product::OpenSearch, flat, NOTHING, Lifecycle::Ism);
+        let open = of(Product::OpenSearch, Lifecycle::Ism).render();
         assert_eq!(open.pointer(details).unwrap(), "flat_object");
         assert_eq!(open.pointer(namespace).unwrap(), "keyword");
         assert!(open.pointer("/template/lifecycle").is_none());
         assert!(open.pointer(failure_store).is_none());
+        assert!(open.get("ignore_missing_component_templates").is_none());
         let method = "/template/mappings/properties/http/properties/request/properties/method";
         assert_eq!(open.pointer(method).unwrap()["normalizer"], "lowercase");
         assert_eq!(elastic.pointer(method), open.pointer(method));
 
-        let product = Product::ElasticsearchServerless;
-        let built_in = render(product, flat, NOTHING, Lifecycle::DataStream);
-        assert!(built_in.pointer("/template/lifecycle").is_some());
+        let built_in = IndexTemplate {
+            constant_keyword: false,
+            retention: NonZeroU32::new(7),
+            ..of(Product::ElasticsearchServerless, Lifecycle::DataStream)
+        };
+        let built_in = built_in.render();
+        assert_eq!(built_in.pointer("/template/lifecycle/data_retention").unwrap(), "7d");
         assert!(!built_in.to_string().contains("constant_keyword"));
         assert!(open.get("data_stream").is_some());
-
         let codec = "/template/settings/index/codec";
-        let with_zstd = render(Product::OpenSearch, flat, EVERYTHING, Lifecycle::Ism);
-        assert_eq!(with_zstd.pointer(codec).unwrap(), "zstd");
+        let zstd = IndexTemplate { zstd: true, ..of(Product::OpenSearch, Lifecycle::Ism) };
+        assert_eq!(zstd.render().pointer(codec).unwrap(), "zstd");
         assert_eq!(open.pointer(codec).unwrap(), "best_compression");
         assert_eq!(elastic.pointer(codec).unwrap(), "best_compression");
-        let collection = render(Product::OpenSearchServerless, flat, NOTHING, Lifecycle::None);
+        let collection = of(Product::OpenSearchServerless, Lifecycle::None).render();
         assert!(collection.get("data_stream").is_none());
+        assert!(collection.get("composed_of").is_none());
+    }
+
+    /// From `docs/reference/elasticsearch/index-settings/serverless.md` of Elasticsearch.
+    #[test]
+    fn serverless_template_has_only_settings_that_serverless_knows() {
+        let template = of(Product::ElasticsearchServerless, Lifecycle::DataStream).render();
+        let settings = template.pointer("/template/settings/index").unwrap().as_object().unwrap();
+        for (name, value) in settings {
+            match name.as_str() {
+                "codec" | "refresh_interval" => {}
+                "query" => assert!(value.as_object().unwrap().keys().all(|k| k == "default_field")),
+                _ => panic!("{name} is not available there"),
+            }
+        }
+    }
+
+    #[test]
+    fn policy_deletes_after_the_retention_and_is_never_rolled_over_later() {
+        let policy = |kind, days| policy(kind, "default", NonZeroU32::new(days), 1);
+        let ilm = policy(PolicyKind::Ilm, 7);
+        assert_eq!(ilm.pointer("/policy/phases/hot/actions/rollover/max_age").unwrap(), "7d");
+        assert_eq!(ilm.pointer("/policy/phases/delete/min_age").unwrap(), "7d");
+        let ism = policy(PolicyKind::Ism, 90);
+        let rollover = "/policy/states/0/actions/0/rollover/min_index_age";
+        assert_eq!(ism.pointer(rollover).unwrap(), "30d");
+        let after = "/policy/states/0/transitions/0/conditions/min_rollover_age";
+        assert_eq!(ism.pointer(after).unwrap(), "90d");
+        assert!(ism.pointer("/policy/states/1/actions/0/delete").is_some());
+        for kind in [PolicyKind::Ism, PolicyKind::Ilm] {
+            assert!(!policy(kind, 0).to_string().contains("delete"));
+        }
+    }
+
+    #[test]
+    fn changed_policy_is_foreign() {
+        let days = NonZeroU32::new(7);
+        for (kind, version) in [(PolicyKind::Ism, "_version"), (PolicyKind::Ilm, "version")] {
+            let mut found = policy(kind, "default", days, 2);
+            let state = |found: &Value, days| policy_state(kind, found, "default", days);
+            found[version] = json!(2);
+            assert_eq!(state(&found, days), PolicyState::Current);
+            assert_eq!(state(&found, None), PolicyState::Outdated(2));
+            found[version] = json!(3);
+            assert_eq!(state(&found, days), PolicyState::Foreign);
+            assert_eq!(state(&json!({ version: 1, "policy": {} }), days), PolicyState::Foreign);
+        }
+        let former = json!({"version": 1, "policy": {"_meta": {"managed_by": OWNER}}});
+        let state = policy_state(PolicyKind::Ilm, &former, "default", None);
+        assert_eq!(state, PolicyState::Outdated(1));
+        let former = json!({"_version": 1, "policy": {"description": FORMER_ISM}});
+        let state = policy_state(PolicyKind::Ism, &former, "default", None);
+        assert_eq!(state, PolicyState::Outdated(1));
+        let former = json!({"_version": 2, "policy": {"description": FORMER_ISM}});
+        let state = policy_state(PolicyKind::Ism, &former, "default", None);
+        assert_eq!(state, PolicyState::Foreign);
+    }
+
+    #[test]
+    fn only_our_former_template_is_retired() {
+        let found = |owner: &str, priority: u64| {
+            json!({"index_patterns": ["logs-auth0.logs-*"], "priority": priority,
+                "created_date_millis": 1, "_meta": {"managed_by": owner}})
+        };
+        let retired_one = retired(&found(OWNER, 500)).unwrap();
+        assert_eq!(retired_one["priority"], 498);
+        assert!(retired_one.get("created_date_millis").is_none());
+        assert!(retired(&retired_one).is_none());
+        assert!(retired(&found("elastic", 500)).is_none());
     }
 }

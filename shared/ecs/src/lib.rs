@@ -18,7 +18,7 @@
 //! ```
 //! use auth0_ecs::geoip::GeoIp;
 //! use auth0_ecs::input::split::split;
-//! use auth0_ecs::{Input, Mapper, MapperSettings};
+//! use auth0_ecs::{Input, Mapper, MapperSettings, Piece};
 //!
 //! let settings = MapperSettings {
 //!     namespace: "default",
@@ -30,9 +30,10 @@
 //! let mapper = Mapper::new(&settings, GeoIp::open(None, None)?);
 //! let body = br#"{"log_id": "9001", "data": {"type": "fp", "user_name": "anna@example.com"}}"#;
 //! let received = chrono::DateTime::UNIX_EPOCH;
-//! for event in split(body) {
+//! for raw in split(body) {
 //!     let mut json = Vec::new();
-//!     let document = mapper.document(event, Input::HttpEndpoint, received, &mut json);
+//!     let piece = Piece { raw, input: Input::HttpEndpoint, received };
+//!     let document = mapper.document(piece, &mut json);
 //!     assert_eq!(document.id, "9001");
 //!     let json = String::from_utf8_lossy(&json);
 //!     assert!(json.contains(r#""action":"incorrect-password""#));
@@ -47,6 +48,6 @@ pub mod index_template;
 pub mod input;
 mod json;
 
-pub use ecs::document::{Document, DocumentKind, Mapper, MapperSettings};
+pub use ecs::document::{Document, DocumentKind, Mapper, MapperSettings, Piece};
 pub use input::origin::Input;
 pub use json::write;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use auth0_ecs::write::Object;
+use auth0_ecs::write::{Key, Object};
 use auth0_ecs::{Document, key};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -19,9 +19,17 @@ const INITIAL_CAPACITY: usize = 512 * 1024;
 const MAX_UNCOMPRESSED: usize = 10 * 1_460;
 
 /// Limits the response to what [`parse_response`] reads.
-pub(super) const RESPONSE_FILTER: &str = "filter_path=items.*._id,items.*._index,items.*.status,\
-                                          items.*.error.type,items.*.error.reason,\
-                                          items.*.failure_store,error";
+const RESPONSE_FILTER: &str = "filter_path=items.*._id,items.*._index,items.*.status,\
+                               items.*.error.type,items.*.error.reason,\
+                               items.*.failure_store,error";
+
+/// Returns the path of `_bulk` requests. No default pipeline: Elastic's integration puts its own on every
+/// data stream of this name, which would change our documents. Collections of OpenSearch Serverless have no
+/// integrations, and not all have pipelines.
+pub(super) fn path(stream: &str, has_data_streams: bool) -> String {
+    let pipeline = if has_data_streams { "pipeline=_none&" } else { "" };
+    format!("{stream}/_bulk?{pipeline}{RESPONSE_FILTER}")
+}
 
 /// The documents of one `_bulk` request, and the events that they were made of.
 #[derive(Debug, Default)]
@@ -52,7 +60,8 @@ impl<'a> Batch<'a> {
         let document = write(&mut self.lines);
         self.lines.push(b'\n');
         let end = self.lines.len();
-        write_action(&mut self.lines, &document.id);
+        // `create` takes each `_id` once.
+        write_action(&mut self.lines, key!("create"), &document.id);
         let action = self.lines.len() - end;
         if let Some(lines) = self.lines.get_mut(start..) {
             lines.rotate_right(action);
@@ -78,11 +87,9 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Appends the action line: `create` takes each `_id` once.
-fn write_action(out: &mut Vec<u8>, id: &str) {
-    Object::write(out, |action| {
-        action.object(key!("create"), |create| create.put(key!("_id"), id))
-    });
+/// Appends an action line.
+fn write_action(out: &mut Vec<u8>, name: Key<'_>, id: &str) {
+    Object::write(out, |action| action.object(name, |object| object.put(key!("_id"), id)));
     out.push(b'\n');
 }
 
@@ -90,10 +97,7 @@ fn write_action(out: &mut Vec<u8>, id: &str) {
 /// and elsewhere there is no such document. What refuses even this is not about the documents.
 pub(super) fn harmless_payload() -> Payload {
     let mut line = Vec::new();
-    Object::write(&mut line, |action| {
-        action.object(key!("delete"), |delete| delete.put(key!("_id"), "auth0-log-streams"));
-    });
-    line.push(b'\n');
+    write_action(&mut line, key!("delete"), "auth0-log-streams");
     Payload::Ndjson { bytes: line.into(), gzip: false }
 }
 
@@ -201,6 +205,12 @@ mod tests {
             let error = parse_response(body.as_bytes(), ["a"].into_iter()).unwrap_err();
             assert!(matches!(error, BulkResponseError::NotReadable(_)), "{body}");
         }
+    }
+
+    #[test]
+    fn data_stream_is_written_to_without_its_default_pipeline() {
+        assert!(path("logs", true).starts_with("logs/_bulk?pipeline=_none&filter_path=items"));
+        assert!(path("logs", false).starts_with("logs/_bulk?filter_path=items"));
     }
 
     #[test]

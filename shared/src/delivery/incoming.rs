@@ -1,6 +1,6 @@
 //! An event on its way to the engine, before it is mapped.
 
-use auth0_ecs::Input;
+use auth0_ecs::{Input, Piece};
 use chrono::{DateTime, Utc};
 
 /// An event as it reached us.
@@ -15,4 +15,13 @@ pub struct Incoming<'a> {
     /// The caller's number for what it came in: ingest and redrive ship several messages at once. A body or a
     /// page is alone, and is 0.
     pub source: usize,
+}
+
+impl<'a> Incoming<'a> {
+    /// Returns what is mapped of it.
+    #[must_use]
+    pub const fn piece(&self) -> Piece<'a> {
+        let Self { raw, input, received, .. } = *self;
+        Piece { raw, input, received }
+    }
 }

@@ -17,7 +17,7 @@ use crate::start::secrets::{SecretError, Secrets};
 
 /// What comes in passes here first; built once per process.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub struct Intake {
     types: TypeFilter,
     masking: Masking,
 }
@@ -85,8 +85,11 @@ impl Intake {
         Self { types: config.types.clone(), masking }
     }
 
-    /// Admits events that have just arrived.
-    pub(super) async fn admit<'b>(
+    /// Admits events that have just arrived: those of wanted types, with their user data masked.
+    ///
+    /// # Errors
+    /// The key of the hashes cannot be read.
+    pub async fn admit<'b>(
         &self,
         events: impl Iterator<Item = Incoming<'b>>,
         deadline: Deadline,
@@ -97,21 +100,25 @@ impl Intake {
             filtered += usize::from(!is_wanted);
             is_wanted
         });
-        let masker = self.masker(deadline).await?;
-        let events = wanted.map(|event| masked(event, masker)).collect();
-        Ok(Admitted { events, filtered })
+        let admitted = self.admit_parked(wanted, deadline).await?;
+        Ok(Admitted { filtered, ..admitted })
     }
 
     /// Admits events that were admitted before. They are masked again, which changes nothing, because
     /// they may be older than the setting.
-    pub(super) async fn admit_parked<'b>(
+    ///
+    /// # Errors
+    /// The key of the hashes cannot be read.
+    pub async fn admit_parked<'b>(
         &self,
         events: impl Iterator<Item = Incoming<'b>>,
         deadline: Deadline,
     ) -> Result<Admitted<'b>, MaskError> {
         let masker = self.masker(deadline).await?;
-        let events = events.map(|event| masked(event, masker)).collect();
-        Ok(Admitted { events, filtered: 0 })
+        let masked = |event: Incoming<'b>| {
+            (event, masker.map_or(Cow::Borrowed(event.raw), |masker| masker.apply(event.raw)))
+        };
+        Ok(Admitted { events: events.map(masked).collect(), filtered: 0 })
     }
 
     /// Returns how to mask, with the key read at the first call; `None` if nothing is masked.
@@ -129,11 +136,6 @@ impl Intake {
             }
         }
     }
-}
-
-fn masked<'b>(event: Incoming<'b>, masker: Option<&Masker>) -> (Incoming<'b>, Cow<'b, [u8]>) {
-    let raw = masker.map_or(Cow::Borrowed(event.raw), |masker| masker.apply(event.raw));
-    (event, raw)
 }
 
 #[cfg(test)]

@@ -46,23 +46,12 @@ impl Queue {
     /// to the dead-letter queue in parts, so that nothing waits for it. After an error some events may have
     /// been sent. Sending them again does no harm, since the engine stores every event once.
     ///
+    /// Nobody receives the events before `delay` has passed. SQS allows 15 minutes. The parts of a large
+    /// event are not delayed.
+    ///
     /// # Errors
     /// SQS rejects a message or does not answer in time.
     pub(super) async fn send(
-        &self,
-        events: &[&[u8]],
-        origin: Origin<'_>,
-        deadline: Deadline,
-    ) -> Result<(), QueueError> {
-        self.send_later(events, origin, TimeDelta::zero(), deadline).await
-    }
-
-    /// Like [`Self::send`], but nobody receives the events before `delay` has passed. SQS allows 15
-    /// minutes. The parts of a large event are not delayed.
-    ///
-    /// # Errors
-    /// The same.
-    pub(super) async fn send_later(
         &self,
         events: &[&[u8]],
         origin: Origin<'_>,
@@ -136,7 +125,9 @@ mod tests {
         let queue = Queue::retries(&aws, format!("{url}/1/retry"), format!("{url}/1/dead"));
         let (input, received) = (Input::HttpEndpoint, DateTime::UNIX_EPOCH);
         let origin = Origin { input, received, reason: None };
-        let sent = queue.send(events, origin, Deadline::after(Duration::from_secs(20))).await;
+        let sent = queue
+            .send(events, origin, TimeDelta::zero(), Deadline::after(Duration::from_secs(20)))
+            .await;
         let mut taken = taken.lock().unwrap().clone();
         taken.sort();
         (sent, taken)

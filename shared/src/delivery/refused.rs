@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use auth0_ecs::Mapper;
+use chrono::TimeDelta;
 
 use super::bulk::{Batch, Entry};
 use super::frames::Origin;
@@ -71,10 +72,8 @@ impl Shipper {
     ) -> Written<'a> {
         let mut batch = Batch::default();
         for (Entry { event, .. }, reason) in refused {
-            let Incoming { raw, input, received, .. } = *event;
-            batch.push(*event, |out| {
-                self.mapper.refused_document(raw, &reason.full, input, received, out)
-            });
+            batch
+                .push(*event, |out| self.mapper.refused_document(event.piece(), &reason.full, out));
         }
         self.write_batch(batch, is_open, deadline, shipment).await
     }
@@ -89,10 +88,9 @@ impl Shipper {
         deadline: Deadline,
         shipment: &mut Shipment<'a>,
     ) -> bool {
-        let Incoming { raw, input, received, .. } = event;
         let mut batch = Batch::default();
         batch.push(event, |out| {
-            self.mapper.dead_letter_document(raw, &reason.to_string(), input, received, out)
+            self.mapper.dead_letter_document(event.piece(), &reason.to_string(), out)
         });
         let written = self.write_batch(batch, is_open, deadline, shipment).await;
         if !written.stored.is_empty() || is_open && !written.refused.is_empty() {
@@ -116,7 +114,7 @@ impl Shipper {
     ) -> bool {
         let Incoming { raw, input, received, .. } = event;
         let origin = Origin { input, received, reason: Some(&reason.full) };
-        match self.dead_letters.send(&[raw], origin, deadline).await {
+        match self.dead_letters.send(&[raw], origin, TimeDelta::zero(), deadline).await {
             Ok(()) => {
                 shipment.report.dead_lettered += 1;
                 true

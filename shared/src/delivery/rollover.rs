@@ -30,8 +30,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -111,12 +111,15 @@ struct BackingIndex {
     written_until: Option<DateTime<Utc>>,
 }
 
+/// The names of backing indices, and when each was created, as far as the engine says.
+type CreationDates = Vec<(String, Option<DateTime<Utc>>)>;
+
 /// All backing indices, by generation.
 #[derive(Clone, Debug, Default)]
 struct BackingIndices(Arc<[BackingIndex]>);
 
 impl BackingIndices {
-    fn new(created: impl IntoIterator<Item = (String, Option<DateTime<Utc>>)>) -> Self {
+    fn new(created: CreationDates) -> Self {
         let mut indices: Vec<BackingIndex> = created
             .into_iter()
             .map(|(name, created)| BackingIndex {
@@ -202,7 +205,7 @@ impl Rollovers {
         now: DateTime<Utc>,
         deadline: Deadline,
     ) -> Result<Vec<Look>, RolloverError> {
-        match self.look(engine, placed, now, deadline).await {
+        match self.look(Requests { engine, deadline }, placed, now).await {
             Err(error) if RolloverError::is_final(&error) => {
                 tracing::error!(
                     error = %chain(&error),
@@ -216,29 +219,27 @@ impl Rollovers {
 
     async fn look(
         &self,
-        engine: &Engine,
+        requests: Requests<'_>,
         placed: &[Placed<'_>],
         now: DateTime<Utc>,
-        deadline: Deadline,
     ) -> Result<Vec<Look>, RolloverError> {
         let mut backing = self.backing().clone();
         // The first backing index has no earlier one.
         let is_unknown = |p: &Placed<'_>| generation(p.index) > 1 && !backing.has(p.index);
-        let mut is_fresh = false;
-        if placed.iter().any(is_unknown) {
-            backing = self.read_backing(engine, deadline).await?;
-            is_fresh = true;
+        let mut is_fresh = placed.iter().any(is_unknown);
+        if is_fresh {
+            backing = self.read_backing(requests).await?;
         }
         let copies = loop {
-            let copies = find_copies(engine, &backing, placed, now, deadline).await?;
+            let copies = requests.find_copies(&backing, placed, now).await?;
             if is_fresh || !copies.is_an_index_gone {
                 break copies;
             }
             // An index that is gone holds no copy, but a shrunk one may have taken its place.
-            backing = self.read_backing(engine, deadline).await?;
+            backing = self.read_backing(requests).await?;
             is_fresh = true;
         };
-        delete(engine, &copies.later, deadline).await?;
+        requests.delete(&copies.later).await?;
         let looks = placed.iter().zip(copies.is_copy).map(|(placed, is_copy)| Look {
             is_copy,
             again: backing.may_be_in_flight(placed, now),
@@ -250,80 +251,15 @@ impl Rollovers {
         self.backing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read_backing(
-        &self,
-        engine: &Engine,
-        deadline: Deadline,
-    ) -> Result<BackingIndices, RolloverError> {
-        let backing = match read_creation_dates(engine, &self.stream, deadline).await? {
-            Some(dates) => BackingIndices::new(dates),
-            None => {
-                let names = read_names(engine, &self.stream, deadline).await?;
-                BackingIndices::new(names.into_iter().map(|name| (name, None)))
-            }
+    async fn read_backing(&self, requests: Requests<'_>) -> Result<BackingIndices, RolloverError> {
+        let created = match requests.read_creation_dates(&self.stream).await? {
+            Some(created) => created,
+            None => requests.read_names(&self.stream).await?,
         };
+        let backing = BackingIndices::new(created);
         self.backing().clone_from(&backing);
         Ok(backing)
     }
-}
-
-/// Reads when each backing index was created. `None` if the engine does not say: Elastic Cloud Serverless
-/// may have no such setting, or no such request.
-async fn read_creation_dates(
-    engine: &Engine,
-    stream: &str,
-    deadline: Deadline,
-) -> Result<Option<Vec<(String, Option<DateTime<Utc>>)>>, RolloverError> {
-    const STEP: &str = "reading the creation dates of the backing indices \
-                        (privilege view_index_metadata or indices:monitor/settings/get)";
-    #[derive(Deserialize)]
-    struct Index {
-        settings: Settings,
-    }
-    #[derive(Deserialize)]
-    struct Settings {
-        #[serde(rename = "index.creation_date")]
-        creation_date: Option<String>,
-    }
-    let path = format!("{stream}/_settings/index.creation_date?flat_settings=true");
-    let body = match send(engine, Method::Get, &path, Payload::None, STEP, deadline).await {
-        Err(RolloverError::Refused { status: 400 | 405 | 410, .. }) => return Ok(None),
-        body => body?,
-    };
-    let indices: BTreeMap<String, Index> = parse(&body, STEP)?;
-    let indices = indices.into_iter().map(|(name, Index { settings })| {
-        let created = settings.creation_date.and_then(|millis| millis.parse().ok());
-        (name, created.and_then(DateTime::from_timestamp_millis))
-    });
-    // An index without the setting is left out.
-    Ok(Some(indices.collect()).filter(|indices: &Vec<_>| !indices.is_empty()))
-}
-
-/// Reads the names of the backing indices.
-async fn read_names(
-    engine: &Engine,
-    stream: &str,
-    deadline: Deadline,
-) -> Result<Vec<String>, RolloverError> {
-    const STEP: &str = "reading the backing indices \
-                        (privilege view_index_metadata or indices:admin/data_stream/get)";
-    #[derive(Deserialize)]
-    struct DataStreams {
-        data_streams: Vec<DataStream>,
-    }
-    #[derive(Deserialize)]
-    struct DataStream {
-        indices: Vec<Index>,
-    }
-    #[derive(Deserialize)]
-    struct Index {
-        index_name: String,
-    }
-    let path = format!("_data_stream/{stream}");
-    let body = send(engine, Method::Get, &path, Payload::None, STEP, deadline).await?;
-    let DataStreams { data_streams } = parse(&body, STEP)?;
-    let indices = data_streams.into_iter().flat_map(|stream| stream.indices);
-    Ok(indices.map(|index| index.index_name).collect())
 }
 
 /// Returns the generation of a backing index: 2 for `.ds-logs-auth0.logs-default-000002`, and also for
@@ -362,52 +298,6 @@ struct Copies {
     is_an_index_gone: bool,
 }
 
-/// Looks for copies in all indices that may hold one.
-async fn find_copies(
-    engine: &Engine,
-    backing: &BackingIndices,
-    placed: &[Placed<'_>],
-    now: DateTime<Utc>,
-    deadline: Deadline,
-) -> Result<Copies, RolloverError> {
-    let mut lookups = Vec::new();
-    for (of, placed) in placed.iter().enumerate() {
-        let before = lookups.len();
-        let others = backing.may_hold(placed, now);
-        lookups.extend(others.map(|index| Lookup { of, index, id: placed.id }));
-        if lookups.len() > before {
-            // What is deleted has to be known, too.
-            lookups.push(Lookup { of, index: placed.index, id: placed.id });
-        }
-    }
-    let mut found = Vec::with_capacity(lookups.len());
-    for lookups in lookups.chunks(CHUNK) {
-        found.extend(get(engine, lookups, deadline).await?);
-    }
-    let mut copies = Copies {
-        later: Vec::new(),
-        is_copy: vec![false; placed.len()],
-        is_an_index_gone: found.iter().any(FoundDocument::is_index_gone),
-    };
-    let found: Vec<_> = lookups.iter().zip(&found).filter(|(_, document)| document.found).collect();
-    for copy in found.chunk_by(|(a, _), (b, _)| a.of == b.of) {
-        let generations = copy.iter().map(|(lookup, _)| generation(lookup.index));
-        let Some(earliest) = generations.min() else { continue };
-        for (Lookup { of, index, id }, document) in copy {
-            if let (Some(placed), Some(is_copy)) = (placed.get(*of), copies.is_copy.get_mut(*of)) {
-                *is_copy = generation(placed.index) > earliest;
-            }
-            if let (Some(seq_no), Some(primary_term)) = (document.seq_no, document.primary_term)
-                && generation(index) > earliest
-            {
-                let (index, id) = ((*index).to_owned(), (*id).to_owned());
-                copies.later.push(LaterCopy { index, id, seq_no, primary_term });
-            }
-        }
-    }
-    Ok(copies)
-}
-
 #[derive(Deserialize)]
 struct FoundDocument {
     #[serde(default)]
@@ -444,102 +334,200 @@ impl LookupError {
     }
 }
 
-/// Looks documents up in real time; the result is in the order of the lookups.
-async fn get(
-    engine: &Engine,
-    lookups: &[Lookup<'_>],
+/// The engine, and until when it is asked.
+#[derive(Clone, Copy)]
+struct Requests<'a> {
+    engine: &'a Engine,
     deadline: Deadline,
-) -> Result<Vec<FoundDocument>, RolloverError> {
-    const STEP: &str = "looking for an earlier copy (privilege read or indices:data/read/mget)";
-    #[derive(Serialize)]
-    struct MgetRequest<'a> {
-        docs: Vec<Doc<'a>>,
-    }
-    #[derive(Serialize)]
-    struct Doc<'a> {
-        _index: &'a str,
-        _id: &'a str,
-    }
-    #[derive(Deserialize)]
-    struct MgetResponse {
-        docs: Vec<FoundDocument>,
-    }
-    let docs = lookups.iter().map(|lookup| Doc { _index: lookup.index, _id: lookup.id });
-    let request = json!(MgetRequest { docs: docs.collect() });
-    let payload = Payload::Json(request.to_string().into());
-    let body = send(engine, Method::Post, "_mget?_source=false", payload, STEP, deadline).await?;
-    let MgetResponse { docs } = parse(&body, STEP)?;
-    if docs.len() != lookups.len() {
-        return Err(RolloverError::WrongCount { step: STEP });
-    }
-    // OpenSearch answers 200 where a role allows the request, but not for this index.
-    match docs.iter().filter_map(|doc| doc.error.as_ref()).find_map(LookupError::status) {
-        Some(status) => Err(RolloverError::Refused { step: STEP, status }),
-        None => Ok(docs),
-    }
 }
 
-/// Deletes these copies, each only if it has not changed meanwhile.
-async fn delete(
-    engine: &Engine,
-    copies: &[LaterCopy],
-    deadline: Deadline,
-) -> Result<(), RolloverError> {
-    const STEP: &str = "deleting a later copy (privilege delete or indices:data/write/delete)";
-    #[derive(Deserialize)]
-    struct DeleteResponse {
-        items: Vec<Action>,
-    }
-    #[derive(Deserialize)]
-    struct Action {
-        delete: Deleted,
-    }
-    #[derive(Deserialize)]
-    struct Deleted {
-        status: u16,
-    }
-    for copies in copies.chunks(CHUNK) {
-        let mut lines = String::new();
-        for LaterCopy { index, id, seq_no, primary_term } in copies {
-            let delete = json!({"delete": {"_index": index, "_id": id,
-                "if_seq_no": seq_no, "if_primary_term": primary_term}});
-            lines.push_str(&delete.to_string());
-            lines.push('\n');
+impl Requests<'_> {
+    /// Reads when each backing index was created. `None` if the engine does not say: Elastic Cloud Serverless
+    /// may have no such setting, or no such request.
+    async fn read_creation_dates(
+        self,
+        stream: &str,
+    ) -> Result<Option<CreationDates>, RolloverError> {
+        const STEP: &str = "reading the creation dates of the backing indices \
+                            (privilege view_index_metadata or indices:monitor/settings/get)";
+        #[derive(Deserialize)]
+        struct Index {
+            settings: Settings,
         }
-        let payload = Payload::Ndjson { bytes: lines.into(), gzip: false };
-        let path = "_bulk?filter_path=items.*.status";
-        let body = send(engine, Method::Post, path, payload, STEP, deadline).await?;
-        let DeleteResponse { items } = parse(&body, STEP)?;
-        if items.len() != copies.len() {
+        #[derive(Deserialize)]
+        struct Settings {
+            #[serde(rename = "index.creation_date")]
+            creation_date: Option<String>,
+        }
+        let path = format!("{stream}/_settings/index.creation_date?flat_settings=true");
+        let indices = self.send::<BTreeMap<String, Index>>(Method::Get, &path, Payload::None, STEP);
+        let indices = match indices.await {
+            Err(RolloverError::Refused { status: 400 | 405 | 410, .. }) => return Ok(None),
+            indices => indices?,
+        };
+        let indices = indices.into_iter().map(|(name, Index { settings })| {
+            let created = settings.creation_date.and_then(|millis| millis.parse().ok());
+            (name, created.and_then(DateTime::from_timestamp_millis))
+        });
+        // An index without the setting is left out.
+        Ok(Some(indices.collect()).filter(|indices: &Vec<_>| !indices.is_empty()))
+    }
+
+    /// Reads the names of the backing indices, and no dates.
+    async fn read_names(self, stream: &str) -> Result<CreationDates, RolloverError> {
+        const STEP: &str = "reading the backing indices \
+                            (privilege view_index_metadata or indices:admin/data_stream/get)";
+        #[derive(Deserialize)]
+        struct DataStreams {
+            data_streams: Vec<DataStream>,
+        }
+        #[derive(Deserialize)]
+        struct DataStream {
+            indices: Vec<Index>,
+        }
+        #[derive(Deserialize)]
+        struct Index {
+            index_name: String,
+        }
+        let path = format!("_data_stream/{stream}");
+        let DataStreams { data_streams } =
+            self.send(Method::Get, &path, Payload::None, STEP).await?;
+        let indices = data_streams.into_iter().flat_map(|stream| stream.indices);
+        Ok(indices.map(|index| (index.index_name, None)).collect())
+    }
+
+    /// Looks for copies in all indices that may hold one.
+    async fn find_copies(
+        self,
+        backing: &BackingIndices,
+        placed: &[Placed<'_>],
+        now: DateTime<Utc>,
+    ) -> Result<Copies, RolloverError> {
+        let mut lookups = Vec::new();
+        for (of, placed) in placed.iter().enumerate() {
+            let before = lookups.len();
+            let others = backing.may_hold(placed, now);
+            lookups.extend(others.map(|index| Lookup { of, index, id: placed.id }));
+            if lookups.len() > before {
+                // What is deleted has to be known, too.
+                lookups.push(Lookup { of, index: placed.index, id: placed.id });
+            }
+        }
+        let mut found = Vec::with_capacity(lookups.len());
+        for lookups in lookups.chunks(CHUNK) {
+            found.extend(self.get(lookups).await?);
+        }
+        let mut copies = Copies {
+            later: Vec::new(),
+            is_copy: vec![false; placed.len()],
+            is_an_index_gone: found.iter().any(FoundDocument::is_index_gone),
+        };
+        let found: Vec<_> =
+            lookups.iter().zip(&found).filter(|(_, document)| document.found).collect();
+        for copy in found.chunk_by(|(a, _), (b, _)| a.of == b.of) {
+            let generations = copy.iter().map(|(lookup, _)| generation(lookup.index));
+            let Some(earliest) = generations.min() else { continue };
+            for (Lookup { of, index, id }, document) in copy {
+                if let (Some(placed), Some(is_copy)) =
+                    (placed.get(*of), copies.is_copy.get_mut(*of))
+                {
+                    *is_copy = generation(placed.index) > earliest;
+                }
+                if let (Some(seq_no), Some(primary_term)) = (document.seq_no, document.primary_term)
+                    && generation(index) > earliest
+                {
+                    let (index, id) = ((*index).to_owned(), (*id).to_owned());
+                    copies.later.push(LaterCopy { index, id, seq_no, primary_term });
+                }
+            }
+        }
+        Ok(copies)
+    }
+
+    /// Looks documents up in real time; the result is in the order of the lookups.
+    async fn get(self, lookups: &[Lookup<'_>]) -> Result<Vec<FoundDocument>, RolloverError> {
+        const STEP: &str = "looking for an earlier copy (privilege read or indices:data/read/mget)";
+        #[derive(Serialize)]
+        struct MgetRequest<'a> {
+            docs: Vec<Doc<'a>>,
+        }
+        #[derive(Serialize)]
+        struct Doc<'a> {
+            _index: &'a str,
+            _id: &'a str,
+        }
+        #[derive(Deserialize)]
+        struct MgetResponse {
+            docs: Vec<FoundDocument>,
+        }
+        let docs = lookups.iter().map(|lookup| Doc { _index: lookup.index, _id: lookup.id });
+        let request = json!(MgetRequest { docs: docs.collect() });
+        let payload = Payload::Json(request.to_string().into());
+        let MgetResponse { docs } =
+            self.send(Method::Post, "_mget?_source=false", payload, STEP).await?;
+        if docs.len() != lookups.len() {
             return Err(RolloverError::WrongCount { step: STEP });
         }
-        // 404 and 409: another delivery of the same event was faster.
-        let mut statuses = items.iter().map(|item| item.delete.status);
-        if let Some(status) = statuses.find(|status| !matches!(status, 200 | 404 | 409)) {
-            return Err(RolloverError::Refused { step: STEP, status });
+        // OpenSearch answers 200 where a role allows the request, but not for this index.
+        match docs.iter().filter_map(|doc| doc.error.as_ref()).find_map(LookupError::status) {
+            Some(status) => Err(RolloverError::Refused { step: STEP, status }),
+            None => Ok(docs),
         }
     }
-    Ok(())
-}
 
-async fn send(
-    engine: &Engine,
-    method: Method,
-    path: &str,
-    payload: Payload,
-    step: &'static str,
-    deadline: Deadline,
-) -> Result<Bytes, RolloverError> {
-    let response = engine.send(method, path, payload, deadline).await?;
-    if response.is_success() {
-        Ok(response.body)
-    } else {
-        Err(RolloverError::Refused { step, status: response.status })
+    /// Deletes these copies, each only if it has not changed meanwhile.
+    async fn delete(self, copies: &[LaterCopy]) -> Result<(), RolloverError> {
+        const STEP: &str = "deleting a later copy (privilege delete or indices:data/write/delete)";
+        #[derive(Deserialize)]
+        struct DeleteResponse {
+            items: Vec<Action>,
+        }
+        #[derive(Deserialize)]
+        struct Action {
+            delete: Deleted,
+        }
+        #[derive(Deserialize)]
+        struct Deleted {
+            status: u16,
+        }
+        for copies in copies.chunks(CHUNK) {
+            let mut lines = String::new();
+            for LaterCopy { index, id, seq_no, primary_term } in copies {
+                let delete = json!({"delete": {"_index": index, "_id": id,
+                    "if_seq_no": seq_no, "if_primary_term": primary_term}});
+                lines.push_str(&delete.to_string());
+                lines.push('\n');
+            }
+            let payload = Payload::Ndjson { bytes: lines.into(), gzip: false };
+            let path = "_bulk?filter_path=items.*.status";
+            let DeleteResponse { items } = self.send(Method::Post, path, payload, STEP).await?;
+            if items.len() != copies.len() {
+                return Err(RolloverError::WrongCount { step: STEP });
+            }
+            // 404 and 409: another delivery of the same event was faster.
+            let mut statuses = items.iter().map(|item| item.delete.status);
+            if let Some(status) = statuses.find(|status| !matches!(status, 200 | 404 | 409)) {
+                return Err(RolloverError::Refused { step: STEP, status });
+            }
+        }
+        Ok(())
     }
-}
 
-fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], step: &'static str) -> Result<T, RolloverError> {
-    serde_json::from_slice(body).map_err(|source| RolloverError::NotReadable { step, source })
+    /// Sends one request; `step` names it in errors.
+    async fn send<T: DeserializeOwned>(
+        self,
+        method: Method,
+        path: &str,
+        payload: Payload,
+        step: &'static str,
+    ) -> Result<T, RolloverError> {
+        let response = self.engine.send(method, path, payload, self.deadline).await?;
+        if !response.is_success() {
+            return Err(RolloverError::Refused { step, status: response.status });
+        }
+        serde_json::from_slice(&response.body)
+            .map_err(|source| RolloverError::NotReadable { step, source })
+    }
 }
 
 #[cfg(test)]
@@ -556,7 +544,7 @@ mod tests {
 
     fn backing(created: &[(&str, Option<i64>)]) -> BackingIndices {
         let created = created.iter().map(|(name, minutes)| ((*name).into(), minutes.map(at)));
-        BackingIndices::new(created)
+        BackingIndices::new(created.collect())
     }
 
     fn others(backing: &BackingIndices, index: &str, date: Option<DateTime<Utc>>) -> Vec<String> {

@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::bulk::Batch;
 use super::frames::Origin;
 use super::incoming::Incoming;
-use super::intake::{Admitted, Intake, MaskError};
+use super::intake::Intake;
 use super::queue::{Queue, QueueError};
 use super::rollover::{Rollovers, SECOND_LOOK_AFTER};
 use super::shipment::{ShipError, Shipment};
@@ -30,7 +30,8 @@ const FULL_REQUEST: usize = 4 * 1024 * 1024;
 /// Masks events, maps and writes them; built once per process.
 #[derive(Debug)]
 pub struct Shipper {
-    intake: Intake,
+    /// What every event passes first: nothing else may be made of what arrives.
+    pub intake: Intake,
     pub(super) mapper: Mapper,
     writer: Writer,
     retry_queue: Queue,
@@ -94,35 +95,10 @@ impl Shipper {
 
     /// Makes the engine's client and the key of the hashes, which may read a secret each, while the caller waits
     /// for something else. Only the first call has an effect. If it fails, [`Self::ship_events`] and
-    /// [`Self::admit`] try again and return the cause.
+    /// [`Intake::admit`] try again and return the cause.
     pub async fn connect(&self, deadline: Deadline) {
         let masker = async { drop(self.intake.masker(deadline).await) };
         tokio::join!(self.writer.connection.connect(deadline), masker);
-    }
-
-    /// Returns the events that go on of those that have just arrived: without those of unwanted types, and
-    /// with their user data masked. Nothing else may be made of what arrives.
-    ///
-    /// # Errors
-    /// The key of the hashes cannot be read.
-    pub async fn admit<'b>(
-        &self,
-        events: impl Iterator<Item = Incoming<'b>>,
-        deadline: Deadline,
-    ) -> Result<Admitted<'b>, MaskError> {
-        self.intake.admit(events, deadline).await
-    }
-
-    /// The same for events that have been in a queue since they were admitted.
-    ///
-    /// # Errors
-    /// The key of the hashes cannot be read.
-    pub async fn admit_parked<'b>(
-        &self,
-        events: impl Iterator<Item = Incoming<'b>>,
-        deadline: Deadline,
-    ) -> Result<Admitted<'b>, MaskError> {
-        self.intake.admit_parked(events, deadline).await
     }
 
     /// Writes events that were admitted: those of a body, a page or some parked messages.
@@ -140,8 +116,7 @@ impl Shipper {
                 shipment.unwritten.push(event);
                 continue;
             }
-            let Incoming { raw, input, received, .. } = event;
-            batch.push(event, |out| self.mapper.document(raw, input, received, out));
+            batch.push(event, |out| self.mapper.document(event.piece(), out));
             if batch.len() >= FULL_REQUEST {
                 let settled = shipment.report.settled();
                 self.write(std::mem::take(&mut batch), deadline, &mut shipment).await;
@@ -219,7 +194,7 @@ impl Shipper {
             let Some((input, received)) = alike.first().map(origin) else { continue };
             let origin = Origin { input, received, reason: None };
             let raw: Vec<&[u8]> = alike.iter().map(|event| event.raw).collect();
-            self.retry_queue.send_later(&raw, origin, delay, deadline).await?;
+            self.retry_queue.send(&raw, origin, delay, deadline).await?;
         }
         Ok(())
     }

@@ -45,6 +45,7 @@ pub(super) fn pipeline(url: &str) -> PipelineConfig {
         user_data: UserData::default(),
         geoip: GeoIpConfig::default(),
         function_name: "test".into(),
+        stack: "test".into(),
         retry_queue_url: format!("{url}/1/retry"),
         dead_letter_queue_url: format!("{url}/1/dead"),
     }

@@ -29,15 +29,6 @@ pub(super) enum Verdict {
     Failed(Fault, Reason),
 }
 
-/// What happens to all documents of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ResponseVerdict {
-    /// Each item has a verdict of its own.
-    SeeItems,
-    /// None was stored.
-    Failed(Fault, Reason),
-}
-
 /// Whose fault it is that a document, or a request, was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -155,6 +146,7 @@ const TABLE: &[Row] = {
     cluster(400..=499, "index_closed_exception", "", Operator),
     cluster(400..=499, "index_not_found_exception", "", Operator),
     cluster(400..=499, "invalid_index_name_exception", "", Operator),
+    cluster(400..=499, PLAIN_INDEX, "", Operator),
     cluster(400..=499, ILLEGAL, "pipeline with id [", Operator),
     cluster(400..=499, ILLEGAL, "no write index is defined for alias", Operator),
     // A vector or time-series collection of OpenSearch Serverless. Some answer 409.
@@ -182,6 +174,9 @@ const TABLE: &[Row] = {
 
 /// The type that stands for a document in Elasticsearch's failure store: its item says 201.
 const FAILURE_STORE: &str = "failure_store";
+
+/// The type that stands for a document in an index that has the data stream's name: its item says 201.
+const PLAIN_INDEX: &str = "not_a_data_stream";
 
 impl Row {
     fn fits(&self, status: u16, error: Option<&ItemError>) -> bool {
@@ -233,33 +228,41 @@ fn cut(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
-pub(super) fn of_item(item: Item) -> Verdict {
+/// `stream` is the data stream's name, or `None` if an index is to be written to.
+pub(super) fn of_item(item: Item, stream: Option<&str>) -> Verdict {
     let Item { index, status, error, failure_store, .. } = item;
+    let failed = |status, error| {
+        let (fault, reason) = look_up(status, Some(&error));
+        Verdict::Failed(fault, reason)
+    };
     let error = error.unwrap_or_default();
-    match status {
-        200 | 201 if failure_store.is_some() => {
-            let reason = "it went to the failure store of the data stream".to_owned();
-            let error = ItemError { kind: FAILURE_STORE.to_owned(), reason };
-            let (fault, reason) = look_up(400, Some(&error));
-            Verdict::Failed(fault, reason)
-        }
-        200 | 201 => Verdict::Stored { index },
-        409 if error.kind == "version_conflict_engine_exception" => Verdict::Duplicate { index },
-        _ => {
-            let (fault, reason) = look_up(status, Some(&error));
-            Verdict::Failed(fault, reason)
-        }
+    let is_new = matches!(status, 200 | 201);
+    let is_duplicate = status == 409 && error.kind == "version_conflict_engine_exception";
+    if is_new && failure_store.is_some() {
+        let reason = "it went to the failure store of the data stream".to_owned();
+        failed(400, ItemError { kind: FAILURE_STORE.to_owned(), reason })
+    } else if (is_new || is_duplicate) && stream == Some(index.as_str()) {
+        // Without its index template, a stream's first write makes an index. OpenSearch (3.8) refuses
+        // requests that ask for a data stream (`require_data_stream`).
+        let reason = format!("{index} is an index, not a data stream");
+        failed(400, ItemError { kind: PLAIN_INDEX.to_owned(), reason })
+    } else if is_new {
+        Verdict::Stored { index }
+    } else if is_duplicate {
+        Verdict::Duplicate { index }
+    } else {
+        failed(status, error)
     }
 }
 
-pub(super) fn of_response(status: u16, body: &[u8]) -> ResponseVerdict {
+/// Returns why no document of a request was stored; `None` if each item has a verdict of its own.
+pub(super) fn of_response(status: u16, body: &[u8]) -> Option<(Fault, Reason)> {
     if status == 200 {
-        return ResponseVerdict::SeeItems;
+        return None;
     }
     let (fault, reason) = look_up(status, own_error(body).as_ref());
     // A success without items is no success.
-    let fault = if status < 300 { Fault::Passing } else { fault };
-    ResponseVerdict::Failed(fault, reason)
+    Some((if status < 300 { Fault::Passing } else { fault }, reason))
 }
 
 /// Returns whether the engine itself gave this response, so that the way to it is open.
@@ -312,7 +315,7 @@ mod tests {
     fn item(status: u16, kind: &str, reason: &str) -> Verdict {
         let error = json!({"type": kind, "reason": reason});
         let item = json!({"_index": "i-000001", "_id": "a", "status": status, "error": error});
-        of_item(serde_json::from_value(item).unwrap())
+        of_item(serde_json::from_value(item).unwrap(), None)
     }
 
     fn of(status: u16, kind: &str, reason: &str) -> (Fault, String) {
@@ -324,8 +327,8 @@ mod tests {
 
     fn response(status: u16, body: &str) -> (Fault, String) {
         match of_response(status, body.as_bytes()) {
-            ResponseVerdict::Failed(fault, reason) => (fault, reason.to_string()),
-            ResponseVerdict::SeeItems => panic!("HTTP {status}"),
+            Some((fault, reason)) => (fault, reason.to_string()),
+            None => panic!("HTTP {status}"),
         }
     }
 
@@ -333,10 +336,23 @@ mod tests {
     fn stored_item_is_in_its_backing_index() {
         let item = |status| {
             let item = json!({"_index": "i-000001", "_id": "a", "status": status});
-            of_item(serde_json::from_value(item).unwrap())
+            of_item(serde_json::from_value(item).unwrap(), None)
         };
         assert_eq!(item(200), Verdict::Stored { index: "i-000001".into() });
         assert_eq!(item(201), Verdict::Stored { index: "i-000001".into() });
+    }
+
+    #[test]
+    fn document_in_a_plain_index_is_not_stored() {
+        let item = json!({"_index": "logs-auth0.logs-x", "_id": "a", "status": 201});
+        let of = |stream| of_item(serde_json::from_value(item.clone()).unwrap(), stream);
+        let Verdict::Failed(Operator, reason) = of(Some("logs-auth0.logs-x")) else {
+            panic!("it is not in a data stream")
+        };
+        let said = "HTTP 400 not_a_data_stream: logs-auth0.logs-x is an index, not a data stream";
+        assert_eq!(reason.to_string(), said);
+        // A collection of OpenSearch Serverless has no data streams.
+        assert_eq!(of(None), Verdict::Stored { index: "logs-auth0.logs-x".into() });
     }
 
     #[test]
@@ -351,7 +367,8 @@ mod tests {
     fn document_in_the_failure_store_is_refused() {
         let item = json!({"_index": ".fs-i-000002", "_id": "a", "status": 201,
             "failure_store": "used"});
-        let Verdict::Failed(Document, reason) = of_item(serde_json::from_value(item).unwrap())
+        let Verdict::Failed(Document, reason) =
+            of_item(serde_json::from_value(item).unwrap(), None)
         else {
             panic!("it is not in the data stream")
         };
@@ -359,7 +376,7 @@ mod tests {
         // `not_enabled` and `failed` come with an error, which decides.
         let item = json!({"_index": "i", "_id": "a", "status": 400, "failure_store": "failed",
             "error": {"type": "document_parsing_exception", "reason": "[1:2] failed to parse"}});
-        let verdict = of_item(serde_json::from_value(item).unwrap());
+        let verdict = of_item(serde_json::from_value(item).unwrap(), None);
         assert!(matches!(verdict, Verdict::Failed(Document, _)), "{verdict:?}");
     }
 
@@ -402,6 +419,8 @@ mod tests {
             "HTTP 404 index_not_found_exception: no such index [i]"),
         (400, "invalid_index_name_exception", "Invalid index name [I], must be lowercase", Operator,
             "HTTP 400 invalid_index_name_exception: Invalid index name [I], must be lowercase"),
+        (400, PLAIN_INDEX, "x is an index, not a data stream", Operator,
+            "HTTP 400 not_a_data_stream: x is an index, not a data stream"),
         (400, ILLEGAL, "pipeline with id [x] does not exist", Operator,
             "HTTP 400 illegal_argument_exception: pipeline with id [x] does not exist"),
         (400, ILLEGAL, "no write index is defined for alias [i].", Operator,
@@ -479,7 +498,7 @@ mod tests {
         for status in [201, 204, 408, 421, 429, 500, 502, 503, 504] {
             assert_eq!(response(status, page).0, Passing, "{status}");
         }
-        assert_eq!(of_response(200, page.as_bytes()), ResponseVerdict::SeeItems);
+        assert_eq!(of_response(200, page.as_bytes()), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::bulk::{self, Batch, Entry};
 use super::incoming::Incoming;
 use super::rollover::{Look, Placed, Rollovers, SECOND_LOOK_AFTER};
 use super::shipment::ShipError;
-use super::verdict::{self, Fault, Reason, ResponseVerdict, Verdict};
+use super::verdict::{self, Fault, Reason, Verdict};
 use crate::clock;
 use crate::engine::client::{Engine, EngineError, EngineResponse, Method, Payload};
 use crate::engine::connection::Connection;
@@ -184,11 +184,11 @@ impl Writer {
             Err(failure) => return Attempt::Retry(pending, failure),
         };
         match verdict::of_response(status, &body) {
-            ResponseVerdict::SeeItems => {}
-            ResponseVerdict::Failed(Fault::Document | Fault::Unclear, reason) => {
+            None => {}
+            Some((Fault::Document | Fault::Unclear, reason)) => {
                 return Attempt::Rejected(pending, status, reason);
             }
-            ResponseVerdict::Failed(fault, reason) => {
+            Some((fault, reason)) => {
                 return Attempt::Retry(pending, ShipError::from_fault(fault, reason));
             }
         }
@@ -199,7 +199,9 @@ impl Writer {
                 return Attempt::Retry(pending, ShipError::Unavailable(error.into()));
             }
         };
-        let verdicts = pending.into_iter().zip(items.into_iter().map(verdict::of_item));
+        let stream = engine.has_data_streams().then_some(self.stream.as_str());
+        let verdicts = items.into_iter().map(|item| verdict::of_item(item, stream));
+        let verdicts = pending.into_iter().zip(verdicts);
         self.settle(&engine, verdicts, deadline, written).await
     }
 
@@ -215,7 +217,7 @@ impl Writer {
         deadline: Deadline,
     ) -> Result<(Engine, EngineResponse), ShipError> {
         let engine = self.connection.engine(deadline).await?;
-        let path = format!("{}/_bulk?{}", self.stream, bulk::RESPONSE_FILTER);
+        let path = bulk::path(&self.stream, engine.has_data_streams());
         match engine.send(Method::Post, &path, payload, attempt_deadline(deadline)).await {
             Ok(response) => Ok((engine, response)),
             Err(error @ EngineError::Unauthorized { .. })

@@ -135,6 +135,11 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
+    /// Returns `false` for a collection of OpenSearch Serverless, where an index is written to instead.
+    pub(crate) const fn has_data_streams(&self) -> bool {
+        !self.is_aoss
+    }
+
     /// Creates a client for the engine at `config.endpoint`. Nothing is sent yet. `config.sign_in` is
     /// ignored: `credentials` are what was loaded from there.
     ///

@@ -13,6 +13,8 @@ use auth0_ecs::input::filter::{TypeFilter, TypeSet};
 use opensearch::cert::Certificate;
 use url::{Host, Url};
 
+use super::sources::AllowedSources;
+
 /// All invalid settings; prints one line per problem.
 #[derive(PartialEq, Eq)]
 pub struct ConfigError {
@@ -92,6 +94,8 @@ pub struct PipelineConfig {
     pub geoip: GeoIpConfig,
     /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets: `agent.name` of the documents.
     pub function_name: String,
+    /// `STACK_NAME`: whose metrics these are.
+    pub stack: String,
     /// `RETRY_QUEUE_URL`: takes what cannot be written yet, and what has to be looked at once more after a
     /// rollover.
     pub retry_queue_url: String,
@@ -129,6 +133,8 @@ pub struct WebhookConfig {
     pub secret_id: String,
     /// `WEBHOOK_PATH`: the path that is served.
     pub path: String,
+    /// `ALLOWED_SOURCE_CIDRS`: where requests may come from; by default, from anywhere.
+    pub allowed_sources: AllowedSources,
 }
 
 /// Settings of `functions/poller`.
@@ -144,20 +150,6 @@ pub struct PollerConfig {
     pub checkpoint_table: String,
     /// `INITIAL_INTERVAL`: how far back the first run reads.
     pub initial_interval: Duration,
-}
-
-/// Settings of `functions/ingest`.
-#[derive(Clone, Debug)]
-pub struct IngestConfig {
-    /// Settings of all functions that write events.
-    pub pipeline: PipelineConfig,
-}
-
-/// Settings of `functions/redrive`.
-#[derive(Clone, Debug)]
-pub struct RedriveConfig {
-    /// Settings of all functions that write events.
-    pub pipeline: PipelineConfig,
 }
 
 /// Settings of `functions/setup`.
@@ -177,10 +169,10 @@ impl WebhookConfig {
     /// # Errors
     /// All problems at once.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::read(&mut Env::of_process())
+        Env::of_process().read(Self::read)
     }
 
-    fn read(env: &mut Env<'_>) -> Result<Self, ConfigError> {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
         let pipeline = PipelineConfig::read(env);
         let secret_id = env.required("WEBHOOK_SECRET_ID", "auth0-log-streams/webhook");
         let path = env.checked("WEBHOOK_PATH", "/auth0/logs", "/auth0/logs", |path| {
@@ -190,7 +182,16 @@ impl WebhookConfig {
                 Err("has to be an absolute path without a query".to_owned())
             }
         });
-        env.finish(|| Some(Self { pipeline: pipeline?, secret_id: secret_id?, path: path? }))
+        let allowed_sources =
+            env.checked("ALLOWED_SOURCE_CIDRS", "", "192.0.2.7,198.51.100.0/24", |list| {
+                list.parse()
+            });
+        Some(Self {
+            pipeline: pipeline?,
+            secret_id: secret_id?,
+            path: path?,
+            allowed_sources: allowed_sources?,
+        })
     }
 }
 
@@ -200,48 +201,23 @@ impl PollerConfig {
     /// # Errors
     /// All problems at once.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::read(&mut Env::of_process())
+        Env::of_process().read(Self::read)
     }
 
-    fn read(env: &mut Env<'_>) -> Result<Self, ConfigError> {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
         let pipeline = PipelineConfig::read(env);
         let auth0_url = env.url("AUTH0_URL", "https://example.eu.auth0.com");
+        env.require_tls("AUTH0_URL", auth0_url.as_ref(), "https://example.eu.auth0.com");
         let secret_id = env.required("AUTH0_SECRET_ID", "auth0-log-streams/auth0");
         let checkpoint_table = env.required("CHECKPOINT_TABLE", "auth0-log-streams-checkpoints");
         let initial_interval = env.checked("INITIAL_INTERVAL", "24h", "24h", parse_interval);
-        env.finish(|| {
-            Some(Self {
-                pipeline: pipeline?,
-                auth0_url: auth0_url?,
-                secret_id: secret_id?,
-                checkpoint_table: checkpoint_table?,
-                initial_interval: initial_interval?,
-            })
+        Some(Self {
+            pipeline: pipeline?,
+            auth0_url: auth0_url?,
+            secret_id: secret_id?,
+            checkpoint_table: checkpoint_table?,
+            initial_interval: initial_interval?,
         })
-    }
-}
-
-impl IngestConfig {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    /// All problems at once.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        let env = &mut Env::of_process();
-        let pipeline = PipelineConfig::read(env);
-        env.finish(|| Some(Self { pipeline: pipeline? }))
-    }
-}
-
-impl RedriveConfig {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    /// All problems at once.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        let env = &mut Env::of_process();
-        let pipeline = PipelineConfig::read(env);
-        env.finish(|| Some(Self { pipeline: pipeline? }))
     }
 }
 
@@ -251,33 +227,37 @@ impl SetupConfig {
     /// # Errors
     /// All problems at once.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let env = &mut Env::of_process();
-        let search = SearchConfig::read(env);
-        let namespace = read_namespace(env);
-        let details = env.checked("DETAILS_INDEXING", "auto", "fields", |wanted| {
-            let found = DetailsIndexing::ALL.iter().find(|(name, _)| *name == wanted);
-            match found {
-                None if wanted != "auto" => {
-                    Err(format!("is {wanted:?}, but has to be auto, flat, fields or none"))
+        Env::of_process().read(|env| {
+            let (search, namespace) = (SearchConfig::read(env), read_namespace(env));
+            let details = env.checked("DETAILS_INDEXING", "auto", "fields", |wanted| {
+                let found = DetailsIndexing::ALL.iter().find(|(name, _)| *name == wanted);
+                match found {
+                    None if wanted != "auto" => {
+                        Err(format!("is {wanted:?}, but has to be auto, flat, fields or none"))
+                    }
+                    _ => Ok(found.map(|(_, details)| *details)),
                 }
-                _ => Ok(found.map(|(_, details)| *details)),
-            }
-        });
-        env.finish(|| Some(Self { search: search?, namespace: namespace?, details: details? }))
+            });
+            Some(Self { search: search?, namespace: namespace?, details: details? })
+        })
     }
 }
 
 impl PipelineConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Env::of_process().read(Self::read)
+    }
+
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let search = SearchConfig::read(env);
         let namespace = read_namespace(env);
         let tags = env.checked("EXTRA_TAGS", "", "production,eu", |list| {
-            Ok(list
-                .split(',')
-                .map(str::trim)
-                .filter(|t| !t.is_empty())
-                .map(str::to_owned)
-                .collect())
+            let tags = list.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+            Ok(tags.map(str::to_owned).collect())
         });
         let preserve_original_event = env.boolean("PRESERVE_ORIGINAL_EVENT");
         let types = env.types("INCLUDE_TYPES");
@@ -287,7 +267,10 @@ impl PipelineConfig {
             city: env.optional("GEOIP_CITY_FILE").map(PathBuf::from),
             asn: env.optional("GEOIP_ASN_FILE").map(PathBuf::from),
         };
-        let function_name = env.optional("AWS_LAMBDA_FUNCTION_NAME");
+        let name =
+            |variable| env.optional(variable).unwrap_or_else(|| "auth0-log-streams".to_owned());
+        let function_name = name("AWS_LAMBDA_FUNCTION_NAME");
+        let stack = name("STACK_NAME");
         let retry_queue_url = env.required("RETRY_QUEUE_URL", QUEUE_EXAMPLE);
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL", QUEUE_EXAMPLE);
         Some(Self {
@@ -298,7 +281,8 @@ impl PipelineConfig {
             types: TypeFilter { include: types?, exclude: excluded? },
             user_data: user_data?,
             geoip,
-            function_name: function_name.unwrap_or_else(|| "auth0-log-streams".to_owned()),
+            function_name,
+            stack,
             retry_queue_url: retry_queue_url?,
             dead_letter_queue_url: dead_letter_queue_url?,
         })
@@ -320,7 +304,8 @@ impl UserData {
 
 impl SearchConfig {
     fn read(env: &mut Env<'_>) -> Option<Self> {
-        let endpoint = env.url("SEARCH_ENDPOINT", "https://search.example.com:9200");
+        let example = "https://search.example.com:9200";
+        let endpoint = env.url("SEARCH_ENDPOINT", example);
         let service = env.checked("SEARCH_SIGV4_SERVICE", "", "es", |service| match service {
             "" => Ok(None),
             "es" | "aoss" => Ok(Some(service.to_owned())),
@@ -341,6 +326,9 @@ impl SearchConfig {
             (Some(None), Some(id)) => Some(SignIn::Secret(id)),
             (Some(None), None) => Some(SignIn::None),
         };
+        if sign_in != Some(SignIn::None) {
+            env.require_tls("SEARCH_ENDPOINT", endpoint.as_ref(), example);
+        }
         let ca_certificate = env.checked("SEARCH_CA_CERTIFICATE", "", PEM_EXAMPLE, |pem| {
             if pem.is_empty() {
                 return Ok(None);
@@ -495,10 +483,19 @@ impl<'a> Env<'a> {
         None
     }
 
-    fn finish<T>(&mut self, build: impl FnOnce() -> Option<T>) -> Result<T, ConfigError> {
-        match build() {
+    /// Reports a URL that a secret would be sent to in plain text. On this machine, nobody else sees it.
+    fn require_tls(&mut self, variable: &'static str, url: Option<&Url>, example: &'static str) {
+        if url.is_some_and(|url| url.scheme() == "http" && !is_this_machine(url)) {
+            let wrong = "has to be an https URL, because a secret is sent to it".to_owned();
+            self.problem(variable, wrong, example);
+        }
+    }
+
+    /// Reads settings; `None` of `read` comes with a problem.
+    fn read<T>(mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, ConfigError> {
+        match read(&mut self) {
             Some(config) if self.problems.is_empty() => Ok(config),
-            _ => Err(ConfigError { problems: std::mem::take(&mut self.problems) }),
+            _ => Err(ConfigError { problems: self.problems }),
         }
     }
 }
@@ -516,9 +513,9 @@ mod tests {
 
     fn webhook(changes: &[(&str, &str)]) -> Result<WebhookConfig, ConfigError> {
         let all: Vec<_> = WEBHOOK.iter().chain(changes).copied().collect();
-        WebhookConfig::read(&mut Env::new(|name| {
-            all.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
-        }))
+        let lookup =
+            |name: &str| all.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        Env::new(lookup).read(WebhookConfig::read)
     }
 
     #[test]
@@ -544,6 +541,7 @@ mod tests {
             ("SEARCH_SIGV4_SERVICE", "s3"),
             ("SEARCH_CA_CERTIFICATE", "nonsense"),
             ("WEBHOOK_PATH", "auth0"),
+            ("ALLOWED_SOURCE_CIDRS", "192.0.2.7, 10.0.0.0/33"),
         ])
         .unwrap_err()
         .to_string();
@@ -586,6 +584,33 @@ mod tests {
             .to_string();
         assert!(error.contains("SEARCH_ENDPOINT holds credentials"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn secret_is_sent_over_tls_only() {
+        let engine = |endpoint, changes: &[_]| {
+            webhook(&[&[("SEARCH_ENDPOINT", endpoint)], changes].concat())
+                .map_err(|e| e.to_string())
+        };
+        let secret = ("SEARCH_SECRET_ID", "search");
+        for sign_in in [secret, ("SEARCH_SIGV4_SERVICE", "es")] {
+            let error = engine("http://search.example.com", &[sign_in]).unwrap_err();
+            assert!(error.contains("SEARCH_ENDPOINT has to be an https URL"), "{error}");
+        }
+        assert!(engine("http://search.example.com", &[]).is_ok(), "no secret");
+        assert!(engine("https://search.example.com", &[secret]).is_ok());
+        assert!(engine("http://127.0.0.1:9200", &[secret]).is_ok(), "this machine");
+
+        let poller = |url| {
+            let own = [("AUTH0_URL", url), ("AUTH0_SECRET_ID", "auth0"), ("CHECKPOINT_TABLE", "t")];
+            let all = [&WEBHOOK[..], &own].concat();
+            let of =
+                |name: &str| all.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+            Env::new(of).read(PollerConfig::read).map_err(|error| error.to_string())
+        };
+        assert!(poller("https://example.eu.auth0.com").is_ok());
+        let error = poller("http://example.eu.auth0.com").unwrap_err();
+        assert!(error.contains("AUTH0_URL has to be an https URL"), "{error}");
     }
 
     #[test]

@@ -38,8 +38,8 @@ struct Package {
 ///
 /// Cargo has no direct way to ask for a dependency's folder, only `cargo metadata`. That wants every
 /// package of a workspace to be downloaded, those that this build does not need too. So the question
-/// is asked about a package that needs nothing but `ua-parser`, which this script was linked with.
-/// Its packages are therefore there, vendored or in the registry's cache, and no network is needed.
+/// is asked about a package that needs nothing but `ua-parser`, a dependency of this script. Its
+/// packages are therefore there, vendored or in the registry's cache, and no network is needed.
 pub(crate) fn uap_core(out: &OsStr) -> Result<PathBuf, Box<dyn Error>> {
     let cargo = env::var_os("CARGO").ok_or("CARGO is not set")?;
     let host = env::var_os("HOST").ok_or("HOST is not set")?;

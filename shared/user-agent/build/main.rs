@@ -12,7 +12,6 @@ mod grams;
 mod literals;
 mod locate;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Write as _;
@@ -23,8 +22,7 @@ use grams::{DIGIT, SLOTS, fold, mask_digits, slot};
 use literals::Literals;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::Hir;
-use ua_parser::Regexes;
-use ua_parser::device::Flag;
+use serde::Deserialize;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?;
@@ -37,7 +35,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-env=UAP_CORE={}", core.display());
 
     let yaml = fs::read_to_string(&file)?;
-    let lists = rules(serde_norway::from_str(&yaml)?);
+    let Regexes { user_agent_parsers, os_parsers, device_parsers } = serde_norway::from_str(&yaml)?;
+    let lists = [user_agent_parsers, os_parsers, device_parsers];
     let agents = fs::read(core.join("tests/test_ua.yaml"))?;
     let tables = Tables::new(&lists, &Frequencies::of(&agents))?;
     let code = render_rules(&lists)? + &tables.render()?;
@@ -45,61 +44,43 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What is used of one of uap-core's rules.
+/// uap-core's rules.
+#[derive(Deserialize)]
+struct Regexes {
+    user_agent_parsers: Vec<Rule>,
+    os_parsers: Vec<Rule>,
+    device_parsers: Vec<Rule>,
+}
+
+/// What is used of one rule. A device's brand and model have no field in ECS.
+#[derive(Deserialize)]
 struct Rule {
-    pattern: String,
-    ignore_case: bool,
-    /// Replacements; `None` stands for the capture group at that position.
+    regex: String,
+    regex_flag: Option<String>,
+    // Replacements; none stands for the capture group at that position.
+    #[serde(alias = "family_replacement", alias = "os_replacement", alias = "device_replacement")]
     name: Option<String>,
-    version: [Option<String>; 4],
+    #[serde(alias = "v1_replacement", alias = "os_v1_replacement")]
+    v1: Option<String>,
+    #[serde(alias = "v2_replacement", alias = "os_v2_replacement")]
+    v2: Option<String>,
+    #[serde(alias = "v3_replacement", alias = "os_v3_replacement")]
+    v3: Option<String>,
+    #[serde(alias = "v4_replacement", alias = "os_v4_replacement")]
+    v4: Option<String>,
 }
 
 impl Rule {
     /// Parses the pattern for bytes, as `Rule::syntax` in `src/matcher.rs` does.
     fn parse(&self) -> Result<Hir, Box<dyn Error>> {
         let mut parser = ParserBuilder::new();
-        parser.unicode(false).utf8(false).case_insensitive(self.ignore_case);
-        Ok(parser.build().parse(&self.pattern)?)
+        parser.unicode(false).utf8(false).case_insensitive(self.ignores_case());
+        Ok(parser.build().parse(&self.regex)?)
     }
-}
 
-/// Returns the rules for browsers, operating systems and devices. A device's brand and model have no
-/// field in ECS.
-fn rules(regexes: Regexes<'_>) -> [Vec<Rule>; 3] {
-    let text = |replacement: Option<Cow<'_, str>>| {
-        replacement.map(Cow::into_owned).filter(|text| !text.trim().is_empty())
-    };
-    let browsers = regexes.user_agent_parsers.into_iter().map(|rule| Rule {
-        pattern: rule.regex.into_owned(),
-        ignore_case: false,
-        name: text(rule.family_replacement),
-        version: [
-            rule.v1_replacement,
-            rule.v2_replacement,
-            rule.v3_replacement,
-            rule.v4_replacement,
-        ]
-        .map(text),
-    });
-    let systems = regexes.os_parsers.into_iter().map(|rule| Rule {
-        pattern: rule.regex.into_owned(),
-        ignore_case: false,
-        name: text(rule.os_replacement),
-        version: [
-            rule.os_v1_replacement,
-            rule.os_v2_replacement,
-            rule.os_v3_replacement,
-            rule.os_v4_replacement,
-        ]
-        .map(text),
-    });
-    let devices = regexes.device_parsers.into_iter().map(|rule| Rule {
-        pattern: rule.regex.into_owned(),
-        ignore_case: rule.regex_flag == Some(Flag::IgnoreCase),
-        name: text(rule.device_replacement),
-        version: [const { None }; 4],
-    });
-    [browsers.collect(), systems.collect(), devices.collect()]
+    fn ignores_case(&self) -> bool {
+        self.regex_flag.as_deref() == Some("i")
+    }
 }
 
 fn render_rules(lists: &[Vec<Rule>; 3]) -> Result<String, Box<dyn Error>> {
@@ -111,7 +92,11 @@ fn render_rules(lists: &[Vec<Rule>; 3]) -> Result<String, Box<dyn Error>> {
         start = end;
     }
     writeln!(code, "pub(super) static RULES: [Rule; {start}] = [")?;
-    for Rule { pattern, ignore_case, name, version } in lists.iter().flatten() {
+    for rule in lists.iter().flatten() {
+        let Rule { regex: pattern, name, v1, v2, v3, v4, .. } = rule;
+        let ignore_case = rule.ignores_case();
+        let text = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        let (name, version) = (text(name), [v1, v2, v3, v4].map(text));
         writeln!(
             code,
             "Rule {{ pattern: {pattern:?}, ignore_case: {ignore_case}, name: {name:?}, version: {version:?} }},"

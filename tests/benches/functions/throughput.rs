@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use auth0_ecs::input::split;
-use auth0_ecs::{Input, Mapper};
+use auth0_ecs::{Input, Mapper, Piece};
 use bytes::Bytes;
 use chrono::Utc;
 use futures_util::future::join_all;
@@ -211,9 +211,10 @@ pub(crate) async fn measure(world: &World, records: &Records) {
 /// The `_bulk` body with the documents of these lines.
 fn bulk(mapper: &Mapper, lines: &[u8]) -> Vec<u8> {
     let mut bulk = Vec::new();
-    for piece in split::split(lines) {
+    for raw in split::split(lines) {
         let mut text = Vec::new();
-        let document = mapper.document(piece, Input::HttpEndpoint, Utc::now(), &mut text);
+        let piece = Piece { raw, input: Input::HttpEndpoint, received: Utc::now() };
+        let document = mapper.document(piece, &mut text);
         push_create(&mut bulk, &document.id, &text);
     }
     bulk

@@ -24,7 +24,13 @@ impl Engine {
     /// The engine of the stack, which has no security.
     #[must_use]
     pub fn new(kind: EngineKind) -> Self {
-        Self { url: kind.url(), client: Client::new(), user: None }
+        Self::at(kind.url())
+    }
+
+    /// The engine at this address.
+    #[must_use]
+    pub fn at(url: String) -> Self {
+        Self { url, client: Client::new(), user: None }
     }
 
     /// An engine with security.
@@ -71,20 +77,41 @@ impl DataStream {
     /// # Panics
     /// If the engine refuses it.
     pub async fn create(kind: EngineKind, namespace: &str) -> Self {
-        let stream = Self::new(Engine::new(kind), namespace);
-        let settings =
-            [("SEARCH_ENDPOINT", stream.engine.url.as_str()), ("DATA_STREAM_NAMESPACE", namespace)];
-        let installed = stack::install(&Variables::default().with(settings)).await;
-        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        Self::create_with(kind, namespace, "auto").await
+    }
+
+    /// The same, with this `DETAILS_INDEXING`.
+    ///
+    /// # Panics
+    /// If the engine refuses it.
+    pub async fn create_with(kind: EngineKind, namespace: &str, details: &str) -> Self {
+        let stream = Self::prepare_with(kind, namespace, details).await;
         stream.warm_up().await;
         stream
     }
 
-    /// Creates the stream, which can take an engine seconds that no function has to spend then.
+    /// The same, but the first write creates it.
     ///
     /// # Panics
-    /// If the engine refuses it.
-    pub async fn warm_up(&self) {
+    /// If the engine refuses the index template.
+    pub async fn prepare(kind: EngineKind, namespace: &str) -> Self {
+        Self::prepare_with(kind, namespace, "auto").await
+    }
+
+    async fn prepare_with(kind: EngineKind, namespace: &str, details: &str) -> Self {
+        let stream = Self::new(Engine::new(kind), namespace);
+        let settings = [
+            ("SEARCH_ENDPOINT", stream.engine.url.as_str()),
+            ("DATA_STREAM_NAMESPACE", namespace),
+            ("DETAILS_INDEXING", details),
+        ];
+        let installed = stack::install(&Variables::default().with(settings)).await;
+        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        stream
+    }
+
+    /// Creates the stream, which can take an engine seconds that no function has to spend then.
+    async fn warm_up(&self) {
         let document = json!({ "@timestamp": "2026-01-01T00:00:00Z" });
         let path = format!("{}/_doc?refresh", self.name);
         let made = self.engine.call(Method::POST, &path, Some(document)).await;

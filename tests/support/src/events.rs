@@ -4,6 +4,8 @@
 //! the bare `data` object with `_id`, `isMobile`, `location_info` and `$event_schema` added and the
 //! user agent condensed.
 
+use std::ops::Range;
+
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -35,6 +37,7 @@ const AGENTS: [(&str, &str, bool); 4] = [
 pub struct Events {
     rng: Rng,
     clock: DateTime<Utc>,
+    step: Range<i64>,
     made: u64,
 }
 
@@ -42,7 +45,13 @@ impl Events {
     /// Events from `start` on.
     #[must_use]
     pub fn new(seed: u64, start: DateTime<Utc>) -> Self {
-        Self { rng: Rng::with_seed(seed), clock: start, made: 0 }
+        Self { rng: Rng::with_seed(seed), clock: start, step: 20..900, made: 0 }
+    }
+
+    /// The same with this many milliseconds from one event to the next.
+    #[must_use]
+    pub fn every(self, step: Range<i64>) -> Self {
+        Self { step, ..self }
     }
 
     /// The next `count` events, in the log stream's form and in the order of their log ids.
@@ -51,7 +60,7 @@ impl Events {
     }
 
     fn next_event(&mut self) -> Value {
-        self.clock += TimeDelta::milliseconds(self.rng.i64(20..900));
+        self.clock += TimeDelta::milliseconds(self.rng.i64(self.step.clone()));
         self.made += 1;
         let log_id = log_id_at(self.clock, self.made, &mut self.rng);
         let date = self.clock.to_rfc3339_opts(SecondsFormat::Millis, true);

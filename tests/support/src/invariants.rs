@@ -1,12 +1,16 @@
 //! What holds for the documents of any bytes at all. The fuzz target checks the same.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use auth0_ecs::geoip::GeoIp;
 use auth0_ecs::input::split;
-use auth0_ecs::{DocumentKind, Input, Mapper, MapperSettings};
+use auth0_ecs::{DocumentKind, Input, Mapper, MapperSettings, Piece};
 use chrono::{DateTime, Utc};
-use jiter::{Jiter, Peek};
+use memchr::memchr2;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// 20 levels below `details`, which is the fifth level.
 const MAX_LEVELS: usize = 24;
@@ -31,30 +35,32 @@ pub fn mapper_for(namespace: &str) -> Mapper {
     Mapper::new(&settings, GeoIp::open(None, None).expect("no file is opened"))
 }
 
-/// Maps every event in `bytes`.
+/// Maps every event in `bytes`, and returns the documents.
 ///
 /// # Panics
 /// If a document breaks an invariant.
-pub fn check(mapper: &Mapper, bytes: &[u8]) {
+pub fn check(mapper: &Mapper, bytes: &[u8]) -> Vec<String> {
     let mut pieces = 0;
-    for piece in split::split(bytes) {
+    let documents = split::split(bytes).map(|piece| {
         assert!(!piece.is_empty());
         pieces += piece.len();
-        check_document(mapper, piece);
-    }
+        check_document(mapper, piece)
+    });
+    let documents = documents.collect();
     assert!(pieces <= bytes.len(), "no byte belongs to two pieces");
     // Any result will do, as long as it returns.
     let _is_json = split::is_json(bytes);
+    documents
 }
 
-fn check_document(mapper: &Mapper, piece: &[u8]) {
-    let input = Input::HttpEndpoint;
+fn check_document(mapper: &Mapper, raw: &[u8]) -> String {
     let received = DateTime::UNIX_EPOCH;
+    let piece = Piece { raw, input: Input::HttpEndpoint, received };
     let mut bytes = Vec::new();
-    let document = mapper.document(piece, input, received, &mut bytes);
-    let text = std::str::from_utf8(&bytes).expect("a document is UTF-8");
-    assert!(!text.contains(['\n', '\r']), "a document is one line of the bulk body");
-    let fields = Fields::read(text);
+    let document = mapper.document(piece, &mut bytes);
+    assert!(memchr2(b'\n', b'\r', &bytes).is_none(), "a document is one line of the bulk body");
+    let text = String::from_utf8(bytes).expect("a document is UTF-8");
+    let fields = Fields::read(&text);
 
     assert!(!document.id.is_empty() && document.id.len() <= 512, "{:?}", document.id);
     assert_eq!(fields.id.as_ref(), Some(&document.id));
@@ -66,8 +72,9 @@ fn check_document(mapper: &Mapper, piece: &[u8]) {
     assert_eq!(fields.has_error_message, is_marked, "an adjusted event says so");
 
     let mut again = Vec::new();
-    assert_eq!(mapper.document(piece, input, received, &mut again), document);
-    assert_eq!(again, bytes, "the same bytes yield the same document");
+    assert_eq!(mapper.document(piece, &mut again), document);
+    assert_eq!(again, text.as_bytes(), "the same bytes yield the same document");
+    text
 }
 
 /// The checked fields of a document, read by a parser that is as strict as an engine.
@@ -84,21 +91,18 @@ struct Fields {
 impl Fields {
     fn read(text: &str) -> Self {
         let mut fields = Self::default();
-        let mut json = Jiter::new(text.as_bytes());
-        let peek = json.peek().expect("a document is JSON");
-        assert_eq!(peek, Peek::Object);
-        fields.value(&mut json, peek, &mut Vec::new());
-        json.finish().expect("a document is one JSON object");
+        assert!(text.starts_with('{'), "a document is a JSON object");
+        fields.value(read(text), &mut Vec::new());
         fields
     }
 
-    fn value(&mut self, json: &mut Jiter<'_>, peek: Peek, path: &mut Vec<String>) {
+    fn value(&mut self, value: &RawValue, path: &mut Vec<String>) {
         assert!(path.len() <= MAX_LEVELS, "nesting is bounded: {path:?}");
-        match peek {
-            Peek::Object => {
+        let token = value.get();
+        match token.as_bytes()[0] {
+            b'{' => {
                 let mut names = HashSet::new();
-                let mut next = json.known_object().unwrap().map(str::to_owned);
-                while let Some(name) = next {
+                for (name, value) in read::<Members<'_>>(token).0 {
                     assert!(!name.contains('\0'), "{name:?} in {path:?}");
                     if path.len() < 4
                         || path.len() == 4 && MAPPED_BY_NAME.contains(&path[3].as_str())
@@ -111,30 +115,19 @@ impl Fields {
                     }
                     assert!(names.insert(name.clone()), "{name:?} occurs twice in {path:?}");
                     path.push(name);
-                    let peek = json.peek().expect("a document is JSON");
-                    self.value(json, peek, path);
+                    self.value(value, path);
                     path.pop();
-                    next = json.next_key().expect("a document is JSON").map(str::to_owned);
                 }
             }
-            Peek::Array => {
-                let mut next = json.known_array().expect("a document is JSON");
+            b'[' => {
                 path.push("[]".to_owned());
-                while let Some(peek) = next {
-                    self.value(json, peek, path);
-                    next = json.array_step().expect("a document is JSON");
+                for value in read::<Vec<&RawValue>>(token) {
+                    self.value(value, path);
                 }
                 path.pop();
             }
-            Peek::String => {
-                let text = json.known_str().expect("a document is JSON").to_owned();
-                self.text(&path.join("."), text);
-            }
-            _ => {
-                let start = json.current_index();
-                json.known_skip(peek).expect("a document is JSON");
-                assert!(json.slice_to_current(start).len() <= 1_000, "numbers are bounded");
-            }
+            b'"' => self.text(&path.join("."), read(token)),
+            _ => assert!(token.len() <= 1_000, "numbers are bounded"),
         }
     }
 
@@ -148,5 +141,31 @@ impl Fields {
             "@timestamp" => self.timestamp = Some(text.parse().expect("a date")),
             _ => {}
         }
+    }
+}
+
+fn read<'t, T: Deserialize<'t>>(token: &'t str) -> T {
+    serde_json::from_str(token).expect("a document is JSON")
+}
+
+/// The members of an object, with those that occur twice.
+struct Members<'t>(Vec<(String, &'t RawValue)>);
+
+impl<'t> Deserialize<'t> for Members<'t> {
+    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'t> Visitor<'t> for InOrder {
+            type Value = Members<'t>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<Members<'t>, A::Error> {
+                let members = std::iter::from_fn(|| map.next_entry().transpose());
+                members.collect::<Result<_, _>>().map(Members)
+            }
+        }
+        deserializer.deserialize_map(InOrder)
     }
 }

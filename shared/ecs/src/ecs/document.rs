@@ -13,7 +13,7 @@ use super::copies::Copies;
 use super::details::{Details, text_at};
 use super::id::document_id;
 use super::login::write_login;
-use super::source::{Places, SourceMembers, write_addresses};
+use super::source::{Places, write_addresses};
 use super::user::{People, write_user_agent};
 use super::{details_fields, fields};
 use crate::geoip::GeoIp;
@@ -32,7 +32,6 @@ use crate::key;
 #[derive(Debug)]
 pub struct Mapper {
     members: Members,
-    source_members: SourceMembers,
     organization_id: MemberId,
     copies: DocumentCopies,
     places: Places,
@@ -93,13 +92,15 @@ pub enum DocumentKind {
     NotJson,
 }
 
-/// A piece on its way to its document.
-#[derive(Clone, Copy)]
-pub(super) struct Piece<'a> {
+/// A piece of a body on its way to its document.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
     /// The bytes as received.
-    pub(super) raw: &'a [u8],
-    pub(super) input: Input,
-    pub(super) received: DateTime<Utc>,
+    pub raw: &'a [u8],
+    /// How they were received.
+    pub input: Input,
+    /// When they were received.
+    pub received: DateTime<Utc>,
 }
 
 impl Mapper {
@@ -109,16 +110,13 @@ impl Mapper {
         let members = fields::members(details_fields::schemas());
         #[expect(clippy::expect_used, reason = "every test fails if the table lacks them")]
         let id = |name| members.id(name).expect("a member in the table of fields");
-        let source_members =
-            SourceMembers { client_ip: id("client_ip"), location_info: id("location_info") };
         let preserve = settings.preserve_original_event.then_some("preserve_original_event");
         let tags = preserve.into_iter().chain(["forwarded", "auth0-logstream"]);
         Self {
             copies: DocumentCopies::new(&members),
-            source_members,
             organization_id: id("organization_id"),
+            places: Places::new(geoip, id("client_ip"), id("location_info")),
             members,
-            places: Places::new(geoip),
             user_agents: UserAgentParser::new(),
             preserve_original_event: settings.preserve_original_event,
             constant: Object::render(|doc| write_constant(doc, settings)),
@@ -128,14 +126,8 @@ impl Mapper {
 
     /// Appends the document of one piece of a body to `out`. A piece that is not an event gives an error
     /// document, never nothing.
-    pub fn document(
-        &self,
-        raw: &[u8],
-        input: Input,
-        received: DateTime<Utc>,
-        out: &mut Vec<u8>,
-    ) -> Document {
-        let (piece, start) = (Piece { raw, input, received }, out.len());
+    pub fn document(&self, piece: Piece<'_>, out: &mut Vec<u8>) -> Document {
+        let (raw, start) = (piece.raw, out.len());
         let mut changes = Changes::default();
         let read = std::str::from_utf8(raw)
             .map_err(EventError::from)
@@ -181,7 +173,7 @@ impl Mapper {
 
             self.write_constant(doc);
             self.copies.others.write(doc, &event);
-            write_addresses(doc, &mut event, self.source_members, &self.places, &people);
+            write_addresses(doc, &mut event, &self.places, &people);
             people.write(doc);
             doc.object(key!("organization"), |organization| {
                 self.copies.organization.write(organization, &event);

@@ -5,7 +5,6 @@ use chrono::{DateTime, Utc};
 use super::document::{Document, DocumentKind, Mapper, Piece};
 use super::id::{document_id, substitute_id};
 use crate::input::log_id::visible_log_id;
-use crate::input::origin::Input;
 use crate::json::write::{Literal, Object};
 use crate::key;
 
@@ -48,18 +47,11 @@ impl Mapper {
 
     /// Appends a document that keeps an event which the engine refused: as text, with the reason. A very
     /// long text is cut; [`Self::holds_whole`] tells.
-    pub fn refused_document(
-        &self,
-        raw: &[u8],
-        reason: &str,
-        input: Input,
-        received: DateTime<Utc>,
-        out: &mut Vec<u8>,
-    ) -> Document {
-        let text = String::from_utf8_lossy(raw);
+    pub fn refused_document(&self, piece: Piece<'_>, reason: &str, out: &mut Vec<u8>) -> Document {
+        let text = String::from_utf8_lossy(piece.raw);
         let original = text.get(..text.floor_char_boundary(MAX_ORIGINAL));
         let tag = (text.len() > MAX_ORIGINAL).then_some("original_cut");
-        self.substitute(Piece { raw, input, received }, "refused", reason, (original, tag), out)
+        self.substitute(piece, "refused", reason, (original, tag), out)
     }
 
     /// Returns whether [`Self::refused_document`] holds the whole event.
@@ -72,13 +64,10 @@ impl Mapper {
     /// the event but its ids.
     pub fn dead_letter_document(
         &self,
-        raw: &[u8],
+        piece: Piece<'_>,
         reason: &str,
-        input: Input,
-        received: DateTime<Utc>,
         out: &mut Vec<u8>,
     ) -> Document {
-        let piece = Piece { raw, input, received };
         self.substitute(piece, "dead-letter", reason, (None, Some("dead_letter")), out)
     }
 
@@ -91,10 +80,9 @@ impl Mapper {
         (original, tag): (Option<&str>, Option<&'static str>),
         out: &mut Vec<u8>,
     ) -> Document {
-        let Piece { raw, input, received } = piece;
         // Mapped again, since the document that was refused has the same id and date.
-        let event = self.document(raw, input, received, &mut Vec::new());
-        let timestamp = event.date.unwrap_or(received);
+        let event = self.document(piece, &mut Vec::new());
+        let timestamp = event.date.unwrap_or(piece.received);
         let content = Content { event_id: &event.id, reason, original, tag, timestamp };
         self.write_error_document(piece, &content, out);
         Document { id: substitute_id(&event.id, suffix), ..event }

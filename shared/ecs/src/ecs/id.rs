@@ -1,9 +1,8 @@
 //! The `_id` of a document.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest as _, Sha256};
 
+use crate::input::mask::hex;
 use crate::json::read::decode;
 
 /// The longest `_id` that engines take, in bytes.
@@ -31,11 +30,5 @@ pub(super) fn substitute_id(id: &str, suffix: &'static str) -> String {
 
 /// An id made from the content alone.
 fn content_id(content: &[u8]) -> String {
-    let mut id = String::with_capacity(40);
-    id.push_str("sha256-");
-    for byte in Sha256::digest(content).iter().take(16) {
-        #[expect(clippy::expect_used, reason = "writing to a String cannot fail")]
-        write!(id, "{byte:02x}").expect("a String takes all text");
-    }
-    id
+    format!("sha256-{}", hex(&Sha256::digest(content)))
 }

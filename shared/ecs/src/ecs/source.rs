@@ -25,13 +25,9 @@ const CACHED_PLACES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 pub(super) struct Places {
     geoip: GeoIp,
     rendered: Mutex<LruCache<RecordKey, Arc<str>>>,
-}
-
-/// The members that addresses and places are read from, next to `ip`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SourceMembers {
-    pub(super) client_ip: MemberId,
-    pub(super) location_info: MemberId,
+    /// The members that addresses and places are read from, next to `ip`.
+    client_ip: MemberId,
+    location_info: MemberId,
 }
 
 /// An IP address, and what came with it.
@@ -89,11 +85,10 @@ fn extract(received: &str) -> Option<(IpAddr, Option<u16>)> {
 pub(super) fn write_addresses(
     doc: &mut Object<'_>,
     event: &mut Event<'_>,
-    members: SourceMembers,
     places: &Places,
     people: &People<'_>,
 ) {
-    let (ip, client_ip) = (event.moved(Moved::Ip), event.token(members.client_ip));
+    let (ip, client_ip) = (event.moved(Moved::Ip), event.token(places.client_ip));
     let (source, client) = (ip.and_then(Address::read), client_ip.and_then(Address::read));
     // The text of a bad client address stays in auth0.logs.data.client_ip.
     if ip.is_some() && source.is_none() || client_ip.is_some() && client.is_none() {
@@ -102,15 +97,15 @@ pub(super) fn write_addresses(
     doc.object(key!("source"), |object| {
         if let Some(source) = &source {
             object.put(key!("ip"), Literal(&source.text));
-            object.maybe(key!("port"), source.port.map(u32::from));
+            object.maybe(key!("port"), source.port.map(i64::from));
         }
         if source.as_ref().is_none_or(|source| source.differs) {
             object.maybe(key!("address"), ip.map(AsText));
         }
         if !places.geoip.has_city()
-            && let Some(info) = event.token(members.location_info)
+            && let Some(info) = event.token(places.location_info)
         {
-            LocationInfo::read(info).write(object);
+            write_location_info(info, object);
         }
         if let Some(source) = &source {
             places.write(source.ip, object);
@@ -145,8 +140,9 @@ fn write_related(
 }
 
 impl Places {
-    pub(super) fn new(geoip: GeoIp) -> Self {
-        Self { geoip, rendered: Mutex::new(LruCache::new(CACHED_PLACES)) }
+    pub(super) fn new(geoip: GeoIp, client_ip: MemberId, location_info: MemberId) -> Self {
+        let rendered = Mutex::new(LruCache::new(CACHED_PLACES));
+        Self { geoip, rendered, client_ip, location_info }
     }
 
     /// `geo` and `as` of an address, from the GeoIP files.
@@ -167,40 +163,29 @@ impl Places {
     }
 }
 
-/// `location_info` of a pulled event.
-struct LocationInfo<'a> {
-    token: &'a str,
-    texts: [Option<Cow<'a, str>>; 5],
-}
-
-impl<'a> LocationInfo<'a> {
-    fn read(token: &'a str) -> Self {
-        let text = |name| member(token, name).filter(|value| is_scalar(value)).map(decode);
-        let texts = ["city_name", "continent_code", "country_code", "country_name", "time_zone"];
-        Self { token, texts: texts.map(text) }
-    }
-
-    fn write(&self, source: &mut Object<'_>) {
-        let [city, continent, country_code, country, zone] =
-            self.texts.each_ref().map(Option::as_deref);
-        let degrees = |name, limit: f64| {
-            let number: f64 = decode(member(self.token, name)?).parse().ok()?;
-            (number.abs() <= limit).then_some(number)
-        };
-        let location = degrees("latitude", 90.0)
-            .zip(degrees("longitude", 180.0))
-            .map(|(lat, lon)| Location { lat, lon });
-        let geo = Geo {
-            continent_name: continent.and_then(continent_name),
-            country_iso_code: country_code,
-            country_name: country,
-            city_name: city,
-            timezone: zone,
-            location,
-            ..Geo::default()
-        };
-        write_geo(source, Some(&geo));
-    }
+/// `geo` of the `location_info` of a pulled event.
+fn write_location_info(info: &str, source: &mut Object<'_>) {
+    let text = |name| member(info, name).filter(|value| is_scalar(value)).map(decode);
+    let texts = ["city_name", "continent_code", "country_code", "country_name", "time_zone"];
+    let texts = texts.map(text);
+    let [city, continent, country_code, country, zone] = texts.each_ref().map(Option::as_deref);
+    let degrees = |name, limit: f64| {
+        let number: f64 = decode(member(info, name)?).parse().ok()?;
+        (number.abs() <= limit).then_some(number)
+    };
+    let location = degrees("latitude", 90.0)
+        .zip(degrees("longitude", 180.0))
+        .map(|(lat, lon)| Location { lat, lon });
+    let geo = Geo {
+        continent_name: continent.and_then(continent_name),
+        country_iso_code: country_code,
+        country_name: country,
+        city_name: city,
+        timezone: zone,
+        location,
+        ..Geo::default()
+    };
+    write_geo(source, Some(&geo));
 }
 
 /// The English name of a continent, as in MaxMind's files.
@@ -240,7 +225,7 @@ fn write_geo(source: &mut Object<'_>, geo: Option<&Geo<'_>>) {
 fn write_network(source: &mut Object<'_>, network: Option<&Network<'_>>) {
     let Some(network) = network else { return };
     source.object(key!("as"), |object| {
-        object.maybe(key!("number"), network.number);
+        object.maybe(key!("number"), network.number.map(i64::from));
         object.object(key!("organization"), |organization| {
             organization.maybe(key!("name"), network.organization_name);
         });

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::document::*;
 use crate::geoip::GeoIp;
 use crate::input::origin::Input;
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 
 fn mapper() -> Mapper {
     let settings = MapperSettings {
@@ -16,10 +16,14 @@ fn mapper() -> Mapper {
     Mapper::new(&settings, GeoIp::open(None, None).unwrap())
 }
 
+fn piece(raw: &[u8]) -> Piece<'_> {
+    let received = DateTime::from_timestamp(1_750_000_000, 0).unwrap();
+    Piece { raw, input: Input::HttpEndpoint, received }
+}
+
 fn mapped_text(event: &str) -> (Value, Document) {
     let mut out = Vec::new();
-    let received = DateTime::from_timestamp(1_750_000_000, 0).unwrap();
-    let document = mapper().document(event.as_bytes(), Input::HttpEndpoint, received, &mut out);
+    let document = mapper().document(piece(event.as_bytes()), &mut out);
     (serde_json::from_slice(&out).unwrap(), document)
 }
 
@@ -436,15 +440,14 @@ fn error_document_keeps_text_and_visible_log_id() {
     }
 }
 
-type Substitute = fn(&Mapper, &[u8], &str, Input, DateTime<Utc>, &mut Vec<u8>) -> Document;
+type Substitute = fn(&Mapper, Piece<'_>, &str, &mut Vec<u8>) -> Document;
 
 /// Returns the document that is kept instead of an event.
 fn substitute(raw: &[u8], write: Substitute) -> (Value, Document) {
     let mapper = mapper();
-    let received = DateTime::from_timestamp(1_750_000_000, 0).unwrap();
-    let event = mapper.document(raw, Input::HttpEndpoint, received, &mut Vec::new());
+    let event = mapper.document(piece(raw), &mut Vec::new());
     let mut out = Vec::new();
-    let kept = write(&mapper, raw, "illegal", Input::HttpEndpoint, received, &mut out);
+    let kept = write(&mapper, piece(raw), "illegal", &mut out);
     assert_eq!((kept.date, kept.kind), (event.date, event.kind));
     (serde_json::from_slice(&out).unwrap(), kept)
 }

@@ -173,8 +173,7 @@ impl<'a> Reader<'a, '_> {
 
     fn read_members(&mut self, level: Level) -> Result<(), SyntaxError> {
         let mut is_first = true;
-        while let Some(name) = self.copy.json.next_name(is_first)? {
-            is_first = false;
+        while let Some(name) = self.copy.json.next_name(&mut is_first)? {
             let kind = self.copy.json.peek()?;
             self.read_member(&name, kind, level)?;
         }

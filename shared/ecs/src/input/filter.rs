@@ -134,8 +134,7 @@ impl<'t> Head<'t> {
 
     fn read_members(&mut self, json: &mut Lexer<'t>, is_outer: bool) -> Result<(), SyntaxError> {
         let mut is_first = true;
-        while let Some(name) = json.next_name(is_first)? {
-            is_first = false;
+        while let Some(name) = json.next_name(&mut is_first)? {
             let kind = json.peek()?;
             match (&*decode_name(&name), kind) {
                 ("data", ValueKind::Object) if is_outer => self.read_members(json, false)?,

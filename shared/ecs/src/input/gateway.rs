@@ -46,8 +46,7 @@ fn find_body(head: &str) -> Option<usize> {
         return None;
     }
     let mut is_first = true;
-    while let Some(name) = json.next_name(is_first).ok()? {
-        is_first = false;
+    while let Some(name) = json.next_name(&mut is_first).ok()? {
         let kind = json.peek().ok()?;
         if name.raw == "body" {
             return (kind == ValueKind::String).then_some(json.at());

@@ -214,7 +214,7 @@ fn is_hex(text: &str) -> bool {
 }
 
 /// The first half of a hash in hexadecimal digits.
-fn hex(hash: &[u8]) -> String {
+pub(crate) fn hex(hash: &[u8]) -> String {
     hash.iter().take(HASH_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -239,7 +239,6 @@ pub(crate) fn is_note(piece: &[u8]) -> bool {
 /// One pass over a JSON text.
 struct Pass<'m, 't> {
     masker: &'m Masker,
-    text: &'t str,
     json: Lexer<'t>,
     out: Vec<u8>,
     /// How much of the text is in `out`.
@@ -280,7 +279,7 @@ impl Place {
 
 impl<'m, 't> Pass<'m, 't> {
     const fn new(masker: &'m Masker, text: &'t str) -> Self {
-        Self { masker, text, json: Lexer::new(text), out: Vec::new(), copied: 0 }
+        Self { masker, json: Lexer::new(text), out: Vec::new(), copied: 0 }
     }
 
     /// Masks the whole text; `None` if there is nothing to mask.
@@ -290,7 +289,7 @@ impl<'m, 't> Pass<'m, 't> {
         if self.copied == 0 {
             return Ok(None);
         }
-        self.out.extend_from_slice(self.text.as_bytes().get(self.copied..).unwrap_or_default());
+        self.out.extend_from_slice(self.json.slice(self.copied, self.json.at()).as_bytes());
         Ok(Some(self.out))
     }
 
@@ -302,8 +301,7 @@ impl<'m, 't> Pass<'m, 't> {
         match kind {
             ValueKind::Object => {
                 let mut is_first = true;
-                while let Some(name) = self.json.next_name(is_first)? {
-                    is_first = false;
+                while let Some(name) = self.json.next_name(&mut is_first)? {
                     let decoded = decode_name(&name);
                     self.mask_name(&name, &decoded);
                     self.mask_value(place.member(&decoded))?;
@@ -312,8 +310,7 @@ impl<'m, 't> Pass<'m, 't> {
             }
             ValueKind::Array => {
                 let mut is_first = true;
-                while self.json.next_element(is_first)? {
-                    is_first = false;
+                while self.json.next_element(&mut is_first)? {
                     self.mask_value(place.element())?;
                 }
                 Ok(())
@@ -352,8 +349,7 @@ impl<'m, 't> Pass<'m, 't> {
 
     /// Writes a string instead of the token between two positions.
     fn put(&mut self, start: usize, end: usize, text: &str) {
-        self.out
-            .extend_from_slice(self.text.as_bytes().get(self.copied..start).unwrap_or_default());
+        self.out.extend_from_slice(self.json.slice(self.copied, start).as_bytes());
         write_str(&mut self.out, text);
         self.copied = end;
     }

@@ -18,6 +18,7 @@ use memchr::memchr;
 use crate::json::lex::Lexer;
 use crate::json::read::member;
 use crate::json::repair::repair;
+use crate::json::scan::Scan;
 
 /// Cuts a body into its pieces: the bytes of each event, without surrounding white space.
 #[must_use]
@@ -56,21 +57,16 @@ impl<'a> Iterator for Pieces<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
             if let Some(elements) = self.elements {
-                match next_element(elements) {
-                    Element::Piece(piece, rest) => {
-                        self.elements = Some(rest);
-                        if !piece.is_empty() {
-                            return Some(without_envelope(piece));
-                        }
-                    }
-                    Element::End(piece, rest) => {
-                        self.elements = None;
-                        self.rest = if self.in_page { after_page(rest) } else { rest };
-                        self.in_page = false;
-                        if !piece.is_empty() {
-                            return Some(without_envelope(piece));
-                        }
-                    }
+                let (piece, rest, is_last) = next_element(elements);
+                if is_last {
+                    self.elements = None;
+                    self.rest = if self.in_page { after_page(rest) } else { rest };
+                    self.in_page = false;
+                } else {
+                    self.elements = Some(rest);
+                }
+                if !piece.is_empty() {
+                    return Some(without_envelope(piece));
                 }
                 continue;
             }
@@ -106,13 +102,6 @@ impl<'a> Pieces<'a> {
         self.rest = rest;
         line
     }
-}
-
-enum Element<'a> {
-    /// An element and what follows its comma.
-    Piece(&'a [u8], &'a [u8]),
-    /// The last element, or what there is of it, and what follows the array.
-    End(&'a [u8], &'a [u8]),
 }
 
 /// Whether this starts as nearly all events do: the other forms cost them nothing.
@@ -201,11 +190,12 @@ fn detail(piece: &[u8]) -> Option<&[u8]> {
     is_of_auth0.then_some(detail.as_bytes())
 }
 
-/// Reads up to the comma or bracket that ends the element at the start of `bytes`.
-fn next_element(bytes: &[u8]) -> Element<'_> {
+/// Returns the element at the start of `bytes`, what follows the comma or bracket that ends it, and whether
+/// it is the last one, or what there is of it.
+fn next_element(bytes: &[u8]) -> (&[u8], &[u8], bool) {
     let mut scan = Scan::default();
     for (index, byte) in bytes.iter().enumerate() {
-        let last = match byte {
+        let is_last = match byte {
             b',' if scan.is_between_values() => false,
             b']' if scan.is_between_values() => true,
             // JSON strings contain no line break. This one was cut, but the next line may be whole.
@@ -216,11 +206,9 @@ fn next_element(bytes: &[u8]) -> Element<'_> {
             }
         };
         let (element, rest) = bytes.split_at(index);
-        let rest = rest.get(1..).unwrap_or_default();
-        let element = element.trim_ascii();
-        return if last { Element::End(element, rest) } else { Element::Piece(element, rest) };
+        return (element.trim_ascii(), rest.get(1..).unwrap_or_default(), is_last);
     }
-    Element::End(bytes.trim_ascii(), &[])
+    (bytes.trim_ascii(), &[], true)
 }
 
 /// The index after the bracketed value at the start of `bytes`; `None` if it does not end.
@@ -236,38 +224,6 @@ fn value_end(bytes: &[u8]) -> Option<usize> {
         }
     }
     None
-}
-
-/// The state of a scan of JSON text: enough to tell brackets from text in strings.
-#[derive(Default)]
-struct Scan {
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
-}
-
-impl Scan {
-    const fn step(&mut self, byte: u8) {
-        if self.in_string {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' => self.escaped = true,
-                b'"' => self.in_string = false,
-                _ => {}
-            }
-            return;
-        }
-        match byte {
-            b'"' => self.in_string = true,
-            b'{' | b'[' => self.depth += 1,
-            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-
-    const fn is_between_values(&self) -> bool {
-        self.depth == 0 && !self.in_string
-    }
 }
 
 #[cfg(test)]

@@ -123,19 +123,17 @@ impl<'a> Lexer<'a> {
             }
             ValueKind::Object => {
                 let mut is_first = true;
-                while self.next_name(is_first)?.is_some() {
+                while self.next_name(&mut is_first)?.is_some() {
                     let kind = self.peek()?;
                     self.skip_nested(kind, depth + 1)?;
-                    is_first = false;
                 }
                 Ok(())
             }
             ValueKind::Array => {
                 let mut is_first = true;
-                while self.next_element(is_first)? {
+                while self.next_element(&mut is_first)? {
                     let kind = self.peek()?;
                     self.skip_nested(kind, depth + 1)?;
-                    is_first = false;
                 }
                 Ok(())
             }
@@ -143,9 +141,12 @@ impl<'a> Lexer<'a> {
     }
 
     /// Returns the name of the object's next member, and stops after the colon; `None` at the object's end.
-    /// The object starts here (`is_first`), or the value of its previous member ends here.
+    /// The object starts here (`is_first`, which is cleared), or the value of its previous member ends here.
     #[inline(always)]
-    pub(crate) fn next_name(&mut self, is_first: bool) -> Result<Option<Name<'a>>, SyntaxError> {
+    pub(crate) fn next_name(
+        &mut self,
+        is_first: &mut bool,
+    ) -> Result<Option<Name<'a>>, SyntaxError> {
         if !self.next_item(is_first, b'}')? {
             return Ok(None);
         }
@@ -162,10 +163,10 @@ impl<'a> Lexer<'a> {
         Ok(Some(Name { raw, escaped, start }))
     }
 
-    /// Returns whether the array has another element. The array starts here (`is_first`), or its previous
-    /// element ends here.
+    /// Returns whether the array has another element. The array starts here (`is_first`, which is
+    /// cleared), or its previous element ends here.
     #[inline]
-    pub(crate) fn next_element(&mut self, is_first: bool) -> Result<bool, SyntaxError> {
+    pub(crate) fn next_element(&mut self, is_first: &mut bool) -> Result<bool, SyntaxError> {
         self.next_item(is_first, b']')
     }
 
@@ -178,7 +179,8 @@ impl<'a> Lexer<'a> {
     }
 
     #[inline]
-    fn next_item(&mut self, is_first: bool, end: u8) -> Result<bool, SyntaxError> {
+    fn next_item(&mut self, is_first: &mut bool, end: u8) -> Result<bool, SyntaxError> {
+        let is_first = std::mem::take(is_first);
         self.at += usize::from(is_first);
         match self.next_byte() {
             Some(byte) if byte == end => {
@@ -265,26 +267,27 @@ impl<'a> Lexer<'a> {
     }
 
     fn number(&mut self) -> Result<(), SyntaxError> {
-        if self.byte() == Some(b'-') {
-            self.at += 1;
-        }
-        if self.byte() == Some(b'0') {
-            self.at += 1;
-        } else {
+        self.accept(b'-');
+        if !self.accept(b'0') {
             self.digits()?;
         }
-        if self.byte() == Some(b'.') {
-            self.at += 1;
+        if self.accept(b'.') {
             self.digits()?;
         }
-        if matches!(self.byte(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.byte(), Some(b'+' | b'-')) {
-                self.at += 1;
+        if self.accept(b'e') || self.accept(b'E') {
+            if !self.accept(b'+') {
+                self.accept(b'-');
             }
             self.digits()?;
         }
         Ok(())
+    }
+
+    /// Passes this byte, if it is next.
+    fn accept(&mut self, byte: u8) -> bool {
+        let is_next = self.byte() == Some(byte);
+        self.at += usize::from(is_next);
+        is_next
     }
 
     fn digits(&mut self) -> Result<(), SyntaxError> {

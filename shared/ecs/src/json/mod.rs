@@ -5,5 +5,6 @@ pub(crate) mod lex;
 pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod sanitize;
+pub(crate) mod scan;
 pub(crate) mod schema;
 pub mod write;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use super::lex::{Lexer, Name, SyntaxError, code_unit, is_escaped, plain_in};
+use super::lex::{Lexer, Name, code_unit, is_escaped, plain_in};
 
 /// The distance in bytes by which [`unescape`] writes ahead of what it reads, at least.
 pub(crate) const AHEAD: usize = 8;
@@ -93,21 +93,20 @@ pub(crate) fn decode_name<'a>(name: &Name<'a>) -> Cow<'a, str> {
 
 /// The range of a member's value in the text of an object. Names are compared as written, escapes and all.
 pub(crate) fn find_member(object: &str, wanted: &str) -> Option<Range<usize>> {
-    let find = || -> Result<Option<Range<usize>>, SyntaxError> {
-        let mut json = Lexer::new(object);
-        let mut is_first = true;
-        while let Some(name) = json.next_name(is_first)? {
-            is_first = false;
-            let kind = json.peek()?;
-            let start = json.at();
-            json.skip(kind)?;
-            if name.raw == wanted {
-                return Ok(Some(start..json.at()));
-            }
+    if !object.starts_with('{') {
+        return None;
+    }
+    let mut json = Lexer::new(object);
+    let mut is_first = true;
+    while let Some(name) = json.next_name(&mut is_first).ok()? {
+        let kind = json.peek().ok()?;
+        let start = json.at();
+        json.skip(kind).ok()?;
+        if name.raw == wanted {
+            return Some(start..json.at());
         }
-        Ok(None)
-    };
-    if object.starts_with('{') { find().ok()? } else { None }
+    }
+    None
 }
 
 /// The text of a member's value, or `None`; see [`find_member`].
@@ -127,8 +126,7 @@ pub(crate) fn members<'j, const N: usize>(
     let mut json = Lexer::new(object);
     let mut is_first = true;
     // The rest of a broken object holds nothing.
-    while let Ok(Some(name)) = json.next_name(is_first) {
-        is_first = false;
+    while let Ok(Some(name)) = json.next_name(&mut is_first) {
         let Ok(value) = json.peek().and_then(|kind| json.token(kind)) else { break };
         for (wanted, found) in names.iter().zip(&mut values) {
             if name.raw == *wanted {
@@ -146,7 +144,7 @@ pub(crate) fn strings(list: &str) -> Vec<&str> {
         return strings;
     }
     let mut json = Lexer::new(list);
-    while let Ok(true) = json.next_element(strings.is_empty()) {
+    while let Ok(true) = json.next_element(&mut strings.is_empty()) {
         let Ok(element) = json.peek().and_then(|kind| json.token(kind)) else { break };
         if !element.starts_with('"') {
             return Vec::new();

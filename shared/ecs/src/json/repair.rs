@@ -2,6 +2,7 @@
 //! Only for events that could not be read as received.
 
 use super::lex::code_unit;
+use super::scan::Scan;
 use super::write::write_str;
 
 /// Values nested deeper become strings. Any parser can read what is left.
@@ -44,65 +45,36 @@ pub(crate) fn repair(raw: &[u8]) -> String {
 fn repair_string<'t>(text: &'t str, out: &mut String) -> &'t str {
     out.push('"');
     let mut rest = text.get(1..).unwrap_or_default();
-    loop {
-        let Some(next) = rest.chars().next() else { return rest };
-        let mut taken = next.len_utf8();
-        match next {
-            '"' => {
-                out.push('"');
-                return rest.get(1..).unwrap_or_default();
-            }
+    while let Some(next) = rest.chars().next() {
+        let is_low = |text: &str| matches!(code_unit(text), Some(0xDC00..=0xDFFF));
+        let (len, repaired) = match next {
             '\\' => match code_unit(rest) {
-                Some(0xD800..=0xDBFF) => {
-                    let low = rest.get(6..).and_then(code_unit);
-                    if matches!(low, Some(0xDC00..=0xDFFF)) {
-                        taken = 12;
-                        out.push_str(rest.get(..taken).unwrap_or_default());
-                    } else {
-                        taken = 6;
-                        out.push('\u{fffd}');
-                    }
-                }
-                Some(0xDC00..=0xDFFF) => {
-                    taken = 6;
-                    out.push('\u{fffd}');
-                }
-                _ => {
-                    // Takes the escaped character along, so that an escaped quote does not end the string.
-                    taken += rest.chars().nth(1).map_or(0, char::len_utf8);
-                    out.push_str(rest.get(..taken).unwrap_or_default());
-                }
+                Some(0xD800..=0xDBFF) if rest.get(6..).is_some_and(is_low) => (12, None),
+                Some(0xD800..=0xDFFF) => (6, Some("\u{fffd}".to_owned())),
+                // Takes the escaped character along, so that an escaped quote does not end the string.
+                _ => (1 + rest.chars().nth(1).map_or(0, char::len_utf8), None),
             },
-            control if control < ' ' => {
-                out.push_str(&format!("\\u{:04x}", u32::from(control)));
-            }
-            other => out.push(other),
+            control if control < ' ' => (1, Some(format!("\\u{:04x}", u32::from(control)))),
+            other => (other.len_utf8(), None),
+        };
+        let (received, after) = rest.split_at(len);
+        out.push_str(repaired.as_deref().unwrap_or(received));
+        rest = after;
+        if next == '"' {
+            break;
         }
-        rest = rest.get(taken..).unwrap_or_default();
     }
+    rest
 }
 
 /// The index after the container at the start of `text`, or the end of the text.
 fn container_end(text: &str) -> usize {
-    let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut escaped = false;
-    for (index, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => {
-                depth -= 1;
-                if depth == 0 {
-                    return index + 1;
-                }
-            }
-            _ => {}
-        }
-    }
-    text.len()
+    let mut scan = Scan::default();
+    let ends = |byte| {
+        scan.step(byte);
+        scan.is_between_values()
+    };
+    text.bytes().position(ends).map_or(text.len(), |last| last + 1)
 }
 
 #[cfg(test)]

@@ -310,8 +310,7 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
     ) -> Result<bool, SyntaxError> {
         let mut emitted = Emitted::nothing(self.json.at() + 1);
         let mut is_first = true;
-        while self.json.next_element(is_first)? {
-            is_first = false;
+        while self.json.next_element(&mut is_first)? {
             let kind = self.json.peek()?;
             let savepoint = self.begin_item(emitted, self.json.at());
             if self.copy_at(kind, level + 1, path, schema)? {
@@ -333,8 +332,7 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
         let mut emitted = Emitted::nothing(self.json.at() + 1);
         let mut taken = TakenNames { first: self.open.len(), filter: 0, many: None };
         let mut is_first = true;
-        while let Some(name) = self.json.next_name(is_first)? {
-            is_first = false;
+        while let Some(name) = self.json.next_name(&mut is_first)? {
             let kind = self.json.peek()?;
             let mut written = role.output_name(&name, &mut self.changes);
             let node = role.schema().and_then(|schema| schema.get(&written));

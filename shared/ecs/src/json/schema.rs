@@ -63,8 +63,7 @@ impl Schema {
     fn try_write_others(&self, object: &str, out: &mut Object<'_>) -> Result<(), SyntaxError> {
         let mut json = Lexer::new(object);
         let mut is_first = true;
-        while let Some(name) = json.next_name(is_first)? {
-            is_first = false;
+        while let Some(name) = json.next_name(&mut is_first)? {
             let key = Key(json.slice(name.start, name.end()));
             let kind = json.peek()?;
             let token = json.token(kind)?;
@@ -85,8 +84,7 @@ impl Schema {
     fn write_others_of_elements(&self, array: &str, out: &mut List<'_>) -> Result<(), SyntaxError> {
         let mut json = Lexer::new(array);
         let mut is_first = true;
-        while json.next_element(is_first)? {
-            is_first = false;
+        while json.next_element(&mut is_first)? {
             let kind = json.peek()?;
             let token = json.token(kind)?;
             out.object(|out| self.try_write_others(token, out))?;
@@ -115,8 +113,7 @@ impl Node {
 fn all_elements(json: &Lexer<'_>, wanted: impl Fn(ValueKind) -> bool) -> bool {
     let mut json = json.clone();
     let mut is_first = true;
-    while let Ok(true) = json.next_element(is_first) {
-        is_first = false;
+    while let Ok(true) = json.next_element(&mut is_first) {
         match json.peek() {
             Ok(kind) if wanted(kind) && json.skip(kind).is_ok() => {}
             // What is broken is an error for the one who copies it.

@@ -132,12 +132,6 @@ impl Value for i64 {
     }
 }
 
-impl Value for u32 {
-    fn write_to(self, out: &mut Vec<u8>) {
-        write_display(out, self);
-    }
-}
-
 impl Value for f64 {
     fn write_to(self, out: &mut Vec<u8>) {
         debug_assert!(self.is_finite(), "JSON has no such number");
@@ -397,7 +391,7 @@ mod tests {
                 list.push("x");
                 list.push(1.5);
             });
-            doc.rendered(&Object::render(|inner| inner.put(key!("rendered"), 1_u32)));
+            doc.rendered(&Object::render(|inner| inner.put(key!("rendered"), 1_i64)));
         });
         assert_eq!(
             text,

@@ -1,7 +1,7 @@
 //! The forms of a body, one test for each row of the table in `docs/architecture.md`.
 
 use auth0_ecs::input::split;
-use auth0_ecs::{DocumentKind, Input};
+use auth0_ecs::{DocumentKind, Input, Piece};
 use chrono::DateTime;
 use serde_json::{Value, json};
 use support::invariants::mapper;
@@ -26,9 +26,10 @@ fn delivered(detail: &Value) -> Value {
 /// The documents of a body, with the kind of each.
 fn documents(body: &str) -> Vec<(Value, DocumentKind)> {
     let mapper = mapper();
-    let document = |piece: &[u8]| {
+    let document = |raw: &[u8]| {
         let mut out = Vec::new();
-        let found = mapper.document(piece, Input::EventBridge, DateTime::UNIX_EPOCH, &mut out);
+        let piece = Piece { raw, input: Input::EventBridge, received: DateTime::UNIX_EPOCH };
+        let found = mapper.document(piece, &mut out);
         (serde_json::from_slice(&out).unwrap(), found.kind)
     };
     split::split(body.as_bytes()).map(document).collect()

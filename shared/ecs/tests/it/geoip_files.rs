@@ -2,7 +2,7 @@
 
 use auth0_ecs::geoip::GeoIp;
 use serde_json::json;
-use support::mmdb::{self, Network};
+use support::mmdb;
 
 /// London and Linköping, and the network of the latter.
 pub(crate) fn geoip() -> GeoIp {
@@ -29,8 +29,9 @@ pub(crate) fn geoip() -> GeoIp {
         &[("::81.2.69.142/127", london), ("::89.160.20.112/124", linkoping)],
     );
     let asn = folder.path().join("asn.mmdb");
-    let bredband =
-        Network { autonomous_system_number: 29518, autonomous_system_organization: "Bredband2 AB" };
+    let bredband = json!({
+        "autonomous_system_number": 29518, "autonomous_system_organization": "Bredband2 AB",
+    });
     mmdb::write(&asn, "GeoLite2-ASN", &[("::89.160.0.0/113", bredband)]);
     // The files are mapped into memory: they may go from the folder.
     GeoIp::open(Some(&city), Some(&asn)).unwrap()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use auth0_ecs::geoip::GeoIp;
 use auth0_ecs::input::split;
-use auth0_ecs::{DocumentKind, Input, Mapper, MapperSettings};
+use auth0_ecs::{DocumentKind, Input, Mapper, MapperSettings, Piece};
 use chrono::DateTime;
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn document(mapper: &Mapper, event: &[u8], input: Input) -> Value {
     let pieces: Vec<&[u8]> = split::split(event).collect();
     assert_eq!(pieces.len(), 1, "a sample is one event");
     let mut out = Vec::new();
-    let document = mapper.document(pieces[0], input, received, &mut out);
+    let document = mapper.document(Piece { raw: pieces[0], input, received }, &mut out);
     assert_eq!(document.kind, DocumentKind::Event);
     without_constant(serde_json::from_slice(&out).unwrap())
 }
