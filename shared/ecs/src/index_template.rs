@@ -488,8 +488,8 @@ fn mapping(kind: FieldType, of: &IndexTemplate<'_>) -> Value {
     let mut text = json!({"type": "text", "norms": false});
     match kind {
         FieldType::Keyword => keyword,
-        // Found like a keyword. Doc values would take a fifth of the disk.
-        FieldType::Id => json!({"type": "keyword", "ignore_above": 1024, "doc_values": false}),
+        // Found like a keyword, and as long as in a flat field. Doc values would take a fifth of the disk.
+        FieldType::Id => json!({"type": "keyword", "ignore_above": 8191, "doc_values": false}),
         // The normalizer is built into both engines.
         FieldType::CaseInsensitive => {
             json!({"type": "keyword", "ignore_above": 1024, "normalizer": "lowercase"})

@@ -450,9 +450,10 @@ mod tests {
             (json!({"id": {"a": 1}}), json!({"id_text": "{\"a\":1}"})),
             (json!({"id": ["a", [1]]}), json!({"id_text": "[\"a\",[1]]"})),
             (json!({"on": "yes"}), json!({"on_text": "yes"})),
-            (json!({"on": [true]}), json!({"on_text": "[true]"})),
+            (json!({"on": [true]}), json!({"on_text": [true]})),
             (json!({"count": {"a": 1}}), json!({"count_text": "{\"a\":1}"})),
             (json!({"list": "a"}), json!({"list_text": "a"})),
+            (json!({"list": ["a", 2]}), json!({"list_text": ["a", 2]})),
             (json!({"list": [{"id": 1}, 2]}), json!({"list_text": "[{\"id\":1},2]"})),
             (
                 json!({"list": [{"id": 1}, {"id": {"a": 1}}]}),

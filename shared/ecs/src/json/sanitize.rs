@@ -26,7 +26,7 @@ use std::ops::Range;
 use super::change::{Change, Changes};
 use super::lex::{Lexer, Name, SyntaxError, ValueKind};
 use super::read::{decode, decode_name};
-use super::schema::{Node, Schema};
+use super::schema::{Leaf, Node, Schema};
 use super::write::{write_quoted, write_str};
 use crate::key;
 
@@ -350,7 +350,9 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
                 let at = self.json.at();
                 let path = path + written.len() + 1;
                 let holds = match (kind, node) {
-                    (ValueKind::Object | ValueKind::Array, _) if !fits => {
+                    (ValueKind::Object | ValueKind::Array, _)
+                        if !fits && !Leaf::Text.takes(kind, &self.json) =>
+                    {
                         self.container_as_text(kind, path)?
                     }
                     (_, Some(Node::Object(inner))) => {

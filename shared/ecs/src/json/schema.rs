@@ -97,13 +97,11 @@ impl Node {
     /// Whether engines take the value that comes next in `json`.
     #[inline]
     pub(crate) fn takes(&self, kind: ValueKind, json: &Lexer<'_>) -> bool {
-        use ValueKind::{Array, Boolean, Null, Object};
+        use ValueKind::{Array, Null, Object};
         match (self, kind) {
-            (_, Null) | (Self::Leaf(Leaf::Boolean), Boolean) | (Self::Object(_), Object) => true,
-            (Self::Leaf(Leaf::Boolean), _) | (Self::Leaf(_), Object) => false,
-            (Self::Leaf(_), Array) => all_elements(json, |kind| !matches!(kind, Array | Object)),
+            (Self::Leaf(leaf), _) => leaf.takes(kind, json),
+            (Self::Object(_), Null | Object) => true,
             (Self::Object(_), Array) => all_elements(json, |kind| matches!(kind, Null | Object)),
-            (Self::Leaf(_), _) => true,
             (Self::Object(_), _) => false,
         }
     }
@@ -124,6 +122,18 @@ fn all_elements(json: &Lexer<'_>, wanted: impl Fn(ValueKind) -> bool) -> bool {
 }
 
 impl Leaf {
+    /// Whether engines take the value that comes next in `json`.
+    #[inline]
+    pub(crate) fn takes(self, kind: ValueKind, json: &Lexer<'_>) -> bool {
+        use ValueKind::{Array, Boolean, Null, Object};
+        match (self, kind) {
+            (_, Null) | (Self::Boolean, Boolean) => true,
+            (Self::Boolean, _) | (_, Object) => false,
+            (_, Array) => all_elements(json, |kind| !matches!(kind, Array | Object)),
+            _ => true,
+        }
+    }
+
     /// Whether a search in the field finds this value.
     pub(crate) fn finds(self, token: &str) -> bool {
         let is_long = |text: &str| text.parse::<i64>().is_ok();
