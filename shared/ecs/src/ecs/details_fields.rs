@@ -171,7 +171,7 @@ pub(crate) const DETAILS_FIELDS: [(FieldType, &[&str]); 7] = [
 /// The schema of each of [`MEMBERS`].
 pub(crate) fn schemas() -> impl Iterator<Item = (&'static str, Schema)> {
     MEMBERS.into_iter().map(|member| {
-        let mut schema = Schema::default();
+        let mut schema = Schema::new(true);
         for (kind, paths) in DETAILS_FIELDS {
             for path in paths {
                 if let Some((first, below)) = path.split_once('.')

@@ -14,7 +14,9 @@ use super::members::{Fate, MAX_MEMBERS, MemberId, Members, Moved, Shape};
 use crate::json::change::{Change, Changes};
 use crate::json::lex::{Name, SyntaxError, ValueKind};
 use crate::json::read::{decode, decode_name};
-use crate::json::sanitize::{Emitted, MAX_DEPTH, OutputMember, Sanitizer, Savepoint, safe_name};
+use crate::json::sanitize::{
+    Emitted, MAX_DEPTH, OutputMember, ROOT_PATH, Sanitizer, Savepoint, safe_name,
+};
 
 /// What the document needs of an event beyond `auth0.logs.data`.
 #[derive(Debug)]
@@ -286,7 +288,7 @@ impl<'a> Reader<'a, '_> {
                 }
                 holds
             }
-            (Shape::Flat, _) => self.copy.copy_wrapped(kind)?,
+            (Shape::Flat, _) => self.copy.copy_wrapped(kind, 1, ROOT_PATH)?,
         };
         if holds && shape == Shape::Flat && kind != ValueKind::Object {
             self.copy.changes.note(Change::Wrapped);
@@ -377,7 +379,7 @@ mod tests {
             ("references", Shape::Record),
             ("scope", Shape::Text),
         ];
-        let schemas = [("details", Schema::default())];
+        let schemas = [("details", Schema::new(true))];
         let reserved = ["type_id", "user_id", "ip"];
         Members::new(stays.into_iter(), reserved.into_iter(), schemas.into_iter())
     }
@@ -420,7 +422,7 @@ mod tests {
     /// What `read` writes of details with these fields, the changes, and whether there are others.
     fn details(given: &serde_json::Value) -> (serde_json::Value, Changes, bool) {
         let stays = [("details", Shape::Flat)];
-        let mut schema = Schema::default();
+        let mut schema = Schema::new(true);
         for (path, leaf) in [
             ("id", Leaf::Text),
             ("on", Leaf::Boolean),
@@ -448,20 +450,20 @@ mod tests {
         use serde_json::json;
         for (given, expected) in [
             (json!({"id": {"a": 1}}), json!({"id_text": "{\"a\":1}"})),
-            (json!({"id": ["a", [1]]}), json!({"id_text": "[\"a\",[1]]"})),
+            (json!({"id": ["a", [1]]}), json!({"id": ["a", "[1]"]})),
             (json!({"on": "yes"}), json!({"on_text": "yes"})),
             (json!({"on": [true]}), json!({"on_text": [true]})),
             (json!({"count": {"a": 1}}), json!({"count_text": "{\"a\":1}"})),
             (json!({"list": "a"}), json!({"list_text": "a"})),
             (json!({"list": ["a", 2]}), json!({"list_text": ["a", 2]})),
-            (json!({"list": [{"id": 1}, 2]}), json!({"list_text": "[{\"id\":1},2]"})),
+            (json!({"list": [{"id": 1}, 2]}), json!({"list": [{"id": 1}, {"value": 2}]})),
             (
                 json!({"list": [{"id": 1}, {"id": {"a": 1}}]}),
                 json!({"list": [{"id": 1}, {"id_text": "{\"a\":1}"}]}),
             ),
             (json!({"error.code": {"a": 1}}), json!({"error_code": {"a": 1}})),
             (json!({"user.id": [{"a": 1}]}), json!({"user_id": [{"a": 1}]})),
-            (json!({"error": [[]]}), json!({"error_text": "[[]]"})),
+            (json!({"error": [["a"], {"a": 1}]}), json!({"error_text": ["[\"a\"]", "{\"a\":1}"]})),
         ] {
             let (found, changes, _) = details(&given);
             assert_eq!(found, expected);

@@ -26,7 +26,7 @@ use std::ops::Range;
 use super::change::{Change, Changes};
 use super::lex::{Lexer, Name, SyntaxError, ValueKind};
 use super::read::{decode, decode_name};
-use super::schema::{Leaf, Node, Schema};
+use super::schema::{Node, Schema};
 use super::write::{write_quoted, write_str};
 use crate::key;
 
@@ -39,7 +39,7 @@ pub(crate) const MAX_DEPTH: u8 = 20;
 const MAX_TERM: usize = 32_700;
 
 /// Allowance for `auth0.logs.data.` and the field's own name, which precede each path.
-const ROOT_PATH: usize = 64;
+pub(crate) const ROOT_PATH: usize = 64;
 
 /// Longer names are cut, because 20 levels of names and a value have to fit into one term.
 const MAX_NAME: usize = 512;
@@ -221,12 +221,17 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
         self.out.len() + self.json.at() - self.pending_start
     }
 
-    /// Copies a value that is not an object as `{"value":…}`.
-    pub(crate) fn copy_wrapped(&mut self, kind: ValueKind) -> Result<bool, SyntaxError> {
+    /// Copies a value that is not an object as `{"value":…}`, the object being at `level`.
+    pub(crate) fn copy_wrapped(
+        &mut self,
+        kind: ValueKind,
+        level: u8,
+        path: usize,
+    ) -> Result<bool, SyntaxError> {
         self.flush(self.json.at());
         self.out.push(b'{');
         self.out.extend_from_slice(key!("value").0.as_bytes());
-        let holds = self.copy_at(kind, 2, ROOT_PATH, None)?;
+        let holds = self.copy_at(kind, level + 1, path, None)?;
         self.flush(self.json.at());
         self.out.push(b'}');
         Ok(holds)
@@ -313,7 +318,18 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
         while self.json.next_element(&mut is_first)? {
             let kind = self.json.peek()?;
             let savepoint = self.begin_item(emitted, self.json.at());
-            if self.copy_at(kind, level + 1, path, schema)? {
+            let holds = match (schema, kind) {
+                (None, _) | (_, ValueKind::Object | ValueKind::Null) => {
+                    self.copy_at(kind, level + 1, path, schema)?
+                }
+                // No engine takes it where another element is an object with fields.
+                (Some(_), _) => {
+                    self.changes.note(Change::TypeMismatch);
+                    self.has_others = true;
+                    self.copy_wrapped(kind, level + 1, path)?
+                }
+            };
+            if holds {
                 self.commit(&mut emitted);
             } else {
                 self.rollback(savepoint);
@@ -334,11 +350,21 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
         let mut is_first = true;
         while let Some(name) = self.json.next_name(&mut is_first)? {
             let kind = self.json.peek()?;
-            let mut written = role.output_name(&name, &mut self.changes);
-            let node = role.schema().and_then(|schema| schema.get(&written));
-            let fits = node.is_none_or(|node| node.takes(kind, &self.json));
-            if !fits {
+            let schema = role.schema();
+            let find = |name: &str| schema.and_then(|schema| schema.get(name));
+            let mut node = find(name.raw);
+            let mut written = Cow::Borrowed(name.raw);
+            if node.is_none() {
+                written = role.output_name(&name, &mut self.changes);
+                if matches!(written, Cow::Owned(_)) {
+                    node = find(&written);
+                }
+            }
+            let mut is_new = false;
+            if node.is_some_and(|node| !node.takes(kind, &self.json)) {
                 written = Cow::Owned(format!("{written}_text"));
+                node = find(&written);
+                is_new = node.is_none();
             }
             if taken.has(&written, &self.open) {
                 self.changes.note(Change::DuplicateName);
@@ -349,20 +375,21 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
                 let start = self.out_position();
                 let at = self.json.at();
                 let path = path + written.len() + 1;
-                let holds = match (kind, node) {
-                    (ValueKind::Object | ValueKind::Array, _)
-                        if !fits && !Leaf::Text.takes(kind, &self.json) =>
-                    {
-                        self.container_as_text(kind, path)?
-                    }
-                    (_, Some(Node::Object(inner))) => {
-                        self.copy_at(kind, level + 1, path, Some(inner))?
-                    }
-                    _ => self.copy_at(kind, level + 1, path, None)?,
+                let (inner_level, inner) = match (node, kind) {
+                    (Some(Node::Object(inner)), _) => (level + 1, Some(inner)),
+                    (None, _) if !is_new => (level + 1, None),
+                    // A leaf, in which a container becomes text.
+                    (_, ValueKind::Object) => (MAX_DEPTH + 1, None),
+                    _ => (MAX_DEPTH, None),
                 };
-                if holds {
-                    if let Some(schema) = role.schema() {
-                        self.note_place(schema, node, &written, at);
+                if self.copy_at(kind, inner_level, path, inner)? {
+                    self.has_others |= match node {
+                        Some(Node::Leaf(leaf)) => !leaf.finds(self.json.slice(at, self.json.at())),
+                        Some(Node::Object(_)) => false,
+                        None => schema.is_some(),
+                    };
+                    if is_new {
+                        self.changes.note(Change::TypeMismatch);
                     }
                     self.commit(&mut emitted);
                     taken.add(&written);
@@ -379,21 +406,6 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
             self.open.truncate(taken.first);
         }
         Ok(self.close(emitted))
-    }
-
-    /// Notes whether a search finds the member that was just copied, whose value starts at `at` in the event.
-    /// `node` is what it is known as under the name that it has there.
-    fn note_place(&mut self, schema: &Schema, node: Option<&Node>, written: &str, at: usize) {
-        let found = match (schema.get(written), node) {
-            (Some(Node::Leaf(leaf)), _) => leaf.finds(self.json.slice(at, self.json.at())),
-            (Some(Node::Object(_)), _) => true,
-            (None, None) => false,
-            (None, Some(_)) => {
-                self.changes.note(Change::TypeMismatch);
-                false
-            }
-        };
-        self.has_others |= !found;
     }
 
     /// Ends the container whose closing bracket was just read. Returns whether anything of it was emitted.
