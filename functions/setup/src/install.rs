@@ -100,7 +100,10 @@ impl fmt::Display for Installed {
         }
         let Template { details, codec, left_out, .. } = &self.template;
         write!(f, ": index template {} is installed", self.name)?;
-        write!(f, ", details: {details}, codec: {codec}")?;
+        write!(f, ", details: {details}")?;
+        if let Some(codec) = codec {
+            write!(f, ", codec: {codec}")?;
+        }
         if !self.template.constant_keyword {
             write!(f, " (without constant_keyword, which this engine lacks)")?;
         }
@@ -699,7 +702,7 @@ struct Template {
     /// Hash in `_meta` of the backing indices' mapping.
     hash: Value,
     details: DetailsIndexing,
-    codec: &'static str,
+    codec: Option<&'static str>,
     constant_keyword: bool,
     /// Settings that the engine does not have.
     left_out: Vec<String>,

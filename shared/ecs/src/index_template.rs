@@ -200,12 +200,13 @@ pub struct IndexTemplate<'a> {
 }
 
 impl IndexTemplate<'_> {
-    /// Returns the codec of the stored documents.
+    /// Returns the codec of the stored documents, unless the engine chooses it.
     #[must_use]
-    pub const fn codec(&self) -> &'static str {
-        match self.zstd && !self.product.is_elasticsearch() {
-            true => "zstd",
-            false => "best_compression",
+    pub const fn codec(&self) -> Option<&'static str> {
+        match self.product {
+            Product::OpenSearchServerless => None,
+            Product::OpenSearch if self.zstd => Some("zstd"),
+            _ => Some("best_compression"),
         }
     }
 

@@ -5,6 +5,7 @@
 //! search guide, our detections and Auth0's look for. A name that ends in `_text` holds what Auth0 sometimes
 //! sends as text or a list and sometimes as an object.
 
+use super::details;
 use super::fields::FieldType;
 use crate::json::schema::Schema;
 
@@ -179,6 +180,11 @@ pub(crate) fn schemas() -> impl Iterator<Item = (&'static str, Schema)> {
                 {
                     schema.insert(below, kind.leaf());
                 }
+            }
+        }
+        if member == "details" {
+            for (place, path) in details::PATHS.iter().enumerate() {
+                schema.remember(path, place);
             }
         }
         (member, schema)

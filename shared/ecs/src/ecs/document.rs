@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use user_agent::UserAgentParser;
 
 use super::copies::Copies;
-use super::details::{Details, text_at};
+use super::details::{Details, Path, text_at};
 use super::id::document_id;
 use super::login::write_login;
 use super::source::{Places, write_addresses};
@@ -169,7 +169,8 @@ impl Mapper {
             let agent = event.moved(Moved::UserAgent);
             let parsed_agent = agent.map(|token| self.user_agents.parse(&decode(token)));
             let details = Details::of(&event);
-            let has_error = details.has("error") || details.has("error_text");
+            const ERRORS: [Path; 2] = [Path::new("error"), Path::new("error_text")];
+            let has_error = ERRORS.into_iter().any(|path| details.place(path).is_some());
 
             self.write_constant(doc);
             self.copies.others.write(doc, &event);
@@ -269,10 +270,10 @@ impl Mapper {
     /// every other setting, so that a change of it never meets an event that does not fit.
     fn write_others(&self, logs: &mut Object<'_>, event: &Event<'_>) {
         logs.object(key!("details_other"), |others| {
-            for member in &event.others {
-                let text = text_at(others.written(), &member.value).unwrap_or_default().to_owned();
-                let key = format!("\"{}\":", member.name);
-                let schema = self.members.schema(&member.name);
+            for (name, place) in &event.others {
+                let text = text_at(others.written(), place).unwrap_or_default().to_owned();
+                let key = format!("\"{name}\":");
+                let schema = self.members.schema(name);
                 others.object(Key(&key), |inner| schema.write_others(&text, inner));
             }
         });

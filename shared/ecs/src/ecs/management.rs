@@ -5,7 +5,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::details::{Details, is_scalar};
+use super::details::{Details, Path, is_scalar};
 use super::person::Person;
 use crate::json::read::{decode, member, members, strings};
 use crate::json::write::Text;
@@ -28,16 +28,14 @@ impl Management {
     /// `None` if the details are not of a request to the Management API.
     #[inline]
     pub(super) fn read(details: Details<'_>, written: &[u8]) -> Option<Box<Self>> {
-        if !details.has("request") {
-            return None;
-        }
-        let path = decode(details.text(written, &["request", "path"])?);
+        const PATH: Path = Path::new("request.path");
+        let path = decode(details.text(written, PATH)?);
         Some(Self::of_path(path.strip_prefix("/api/v2/")?, details, written))
     }
 
     #[cold]
     fn of_path(path: &str, details: Details<'_>, written: &[u8]) -> Box<Self> {
-        let request = details.text(written, &["request"]).unwrap_or_default();
+        let request = details.text(written, const { Path::new("request") }).unwrap_or_default();
         let [channel, auth, body] = members(request, ["channel", "auth", "body"]);
         let channel = channel.filter(|channel| is_scalar(channel));
         let mut found =
@@ -46,7 +44,8 @@ impl Management {
         let [user, id] = members(auth.unwrap_or_default(), ["user", "user_text"]);
         let with_id = || Person { id: id.and_then(text), ..Person::default() };
         found.actor = user.and_then(Person::of_object).unwrap_or_else(with_id);
-        let response = || details.text(written, &["response", "body"]).unwrap_or_default();
+        const RESPONSE: Path = Path::new("response.body");
+        let response = || details.text(written, RESPONSE).unwrap_or_default();
         found.read_path(path, body.unwrap_or_default(), response);
         Box::new(found)
     }

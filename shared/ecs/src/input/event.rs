@@ -4,7 +4,7 @@
 //! (`GET /api/v2/logs`) are the bare data object. The members of `data` go to the output as they are read;
 //! what the document needs elsewhere is remembered as a reference into the input.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 use hashbrown::HashSet;
@@ -15,7 +15,7 @@ use crate::json::change::{Change, Changes};
 use crate::json::lex::{Name, SyntaxError, ValueKind};
 use crate::json::read::{decode, decode_name};
 use crate::json::sanitize::{
-    Emitted, MAX_DEPTH, OutputMember, ROOT_PATH, Sanitizer, Savepoint, safe_name,
+    Emitted, MAX_DEPTH, MAX_PLACES, OutputPlaces, ROOT_PATH, Sanitizer, Savepoint, safe_name,
 };
 
 /// What the document needs of an event beyond `auth0.logs.data`.
@@ -23,10 +23,10 @@ use crate::json::sanitize::{
 pub(crate) struct Event<'a> {
     tokens: [Option<&'a str>; MAX_MEMBERS],
     pub(crate) date: Option<DateTime<Utc>>,
-    /// The members of `details`, as they are in the output.
-    pub(crate) details: Vec<OutputMember<'a>>,
+    /// The places, in the output, of members of `details`.
+    pub(crate) details: OutputPlaces,
     /// The members of [`Shape::Flat`] that hold anything that is no field.
-    pub(crate) others: Vec<OutputMember<'static>>,
+    pub(crate) others: Vec<(&'static str, Range<usize>)>,
     /// What has been changed so far.
     pub(crate) changes: Changes,
     /// The members whose values were put into an object.
@@ -40,7 +40,7 @@ impl<'a> Event<'a> {
         Self {
             tokens,
             date: None,
-            details: Vec::new(),
+            details: [(0, 0); MAX_PLACES],
             others: Vec::new(),
             changes,
             wrapped: Vec::new(),
@@ -281,10 +281,11 @@ impl<'a> Reader<'a, '_> {
             (Shape::Text, _) => self.copy.copy(kind, MAX_DEPTH)?,
             (Shape::Record, _) => self.copy.copy_record()?,
             (Shape::Flat, ValueKind::Object) => {
-                let found = self.copy.copy_object(self.members.schema(field))?;
-                let holds = !found.is_empty();
-                if field == "details" && self.event.details.is_empty() {
-                    self.event.details = found;
+                // A second one of the name is not kept.
+                self.copy.remembers = field == "details" && self.written.members & (1 << id) == 0;
+                let holds = self.copy.copy_object(self.members.schema(field))?;
+                if self.copy.remembers {
+                    self.event.details = self.copy.places;
                 }
                 holds
             }
@@ -300,7 +301,7 @@ impl<'a> Reader<'a, '_> {
         }
         let value = written_start..self.copy.out_position();
         if self.end(savepoint, holds, OutputName::Member(id)) && self.copy.has_others {
-            self.event.others.push(OutputMember { name: Cow::Borrowed(field), value });
+            self.event.others.push((field, value));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! The names come from the table of fields; the reader gets them as a value, so that nothing here depends
 //! on ECS.
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 
 use crate::json::schema::Schema;
 
@@ -89,7 +89,7 @@ pub(crate) struct Members {
     /// Names below `auth0.logs.data` that a member of an event must not take.
     reserved: HashSet<&'static str>,
     /// The schemas of the members of [`Shape::Flat`].
-    schemas: HashMap<&'static str, Schema>,
+    schemas: Vec<(&'static str, Schema)>,
 }
 
 const LONGEST_NAME: usize = 32;
@@ -154,7 +154,8 @@ impl Members {
     /// The schema of a member of [`Shape::Flat`].
     #[expect(clippy::expect_used, reason = "the table is wrong then, and every test fails")]
     pub(crate) fn schema(&self, name: &str) -> &Schema {
-        self.schemas.get(name).expect("a schema for each flat member")
+        let found = self.schemas.iter().find(|(member, _)| *member == name);
+        found.map(|(_, schema)| schema).expect("a schema for each flat member")
     }
 
     pub(crate) fn is_reserved(&self, name: &str) -> bool {

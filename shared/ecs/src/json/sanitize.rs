@@ -21,12 +21,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ops::Range;
 
 use super::change::{Change, Changes};
 use super::lex::{Lexer, Name, SyntaxError, ValueKind};
 use super::read::{decode, decode_name};
-use super::schema::{Node, Schema};
+use super::schema::{Leaf, Node, Schema};
 use super::write::{write_quoted, write_str};
 use crate::key;
 
@@ -50,13 +49,11 @@ const MAX_NUMBER: usize = 400;
 /// Up to this many names are compared one by one; more go into a set.
 const FEW_NAMES: usize = 48;
 
-/// A member of an object in the output.
-#[derive(Clone, Debug)]
-pub(crate) struct OutputMember<'a> {
-    pub(crate) name: Cow<'a, str>,
-    /// Position of its value, valid once the output is flushed.
-    pub(crate) value: Range<usize>,
-}
+/// Places in the output, for as many members as are looked up there; an empty one if there is no such member.
+pub(crate) type OutputPlaces = [(u32, u32); MAX_PLACES];
+
+/// The most members whose places are remembered.
+pub(crate) const MAX_PLACES: usize = 22;
 
 /// Copies values from an event to its document; see the module documentation.
 #[derive(Debug)]
@@ -65,11 +62,15 @@ pub(crate) struct Sanitizer<'a, 'o> {
     pub(crate) changes: Changes,
     /// Whether an object with a [`Schema`] had anything that none of its fields finds.
     pub(crate) has_others: bool,
+    /// Whether the places of known members are remembered now.
+    pub(crate) remembers: bool,
+    /// Those places.
+    pub(crate) places: OutputPlaces,
     out: &'o mut Vec<u8>,
     /// Start, in the event, of the text that goes to the output next.
     pending_start: usize,
     /// Members of all open objects, innermost last.
-    open: Vec<OutputMember<'a>>,
+    open: Vec<Cow<'a, str>>,
 }
 
 /// What has been emitted of the container being read.
@@ -99,7 +100,9 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
     pub(crate) fn new(event: &'a str, changes: Changes, out: &'o mut Vec<u8>) -> Self {
         let json = Lexer::new(event);
         let open = Vec::with_capacity(16);
-        Self { json, changes, has_others: false, out, pending_start: 0, open }
+        let places = [(0, 0); MAX_PLACES];
+        let (has_others, remembers) = (false, false);
+        Self { json, changes, has_others, remembers, places, out, pending_start: 0, open }
     }
 
     /// Begins the member whose value comes next. `renamed` is its name in the output, if that differs from
@@ -199,21 +202,14 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
         self.copy_at(kind, level, ROOT_PATH, None)
     }
 
-    /// Copies an object like [`Self::copy`] and returns its members. A value that does not fit its field is
-    /// kept as text in `<name>_text`.
-    pub(crate) fn copy_object(
-        &mut self,
-        schema: &Schema,
-    ) -> Result<Vec<OutputMember<'a>>, SyntaxError> {
-        let mut members = Vec::new();
-        let role = NameRole::FieldName(Some(schema));
-        self.object(1, ROOT_PATH, role, Some(&mut members))?;
-        Ok(members)
+    /// Copies an object like [`Self::copy`]. A value that does not fit its field is kept in `<name>_text`.
+    pub(crate) fn copy_object(&mut self, schema: &Schema) -> Result<bool, SyntaxError> {
+        self.object(1, ROOT_PATH, NameRole::FieldName(Some(schema)))
     }
 
     /// Copies an object each of whose members is a field. Containers in it become text.
     pub(crate) fn copy_record(&mut self) -> Result<bool, SyntaxError> {
-        self.object(MAX_DEPTH, ROOT_PATH, NameRole::FieldName(None), None)
+        self.object(MAX_DEPTH, ROOT_PATH, NameRole::FieldName(None))
     }
 
     /// Position, in the output, of what is read next.
@@ -271,7 +267,7 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
             }
             ValueKind::Object if level <= MAX_DEPTH => {
                 let role = schema.map_or(NameRole::Key, |schema| NameRole::FieldName(Some(schema)));
-                self.object(level, path, role, None)
+                self.object(level, path, role)
             }
             ValueKind::Array if level <= MAX_DEPTH => self.array(level, path, schema),
             ValueKind::Object | ValueKind::Array => self.container_as_text(kind, path),
@@ -315,6 +311,8 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
     ) -> Result<bool, SyntaxError> {
         let mut emitted = Emitted::nothing(self.json.at() + 1);
         let mut is_first = true;
+        // A member of an element is one of several.
+        let remembers = std::mem::take(&mut self.remembers);
         while self.json.next_element(&mut is_first)? {
             let kind = self.json.peek()?;
             let savepoint = self.begin_item(emitted, self.json.at());
@@ -335,37 +333,32 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
                 self.rollback(savepoint);
             }
         }
+        self.remembers = remembers;
         Ok(self.close(emitted))
     }
 
-    fn object(
-        &mut self,
-        level: u8,
-        path: usize,
-        role: NameRole<'_>,
-        members: Option<&mut Vec<OutputMember<'a>>>,
-    ) -> Result<bool, SyntaxError> {
+    fn object(&mut self, level: u8, path: usize, role: NameRole<'_>) -> Result<bool, SyntaxError> {
         let mut emitted = Emitted::nothing(self.json.at() + 1);
         let mut taken = TakenNames { first: self.open.len(), filter: 0, many: None };
         let mut is_first = true;
         while let Some(name) = self.json.next_name(&mut is_first)? {
             let kind = self.json.peek()?;
             let schema = role.schema();
-            let find = |name: &str| schema.and_then(|schema| schema.get(name));
-            let mut node = find(name.raw);
+            let mut known = schema.and_then(|schema| schema.get(name.raw));
             let mut written = Cow::Borrowed(name.raw);
-            if node.is_none() {
+            if known.is_none() {
                 written = role.output_name(&name, &mut self.changes);
                 if matches!(written, Cow::Owned(_)) {
-                    node = find(&written);
+                    known = schema.and_then(|schema| schema.get_changed(&written));
                 }
             }
             let mut is_new = false;
-            if node.is_some_and(|node| !node.takes(kind, &self.json)) {
+            if known.is_some_and(|known| !known.node.takes(kind, &self.json)) {
                 written = Cow::Owned(format!("{written}_text"));
-                node = find(&written);
-                is_new = node.is_none();
+                known = schema.and_then(|schema| schema.get_changed(&written));
+                is_new = known.is_none();
             }
+            let node = known.map(|known| &known.node);
             if taken.has(&written, &self.open) {
                 self.changes.note(Change::DuplicateName);
                 self.json.skip(kind)?;
@@ -383,29 +376,41 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
                     _ => (MAX_DEPTH, None),
                 };
                 if self.copy_at(kind, inner_level, path, inner)? {
-                    self.has_others |= match node {
-                        Some(Node::Leaf(leaf)) => !leaf.finds(self.json.slice(at, self.json.at())),
-                        Some(Node::Object(_)) => false,
-                        None => schema.is_some(),
-                    };
+                    match node {
+                        Some(Node::Leaf(Leaf::Text | Leaf::Boolean) | Node::Object(_)) => {}
+                        Some(Node::Leaf(leaf)) => {
+                            self.has_others |= !leaf.finds(self.json.slice(at, self.json.at()));
+                        }
+                        None => self.has_others |= schema.is_some(),
+                    }
                     if is_new {
                         self.changes.note(Change::TypeMismatch);
                     }
+                    if let Some(place) = known.and_then(|known| known.place)
+                        && self.remembers
+                    {
+                        let end = self.out_position();
+                        self.remember(place, start, end);
+                    }
                     self.commit(&mut emitted);
                     taken.add(&written);
-                    let value = start..self.out_position();
-                    self.open.push(OutputMember { name: written, value });
+                    self.open.push(written);
                 } else {
                     self.rollback(savepoint);
                 }
             }
         }
-        if let Some(members) = members {
-            members.extend(self.open.drain(taken.first..));
-        } else {
-            self.open.truncate(taken.first);
-        }
+        self.open.truncate(taken.first);
         Ok(self.close(emitted))
+    }
+
+    /// Remembers a place; one beyond the size that a request can have is none.
+    fn remember(&mut self, place: usize, start: usize, end: usize) {
+        if let (Some(place), Ok(start), Ok(end)) =
+            (self.places.get_mut(place), u32::try_from(start), u32::try_from(end))
+        {
+            *place = (start, end);
+        }
     }
 
     /// Ends the container whose closing bracket was just read. Returns whether anything of it was emitted.
@@ -440,15 +445,15 @@ impl<'a> TakenNames<'a> {
         }
     }
 
-    fn has(&mut self, name: &str, open: &[OutputMember<'a>]) -> bool {
+    fn has(&mut self, name: &str, open: &[Cow<'a, str>]) -> bool {
         if self.filter & Self::bit(name) == 0 {
             return false;
         }
         let siblings = open.get(self.first..).unwrap_or_default();
         if siblings.len() < FEW_NAMES {
-            return siblings.iter().any(|member| member.name == name);
+            return siblings.iter().any(|sibling| sibling == name);
         }
-        let names = || siblings.iter().map(|member| member.name.clone()).collect();
+        let names = || siblings.iter().cloned().collect();
         self.many.get_or_insert_with(names).contains(name)
     }
 

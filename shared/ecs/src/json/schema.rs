@@ -11,10 +11,19 @@ use chrono::{DateTime, NaiveDate};
 #[derive(Debug)]
 pub(crate) struct Schema {
     /// A power of two of slots, so many that hardly two members share one.
-    slots: Vec<Vec<(&'static str, Node)>>,
+    slots: Vec<Vec<Known>>,
 }
 
 /// A known member.
+#[derive(Debug)]
+pub(crate) struct Known {
+    name: &'static str,
+    pub(crate) node: Node,
+    /// Where its place in the output is remembered, if it is.
+    pub(crate) place: Option<usize>,
+}
+
+/// What a known member is.
 #[derive(Debug)]
 pub(crate) enum Node {
     Leaf(Leaf),
@@ -44,8 +53,9 @@ impl Schema {
     #[inline]
     fn slot(&self, name: &str) -> usize {
         let bytes = name.as_bytes();
-        let at = |index: usize| usize::from(bytes.get(index).copied().unwrap_or_default());
-        let mixed = at(0) ^ at(bytes.len() / 2) << 2 ^ at(bytes.len().wrapping_sub(1)) << 4;
+        let [first, .., last] = bytes else { return bytes.len() };
+        let middle = bytes.get(bytes.len() / 2).unwrap_or(first);
+        let mixed = usize::from(*first) ^ usize::from(*middle) << 2 ^ usize::from(*last) << 4;
         (mixed ^ bytes.len() << 5) & (self.slots.len() - 1)
     }
 
@@ -55,24 +65,48 @@ impl Schema {
     /// If a part of the path is a leaf.
     pub(crate) fn insert(&mut self, path: &'static str, leaf: Leaf) {
         let (name, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
-        let slot = self.slot(name);
-        let Some(same_slot) = self.slots.get_mut(slot) else { return };
-        let at = same_slot.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+        if self.get(name).is_none() {
             let node = rest.map_or(Node::Leaf(leaf), |_| Node::Object(Self::new(false)));
-            same_slot.push((name, node));
-            same_slot.len() - 1
-        });
-        match (same_slot.get_mut(at), rest) {
-            (Some((_, Node::Object(inner))), Some(rest)) => inner.insert(rest, leaf),
-            (Some((_, Node::Leaf(_))), None) => {}
+            let slot = self.slot(name);
+            #[expect(clippy::indexing_slicing, reason = "a slot is one of them")]
+            self.slots[slot].push(Known { name, node, place: None });
+        }
+        match (self.get_mut(name).map(|known| &mut known.node), rest) {
+            (Some(Node::Object(inner)), Some(rest)) => inner.insert(rest, leaf),
+            (Some(Node::Leaf(_)), None) => {}
             _ => unreachable!("{path} is inside a leaf, or one is in it: no test passes then"),
         }
     }
 
-    #[inline]
-    pub(crate) fn get(&self, name: &str) -> Option<&Node> {
-        let same_slot = self.slots.get(self.slot(name))?;
-        same_slot.iter().find(|(known, _)| *known == name).map(|(_, node)| node)
+    /// Has the place of the member at `path` remembered under this number.
+    ///
+    /// # Panics
+    /// If there is no such member.
+    #[expect(clippy::expect_used, reason = "the table is wrong then, and every test fails")]
+    pub(crate) fn remember(&mut self, path: &str, place: usize) {
+        let (name, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
+        let known = self.get_mut(name).expect(path);
+        match (rest, &mut known.node) {
+            (None, _) => known.place = Some(place),
+            (Some(rest), Node::Object(inner)) => inner.remember(rest, place),
+            (Some(_), Node::Leaf(_)) => unreachable!("{path} is inside a leaf"),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, name: &str) -> Option<&Known> {
+        self.slots.get(self.slot(name))?.iter().find(|known| is_same(known.name, name))
+    }
+
+    /// The same, for a name that had to be changed.
+    #[cold]
+    pub(crate) fn get_changed(&self, name: &str) -> Option<&Known> {
+        self.get(name)
+    }
+
+    fn get_mut(&mut self, name: &str) -> Option<&mut Known> {
+        let slot = self.slot(name);
+        self.slots.get_mut(slot)?.iter_mut().find(|known| known.name == name)
     }
 
     /// Writes those members of `object` that no field finds. The names in it are the ones in the document.
@@ -88,7 +122,8 @@ impl Schema {
             let key = Key(json.slice(name.start, name.end()));
             let kind = json.peek()?;
             let token = json.token(kind)?;
-            match (self.get(&decode(json.slice(name.start, name.end() - 1))), kind) {
+            let known = self.get(&decode(json.slice(name.start, name.end() - 1)));
+            match (known.map(|known| &known.node), kind) {
                 (Some(Node::Leaf(leaf)), _) if leaf.finds(token) => {}
                 (Some(Node::Object(inner)), ValueKind::Object) => {
                     out.object(key, |out| inner.try_write_others(token, out))?;
@@ -120,25 +155,49 @@ impl Node {
     pub(crate) fn takes(&self, kind: ValueKind, json: &Lexer<'_>) -> bool {
         use ValueKind::{Array, Boolean, Null, Object};
         match (self, kind) {
-            (_, Null) | (Self::Leaf(Leaf::Boolean), Boolean) | (Self::Object(_), Object) => true,
-            (Self::Leaf(leaf), _) => *leaf != Leaf::Boolean && kind != Object,
+            (Self::Leaf(leaf), _) if *leaf != Leaf::Boolean => kind != Object,
+            (_, Null) | (Self::Leaf(_), Boolean) | (Self::Object(_), Object) => true,
+            (Self::Leaf(_), _) => false,
             (Self::Object(_), Array) => {
                 let mut json = json.clone();
-                let first = json.next_element(&mut true).and_then(|_| json.peek());
-                matches!(first, Ok(Object | Null))
+                match json.next_element(&mut true) {
+                    Ok(true) => matches!(json.peek(), Ok(Object | Null)),
+                    // Nothing of it is kept, or what is broken is an error for the one who copies it.
+                    _ => true,
+                }
             }
             (Self::Object(_), _) => false,
         }
     }
 }
 
+/// Whether two names are equal. Most have up to 16 bytes, for which a call of `memcmp` is the larger part.
+#[inline]
+fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    match one.len() == other.len() {
+        true if one.len() > 16 => one == other,
+        true if one.len() >= 8 => {
+            one.first_chunk::<8>() == other.first_chunk()
+                && one.last_chunk::<8>() == other.last_chunk()
+        }
+        true if one.len() >= 4 => {
+            one.first_chunk::<4>() == other.first_chunk()
+                && one.last_chunk::<4>() == other.last_chunk()
+        }
+        same_length => same_length && one.iter().eq(other),
+    }
+}
+
 impl Leaf {
     /// Whether a search in the field finds this value.
     pub(crate) fn finds(self, token: &str) -> bool {
+        // Up to 18 digits are an `i64` for certain.
+        let is_digits = |text: &str| text.len() < 19 && text.bytes().all(|b| b.is_ascii_digit());
         let is_long = |text: &str| text.parse::<i64>().is_ok();
         match self {
             Self::Text | Self::Boolean => true,
-            Self::Long | Self::Date if is_long(token) => true,
+            Self::Long | Self::Date if is_digits(token) => true,
             _ if token.starts_with('[') => false,
             Self::Long => is_long(&decode(token)),
             Self::Date => {
