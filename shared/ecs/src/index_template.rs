@@ -235,9 +235,14 @@ impl IndexTemplate<'_> {
     /// Returns the body of `PUT _index_template/`[`alerts_name`].
     #[must_use]
     pub fn render_alerts(&self) -> Value {
-        let mappings = ALERT_FIELDS.iter().map(|(name, kind)| ((*name).to_owned(), mapping(*kind, self)));
-        let default_fields = ALERT_DEFAULT_FIELDS.map(str::to_owned);
-        self.render_stream(&alerts_stream(self.namespace), mappings.collect(), &default_fields)
+        let mappings =
+            ALERT_FIELDS.iter().map(|(name, kind)| ((*name).to_owned(), mapping(*kind, self)));
+        let default_fields = ALERT_DEFAULT_FIELDS.iter().copied().map(str::to_owned);
+        self.render_stream(
+            &alerts_stream(self.namespace),
+            mappings.collect(),
+            &default_fields.collect::<Vec<_>>(),
+        )
     }
 
     fn render_stream(
