@@ -11,8 +11,8 @@ export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
 .PHONY: help run up services down poll detect redrive logs setup-tools test lint unit instructions e2e e2e-secured \
-	types test-watch chaos fuzz bench build smoke validate deploy geoip-layer backfill audit sbom test-analysts hunt \
-	detections dashboards overview
+	types test-watch chaos fuzz bench build smoke validate deploy package geoip-layer backfill audit sbom test-analysts hunt \
+	detections exports dashboards overview docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ validate: ## check template.yaml: lint, IAM, and a deployment that is used (ZIPS
 deploy: ## build and deploy with AWS SAM; asks the first time, later <Parameter>=<value> changes one (ARCH=x86_64)
 	@$(DEPLOY) deploy
 
+package: ## write dist/: zips, template, deploy.sh and more, to install without a tool chain (VERSION= has to be Cargo.toml's)
+	@$(DEPLOY) package
+
 geoip-layer: ## build the Lambda layer from your MaxMind files (CITY=….mmdb ASN=….mmdb)
 	@$(DEPLOY) geoip-layer
 
@@ -105,6 +108,9 @@ audit: ## check licenses, banned crates, sources and advisories of all dependenc
 sbom: ## list every crate linked into the functions, as CycloneDX
 	@$(DEPLOY) sbom
 
+docs: ## build the docs as a site in target/book/
+	@$(DEPLOY) docs
+
 test-analysts: ## test detections, search guide and dashboards on both engines (ARGS=test_searching)
 	@$(PYTHON) tests/local/analysts.py
 
@@ -113,6 +119,9 @@ hunt: ## run the detections against an engine (SEARCH_ENDPOINT=… SEARCH_API_KE
 
 detections: ## compile the rules into the file that functions/detect includes (CHECK=1: only compare)
 	@python=$$($(TOOL) sigma) && $$python docs/analysts/compile.py
+
+exports: ## write the detections into target/exports/ as Elastic rules, OpenSearch monitors and rules for Security Analytics
+	@python=$$($(TOOL) sigma) && $$python docs/analysts/export.py target/exports
 
 dashboards: ## import the dashboards: DASHBOARDS=kibana|opensearch-dashboards DASHBOARDS_URL=… (dry run; APPLY=1)
 	@$(PYTHON) docs/analysts/dashboards.py

@@ -1,4 +1,8 @@
-//! One invocation's counts → one line on stdout, which CloudWatch turns into metrics.
+//! One invocation's counts → one record on stdout, of which CloudWatch makes metrics.
+//!
+//! The record is the invocation's log line, too: with [`Metrics::bytes`] and the like, which are no metrics. It
+//! is short, since a small batch costs more in CloudWatch Logs than in Lambda (`docs/performance.md`). So it
+//! names no units and no message.
 //!
 //! CloudWatch's embedded metric format needs no call and no permission, and the counts are written even
 //! if the invocation fails afterwards. All names are here; `template.yaml` has the alarms on them, and
@@ -9,7 +13,9 @@
 use std::io::{self, Write as _};
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::delivery::report::Report;
 
@@ -75,6 +81,12 @@ pub struct Metrics {
     /// `Unauthorized`: in the webhook, requests with a wrong token; elsewhere, our own sign-in rejected
     /// by Auth0 or the engine.
     pub unauthorized: usize,
+    /// Size of the webhook's body without its encoding, in bytes; no metric.
+    pub bytes: Option<usize>,
+    /// Messages of a queue of which every event is stored or a dead letter; no metric.
+    pub messages: Option<usize>,
+    /// Time from the request to its response; no metric.
+    pub took_ms: Option<i64>,
 }
 
 impl Metrics {
@@ -93,33 +105,42 @@ impl Metrics {
 
     /// Writes the line; to be called once at the end of an invocation, failed or not.
     pub fn emit(&self, stack: &str, function: Function, now: DateTime<Utc>) {
-        emit(&self.values(), stack, function, now);
+        emit(&self.values(), &self.properties(), stack, function, now);
     }
 
-    fn values(&self) -> [Metric; 14] {
+    fn values(&self) -> [Entry; 14] {
         // An event's date may be ahead of our clock.
         let lag = self.delivery_lag.map(|seconds| seconds.max(0).into());
         [
-            ("EventsReceived", "Count", Some(self.received.into())),
-            ("EventsFiltered", "Count", nonzero(self.filtered)),
-            ("EventsIndexed", "Count", nonzero(self.indexed)),
-            ("EventsDuplicate", "Count", nonzero(self.duplicates)),
-            ("EventsRejected", "Count", nonzero(self.rejected)),
-            ("EventsDeadLettered", "Count", nonzero(self.dead_lettered)),
-            ("EventsParked", "Count", nonzero(self.parked)),
-            ("EngineMisconfigured", "Count", nonzero(self.misconfigured)),
-            ("UnknownTypes", "Count", nonzero(self.unknown_types)),
-            ("DeliveryLag", "Seconds", lag),
-            ("PollPages", "Count", self.poll_pages.map(Into::into)),
-            ("RateLimitRemaining", "Count", self.rate_limit_remaining.map(Into::into)),
-            ("CheckpointExpired", "Count", nonzero(self.checkpoint_expired.into())),
-            ("Unauthorized", "Count", nonzero(self.unauthorized)),
+            ("EventsReceived", Some(self.received.into())),
+            ("EventsFiltered", nonzero(self.filtered)),
+            ("EventsIndexed", nonzero(self.indexed)),
+            ("EventsDuplicate", nonzero(self.duplicates)),
+            ("EventsRejected", nonzero(self.rejected)),
+            ("EventsDeadLettered", nonzero(self.dead_lettered)),
+            ("EventsParked", nonzero(self.parked)),
+            ("EngineMisconfigured", nonzero(self.misconfigured)),
+            ("UnknownTypes", nonzero(self.unknown_types)),
+            ("DeliveryLag", lag),
+            ("PollPages", self.poll_pages.map(Into::into)),
+            ("RateLimitRemaining", self.rate_limit_remaining.map(Into::into)),
+            ("CheckpointExpired", nonzero(self.checkpoint_expired.into())),
+            ("Unauthorized", nonzero(self.unauthorized)),
+        ]
+    }
+
+    /// Returns what the record says beyond metrics.
+    fn properties(&self) -> [Entry; 3] {
+        [
+            ("bytes", self.bytes.map(Into::into)),
+            ("messages", self.messages.map(Into::into)),
+            ("took_ms", self.took_ms.map(Into::into)),
         ]
     }
 }
 
-/// A metric's name, its unit and, if it is to be written, its value.
-pub type Metric = (&'static str, &'static str, Option<Value>);
+/// A name and, if it is to be written, its value, which is a number.
+pub type Entry = (&'static str, Option<Value>);
 
 /// Returns the value of a count that is written only if something happened.
 #[must_use]
@@ -127,37 +148,85 @@ pub fn nonzero(count: usize) -> Option<Value> {
     (count > 0).then(|| count.into())
 }
 
-/// Writes the line of these metrics; to be called once at the end of an invocation, failed or not.
-pub fn emit(metrics: &[Metric], stack: &str, function: Function, now: DateTime<Utc>) {
-    let line = render(metrics, stack, function, now);
+/// Writes the record of these metrics, and of properties that are none; to be called once at the end of an
+/// invocation, failed or not.
+pub fn emit(
+    metrics: &[Entry],
+    properties: &[Entry],
+    stack: &str,
+    function: Function,
+    now: DateTime<Utc>,
+) {
+    let line = render(metrics, properties, stack, function, now);
     if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
         tracing::warn!(%error, "metrics could not be written");
     }
 }
 
-/// Renders the line: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-fn render(metrics: &[Metric], stack: &str, function: Function, now: DateTime<Utc>) -> String {
-    let mut definitions = Vec::new();
-    let mut line = Map::new();
-    for (name, unit, value) in metrics {
-        if let Some(value) = value {
-            definitions.push(json!({ "Name": name, "Unit": unit }));
-            line.insert((*name).to_owned(), value.clone());
+#[expect(clippy::expect_used, reason = "serialize has no failure of its own")]
+fn render(
+    metrics: &[Entry],
+    properties: &[Entry],
+    stack: &str,
+    function: Function,
+    now: DateTime<Utc>,
+) -> String {
+    let record = Record { metrics, properties, stack, function: function.as_str(), now };
+    serde_json::to_string(&record).expect("names, numbers and texts are JSON")
+}
+
+/// The record: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+struct Record<'a> {
+    metrics: &'a [Entry],
+    properties: &'a [Entry],
+    stack: &'a str,
+    function: &'static str,
+    now: DateTime<Utc>,
+}
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut record = serializer.serialize_map(None)?;
+        for (name, value) in self.metrics.iter().chain(self.properties) {
+            if let Some(value) = value {
+                record.serialize_entry(name, value)?;
+            }
         }
+        record.serialize_entry("Stack", self.stack)?;
+        record.serialize_entry("Function", self.function)?;
+        let written = self.metrics.iter().filter(|(_, value)| value.is_some());
+        let directive = Directive {
+            namespace: "Auth0LogStreams",
+            // One set of both: each further set would be billed as further metrics.
+            dimensions: [["Stack", "Function"]],
+            metrics: written.map(|(name, _)| Definition { name }).collect(),
+        };
+        let metadata =
+            Metadata { timestamp: self.now.timestamp_millis(), cloud_watch_metrics: [directive] };
+        record.serialize_entry("_aws", &metadata)?;
+        record.end()
     }
-    // One set of both: each further set would be billed as further metrics.
-    line.insert("Stack".to_owned(), stack.into());
-    line.insert("Function".to_owned(), function.as_str().into());
-    let directives = json!({
-        "Timestamp": now.timestamp_millis(),
-        "CloudWatchMetrics": [{
-            "Namespace": "Auth0LogStreams",
-            "Dimensions": [["Stack", "Function"]],
-            "Metrics": definitions,
-        }],
-    });
-    line.insert("_aws".to_owned(), directives);
-    Value::Object(line).to_string()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    timestamp: i64,
+    cloud_watch_metrics: [Directive; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: [[&'static str; 2]; 1],
+    metrics: Vec<Definition>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Definition {
+    name: &'static str,
 }
 
 #[cfg(test)]
@@ -166,6 +235,10 @@ mod tests {
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp_millis(1_700_000_000_123).unwrap()
+    }
+
+    fn line(metrics: &Metrics, function: Function) -> String {
+        render(&metrics.values(), &metrics.properties(), "logs", function, now())
     }
 
     /// Checks the specification's requirements: CloudWatch silently drops a line that violates them.
@@ -183,23 +256,22 @@ mod tests {
             assert!((1..=100).contains(&metrics.len()));
             for metric in metrics {
                 assert!(line[metric["Name"].as_str().unwrap()].is_number(), "{metric}");
-                assert!(["Count", "Seconds"].contains(&metric["Unit"].as_str().unwrap()));
             }
         }
     }
 
     #[test]
     fn zeros_are_left_out_except_for_received() {
-        let line = render(&Metrics::default().values(), "logs", Function::Webhook, now());
-        assert_is_embedded_metric_format(&line);
+        let record = line(&Metrics::default(), Function::Webhook);
+        assert_is_embedded_metric_format(&record);
         assert_eq!(
-            line,
-            r#"{"EventsReceived":0,"Function":"webhook","Stack":"logs","_aws":{"CloudWatchMetrics":[{"Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"EventsReceived","Unit":"Count"}],"Namespace":"Auth0LogStreams"}],"Timestamp":1700000000123}}"#
+            record,
+            r#"{"EventsReceived":0,"Stack":"logs","Function":"webhook","_aws":{"Timestamp":1700000000123,"CloudWatchMetrics":[{"Namespace":"Auth0LogStreams","Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"EventsReceived"}]}]}}"#
         );
     }
 
     #[test]
-    fn every_metric_has_its_name_unit_and_value() {
+    fn every_metric_has_its_name_and_value() {
         let all = Metrics {
             received: 10,
             indexed: 1,
@@ -215,18 +287,35 @@ mod tests {
             unauthorized: 11,
             misconfigured: 12,
             filtered: 13,
+            bytes: Some(14),
+            messages: Some(15),
+            took_ms: Some(16),
         };
-        let line = render(&all.values(), "logs", Function::Poller, now());
-        assert_is_embedded_metric_format(&line);
-        insta::assert_json_snapshot!(serde_json::from_str::<Value>(&line).unwrap());
+        let record = line(&all, Function::Poller);
+        assert_is_embedded_metric_format(&record);
+        insta::assert_json_snapshot!(serde_json::from_str::<Value>(&record).unwrap());
+    }
+
+    #[test]
+    fn record_of_a_small_batch_is_short() {
+        let batch = Metrics {
+            received: 1,
+            indexed: 1,
+            delivery_lag: Some(1),
+            bytes: Some(1_800),
+            took_ms: Some(12),
+            ..Metrics::default()
+        };
+        let entries = (batch.values(), batch.properties());
+        let stack = "auth0-log-streams";
+        let record = render(&entries.0, &entries.1, stack, Function::Webhook, now());
+        assert!(record.len() <= 350, "{} bytes: {record}", record.len());
     }
 
     #[test]
     fn poll_pages_of_zero_is_written() {
         let nothing = Metrics { poll_pages: Some(0), ..Metrics::default() };
-        assert!(
-            render(&nothing.values(), "logs", Function::Poller, now()).contains(r#""PollPages":0"#)
-        );
+        assert!(line(&nothing, Function::Poller).contains(r#""PollPages":0"#));
     }
 
     #[test]
@@ -265,9 +354,6 @@ mod tests {
     #[test]
     fn lag_is_never_negative() {
         let metrics = Metrics { delivery_lag: Some(-3), ..Metrics::default() };
-        assert!(
-            render(&metrics.values(), "logs", Function::Redrive, now())
-                .contains(r#""DeliveryLag":0"#)
-        );
+        assert!(line(&metrics, Function::Redrive).contains(r#""DeliveryLag":0"#));
     }
 }

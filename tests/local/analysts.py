@@ -30,7 +30,6 @@ def test() -> None:
         for engine in ENGINES:
             tools.engine_home(engine)
         python = tools.sigma()
-        tools.from_debian(("npm",), "npm")
         tools.vega()
         tools.chromium()
     group = Group(RUN / "analysts")

@@ -1,4 +1,4 @@
-"""`make build`, `validate`, `deploy`, `geoip-layer`, `backfill`, `audit` and `sbom`."""
+"""Builds, checks and deploys: the targets of the Makefile from `make build` to `make sbom`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tools import ROOT, StackError, say
 FUNCTIONS = ("webhook", "ingest", "poller", "redrive", "detect", "setup")
 TARGETS = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
 ZIPS = ROOT / "target/lambda"
+PACKAGED = ROOT / "target/package"
 SAMCONFIG = ROOT / "samconfig.toml"
 
 # Lambda accepts zips of up to 50 MB directly; larger ones have to go through S3.
@@ -43,6 +44,7 @@ def run(command: list[str], env: dict[str, str]) -> None:
 
 def architecture(wanted: str) -> str:
     """Returns `wanted`, the architecture deployed last, or arm64. Its target must be installed."""
+    tools.check_prerequisites()
     last = SAMCONFIG.read_text() if SAMCONFIG.exists() else ""
     if not wanted and (found := re.search(r'Architecture *= *\\?"?(\w+)', last)):
         wanted = found.group(1)
@@ -60,14 +62,27 @@ def architecture(wanted: str) -> str:
 
 def build(arguments: argparse.Namespace) -> None:
     """Builds zips for Lambda without Docker: cargo-lambda comes with zig as its linker."""
-    arch = architecture(arguments.arch)
+    build_zips(architecture(arguments.arch), ZIPS)
+
+
+def without_paths() -> dict[str, str]:
+    """Returns compiler flags that keep the folders of this machine out of the programs."""
+    cargo_home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
+    folders = {ROOT: "/auth0-log-streams", cargo_home: "/cargo"}
+    # As cargo does it: flags of the environment replace those of a config file.
+    rust = [f"--remap-path-prefix={folder}={name}" for folder, name in folders.items()]
+    c = [f"-ffile-prefix-map={folder}={name}" for folder, name in folders.items()]
+    return {"RUSTFLAGS": " ".join(rust), "CFLAGS": " ".join(c)}
+
+
+def build_zips(arch: str, folder: Path, *options: str) -> None:
     command = ["cargo", "lambda", "build", "--locked", "--output-format", "zip"]
-    command += ["--release", "--target", TARGETS[arch]]
+    command += ["--target", TARGETS[arch], "--lambda-dir", str(folder), *(options or ["--release"])]
     for name in FUNCTIONS:
         command += ["--bin", name]
-    run(command, environment(tools.cargo_lambda()))
+    run(command, environment(tools.cargo_lambda()) | without_paths())
     for name in FUNCTIONS:
-        archive = ZIPS / name / "bootstrap.zip"
+        archive = folder / name / "bootstrap.zip"
         with zipfile.ZipFile(archive) as opened:
             unpacked = opened.getinfo("bootstrap").file_size
         sizes = f"{size(archive.stat().st_size)}, unpacked {size(unpacked)}"
@@ -87,6 +102,14 @@ def deploy(arguments: argparse.Namespace) -> None:
     """Deploys; asks for the parameters the first time and saves them in samconfig.toml."""
     python = str(tools.sam() / "python")
     os.execv(python, [python, "tests/local/guided.py", "--arch", arguments.arch])
+
+
+def package(arguments: argparse.Namespace) -> None:
+    """Builds the functions for both architectures, and writes dist/."""
+    for arch in TARGETS:
+        build_zips(architecture(arch), PACKAGED / arch)
+    options = ["--version", arguments.version, "--bucket", arguments.bucket]
+    run([str(tools.sam() / "python"), "tests/local/package.py", *options], dict(os.environ))
 
 
 def geoip_layer(arguments: argparse.Namespace) -> None:
@@ -198,6 +221,19 @@ def deployed(function: str) -> Callable[[dict], dict]:
             return body
 
     return invoke
+
+
+def docs(_: argparse.Namespace) -> None:
+    """Builds the site. Links to files outside of docs/ lead to the repository, if CI names it."""
+    run([str(tools.mdbook()), "build", "docs"], dict(os.environ))
+    site = ROOT / "target/book"
+    if "GITHUB_REPOSITORY" in os.environ:
+        where = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/blob/{GITHUB_SHA}".format_map(os.environ)
+        for page in site.rglob("*.html"):
+            depth = len(page.relative_to(site).parts)
+            outside = f'href="{"../" * depth}'
+            page.write_text(page.read_text().replace(outside, f'href="{where}/'))
+    say(f"{site.relative_to(ROOT)}/index.html")
 
 
 def audit(_: argparse.Namespace) -> None:
@@ -313,6 +349,9 @@ def main() -> None:
         added.add_argument("--arch", default=env("ARCH", ""), help="x86_64 or arm64")
     checked = command("validate", validate)
     checked.add_argument("--zips", default=env("ZIPS", ""), help="default: unoptimized functions")
+    packed = command("package", package)
+    packed.add_argument("--version", default=env("VERSION", ""))
+    packed.add_argument("--bucket", default=env("BUCKET", ""))
     layer = command("geoip-layer", geoip_layer)
     layer.add_argument("--city", default=env("CITY", ""))
     layer.add_argument("--asn", default=env("ASN", ""))
@@ -321,6 +360,7 @@ def main() -> None:
     past.add_argument("--to", dest="end", default=env("TO", ""))
     past.add_argument("--stack", default=env("STACK_NAME", ""), help="default: the local stack")
     past.add_argument("--port", default=env("FUNCTIONS_PORT", "9000"), help="of the local stack")
+    command("docs", docs)
     command("audit", audit)
     command("sbom", sbom)
     arguments = parser.parse_args()

@@ -28,6 +28,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import installer
 import newcomer
 import tools
 from search import http
@@ -594,8 +595,10 @@ class Run:
         render: Callable,
         values: dict,
         typist: newcomer.Newcomer,
+        installer: installer.Installer,
     ) -> None:
         self.typist = typist
+        self.installer = installer
         self.cloud = cloud
         self.engines = engines
         self.render = render
@@ -663,10 +666,10 @@ class Run:
 
     # --- what the functions do
 
-    def post(self, stack: Deployed) -> str:
+    def post(self, stack: Deployed, token: str = TOKEN) -> str:
         before = stack.engine.count()
         events = fresh_events(EVENTS)
-        answers = [stack.post(events), stack.post(events), stack.post(events, "Bearer wrong")]
+        answers = [stack.post(events, used) for used in (token, token, "Bearer wrong")]
         if answers != [200, 200, 401]:
             raise StackError(f"the answers are {answers}\n{stack.log('webhook')}")
         stack.await_count(before + EVENTS)
@@ -1095,7 +1098,23 @@ def prepare(group: Group, folder: Path, render: Callable, zips: Path | None) -> 
     }
     built = newcomer.template(folder, archives)
     typist = newcomer.Newcomer(cloud, engines["opensearch"], built, values["SearchSecretArn"])
-    return Run(cloud, engines, render, values, typist)
+    user = installer.Installer(cloud, engines["opensearch"], archives, values)
+    return Run(cloud, engines, render, values, typist, user)
+
+
+def use_package(run: Run) -> None:
+    """Takes the steps of a user of the package."""
+    user = run.installer
+    run.step("deploy.sh: wrong parameters, dry run", user.refusals)
+    run.step("deploy.sh: engine down at first", user.engine_down)
+    run.step("deploy.sh: install", user.install)
+    stack = Deployed(run.cloud, user.engine, installer.STACK, {})
+    run.step("auth0-setup.sh", user.set_up_auth0)
+    run.step("post, package", run.post, stack, user.token)
+    run.step("poll, package", run.poll, stack)
+    run.step("deploy.sh: change", user.changes)
+    run.step("auth0-logs", user.look)
+    run.step("deploy.sh: delete", user.delete)
 
 
 def use(run: Run) -> None:
@@ -1114,6 +1133,7 @@ def use(run: Run) -> None:
     run.step("make deploy: upgrade, engine away", run.typist.upgrade)
     run.step("make deploy: one parameter later", run.typist.change)
     run.typist.delete()
+    use_package(run)
     run.step("wrong settings", run.rules)
     run.step("first deployment, engine away", run.nothing_is_left)
     main = run.stack("main", opensearch)

@@ -13,14 +13,18 @@ from services import exit_code
 from tools import ROOT, StackError, say
 
 WORKSPACE = ("--workspace", "--locked")
+PACKAGE = ROOT / "docs/package"
 DENY_WARNINGS = ("--locked", "--", "-D", "warnings")
 
 
 def lint() -> None:
+    tools.check_prerequisites()
     with tools.exclusive("setup", wait=True):
-        ruff, typos, machete = map(str, (tools.ruff(), tools.typos(), tools.cargo_machete()))
-    imports, named_tests = (
-        str(ROOT / "tests/local" / name) for name in ("imports.py", "named_tests.py")
+        found = (tools.ruff(), tools.typos(), tools.cargo_machete(), tools.shellcheck())
+        ruff, typos, machete, shellcheck = map(str, found)
+    scripts = map(str, sorted(path for path in PACKAGE.iterdir() if path.suffix != ".md"))
+    imports, named_tests, links = (
+        str(ROOT / "tests/local" / name) for name in ("imports.py", "named_tests.py", "links.py")
     )
     fuzz = ("-p", "auth0-ecs-fuzz", "--features", "target")
     doc = ("cargo", "doc", "--no-deps", "--document-private-items")
@@ -30,8 +34,10 @@ def lint() -> None:
         ("Python format", (ruff, "format", "--check"), f"{ruff} format"),
         ("Python lints", (ruff, "check", "--quiet"), f"{ruff} check --fix"),
         ("spelling", (typos, "--format", "brief"), f"{typos} --write-changes, or typos.toml"),
+        ("shell scripts", (shellcheck, *scripts), "see shellcheck's wiki"),
         ("imports", (sys.executable, imports), "see tests/local/imports.py"),
         ("tests named in docs", (sys.executable, named_tests), "name the test that proves the row"),
+        ("links between docs", (sys.executable, links), "name a file or heading that is there"),
         ("unused dependencies", (machete,), "remove them from Cargo.toml"),
         (
             "Rust lints",

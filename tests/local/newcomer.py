@@ -83,16 +83,14 @@ def actions(statement: dict) -> list[str]:
 
 
 class Terminal:
-    """`make deploy` in a terminal."""
+    """A command in a terminal."""
 
-    def __init__(self, env: dict[str, str], template: Path, settings: dict[str, str]) -> None:
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
         self.text = ""
         self.seen = 0
         self.master, slave = pty.openpty()
-        config = str(template.with_name("samconfig.toml"))
-        command = [*MAKE_DEPLOY, "--template", str(template), "--config", config]
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, env=env | settings, cwd=ROOT
+            command, stdin=slave, stdout=slave, stderr=slave, env=env, cwd=ROOT
         )
         os.close(slave)
 
@@ -102,14 +100,12 @@ class Terminal:
         while not (found := re.search(wanted, self.text[self.seen :])):
             if not select.select([self.master], [], [], 1)[0]:
                 if time.monotonic() > deadline:
-                    raise StackError(f"make deploy does not show {wanted!r}:\n{self.text[-3000:]}")
+                    raise StackError(f"it does not show {wanted!r}:\n{self.text[-3000:]}")
                 continue
             try:
                 data = os.read(self.master, 65536)
             except OSError:
-                raise StackError(
-                    f"make deploy ends without {wanted!r}:\n{self.text[-3000:]}"
-                ) from None
+                raise StackError(f"it ends without {wanted!r}:\n{self.text[-3000:]}") from None
             self.text += data.decode(errors="replace").replace("\r\n", "\n")
         before = self.text[self.seen : self.seen + found.start()]
         self.seen += found.end()
@@ -129,7 +125,7 @@ class Terminal:
             self.sees("there is no such text")
         os.close(self.master)
         if (code := self.process.wait(10)) != wanted:
-            raise StackError(f"make deploy ends with {code}, not {wanted}:\n{self.text[-3000:]}")
+            raise StackError(f"it ends with {code}, not {wanted}:\n{self.text[-3000:]}")
         return self.text
 
 
@@ -141,12 +137,20 @@ def drop_what_ministack_lacks(template: dict) -> None:
             del template["Resources"][name]
 
 
-def template(folder: Path, zips: dict[str, Path]) -> Path:
-    """Writes template.yaml as `sam build` does, without what MiniStack lacks."""
+def fitted() -> dict:
+    """Returns template.yaml without what MiniStack lacks; URLs may be http."""
     source = yaml_parse((ROOT / "template.yaml").read_text())
     drop_what_ministack_lacks(source)
-    endpoint = source["Parameters"]["SearchEndpoint"]
-    endpoint["AllowedPattern"] = endpoint["AllowedPattern"].replace("https", "https?")
+    for name in ("SearchEndpoint", "Auth0Url"):
+        parameter = source["Parameters"][name]
+        parameter["AllowedPattern"] = parameter["AllowedPattern"].replace("https", "https?")
+    source["Parameters"]["Auth0Url"]["AllowedPattern"] += "|^http://127.0.0.1:[0-9]+$"
+    return source
+
+
+def template(folder: Path, zips: dict[str, Path]) -> Path:
+    """Writes template.yaml as `sam build` does, without what MiniStack lacks."""
+    source = fitted()
     source["Globals"]["Function"].pop("CodeUri")
     for resource in source["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
@@ -194,7 +198,8 @@ class Newcomer:
         self.cloud.s3.delete_bucket_policy(Bucket=bucket)
 
     def make_deploy(self, **settings: str) -> Terminal:
-        return Terminal(self.env, self.built, settings)
+        options = ["--template", str(self.built), "--config", str(self.config)]
+        return Terminal([*MAKE_DEPLOY, *options], self.env | settings)
 
     def status(self) -> str:
         stacks = self.cloud.cloudformation.describe_stacks(StackName=STACK)["Stacks"]

@@ -154,8 +154,7 @@ def secured_elasticsearch(folder: Path, port: int) -> tuple[Service, Path, Path]
 
 def run() -> None:
     tools.check_prerequisites()
-    if not shutil.which("openssl"):
-        raise StackError("missing prerequisites:\n  openssl: `apt install openssl`")
+    tools.from_debian(("openssl",), "openssl")
     group = Group(RUN / "secured")
     with tools.exclusive("secured", wait=True), stopped_on_failure(group):
         group.stop()

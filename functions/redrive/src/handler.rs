@@ -103,19 +103,8 @@ async fn ship<'a>(
     };
     let shipment = shipper.ship_events(admitted.events(), deadline).await;
     let sources = shipment.failed_sources();
-    let report = &shipment.report;
-    metrics.add(report);
-    if sources.len() < messages.len() {
-        tracing::info!(
-            messages = messages.len() - sources.len(),
-            received = report.received,
-            stored = report.stored,
-            duplicates = report.duplicates,
-            rejected = report.rejected,
-            dead_lettered = report.dead_lettered,
-            "parked messages stored"
-        );
-    }
+    metrics.add(&shipment.report);
+    *metrics.messages.get_or_insert(0) += messages.len() - sources.len();
     let unstored = messages.iter().enumerate().filter(|(source, _)| sources.contains(source));
     failed.extend(unstored.flat_map(|(_, message)| message.ids.iter().copied()));
     !shipment.is_outage()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::client::{Engine, EngineClientError};
@@ -33,8 +33,6 @@ pub struct Connection {
     aws: SdkConfig,
     secrets: Secrets,
     state: Mutex<State>,
-    /// Set once [`Self::connect`] has tried.
-    connected: OnceCell<()>,
 }
 
 #[derive(Debug, Default)]
@@ -53,13 +51,7 @@ impl Connection {
     #[must_use]
     pub fn new(config: SearchConfig, aws: SdkConfig) -> Self {
         let secrets = Secrets::new(&aws);
-        Self { config, aws, secrets, state: Mutex::default(), connected: OnceCell::new() }
-    }
-
-    /// Makes the client ahead of its first use. Only the first call has an effect, and a failure is left
-    /// to [`Self::engine`], so that no later body waits for it twice.
-    pub(crate) async fn connect(&self, deadline: Deadline) {
-        self.connected.get_or_init(async || drop(self.engine(deadline).await)).await;
+        Self { config, aws, secrets, state: Mutex::default() }
     }
 
     /// Returns the client, which is made at the first call and after [`Self::reload_credentials`].
