@@ -10,14 +10,14 @@ TOOL = $(PYTHON) tests/local/tools.py
 export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
-.PHONY: help run up services down poll redrive logs setup-tools test lint unit instructions e2e e2e-secured \
+.PHONY: help run up services down poll detect redrive logs setup-tools test lint unit instructions e2e e2e-secured \
 	types test-watch chaos fuzz bench build smoke validate deploy package geoip-layer backfill audit sbom test-analysts hunt \
-	dashboards overview docs
+	detections exports dashboards overview docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## demo: start the local stack, send sample events, show documents and dashboards, wait for Ctrl-C
+run: ## demo: start the local stack, send sample events, show documents, alerts and dashboards, wait for Ctrl-C
 	@$(STACK) run
 
 up: ## start the local stack in the background (ENGINE=elasticsearch, SEARCH_ENDPOINT=…, AUTH0_URL=…, …)
@@ -31,6 +31,9 @@ down: ## stop the local stack
 
 poll: ## invoke the poller of the local stack once and print its response
 	@$(STACK) poll
+
+detect: ## run the detections of the local stack once and show all alerts
+	@$(STACK) detect
 
 redrive: ## write the parked events of the local stack now, dead letters included
 	@$(STACK) redrive
@@ -113,6 +116,12 @@ test-analysts: ## test detections, search guide and dashboards on both engines (
 
 hunt: ## run the detections against an engine (SEARCH_ENDPOINT=… SEARCH_API_KEY=… SINCE=24h)
 	@python=$$($(TOOL) sigma) && $$python docs/analysts/hunt.py $(ARGS)
+
+detections: ## compile the rules into the file that functions/detect includes (CHECK=1: only compare)
+	@python=$$($(TOOL) sigma) && $$python docs/analysts/compile.py
+
+exports: ## write the detections into target/exports/ as Elastic rules, OpenSearch monitors and rules for Security Analytics
+	@python=$$($(TOOL) sigma) && $$python docs/analysts/export.py target/exports
 
 dashboards: ## import the dashboards: DASHBOARDS=kibana|opensearch-dashboards DASHBOARDS_URL=… (dry run; APPLY=1)
 	@$(PYTHON) docs/analysts/dashboards.py

@@ -44,6 +44,10 @@ class RuleError(Exception):
     """A rule that cannot be run here; the text names the rule and the reason."""
 
 
+class DetectOnlyError(RuleError):
+    """A correlation of a kind that only functions/detect knows."""
+
+
 def shown(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yields the fields of `SHOWN` that a document has."""
     for field in SHOWN:
@@ -54,8 +58,10 @@ def shown(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield field, value
 
 
-def pipeline(product: str) -> ProcessingPipeline:
-    names = ("auth0-ecs.yml", f"auth0-ecs-{product}.yml")
+def pipeline(product: str, details: str = "flat") -> ProcessingPipeline:
+    """Returns the pipeline for an engine with this setting of DetailsIndexing."""
+    fields = ("auth0-ecs-fields.yml",) if details == "fields" else ()
+    names = ("auth0-ecs.yml", *fields, f"auth0-ecs-{product}.yml")
     parts = (ProcessingPipeline.from_yaml((DETECTIONS / name).read_text()) for name in names)
     return sum(parts, ProcessingPipeline())
 
@@ -138,23 +144,24 @@ def read(path: Path, product: str) -> list[Detection]:
             Detection(rule.title, str(rule.level), queries[rule.name or str(rule.id)])
             for rule in rules.rules
         ]
+    except DetectOnlyError:
+        raise
     # pySigma leaves the errors of its YAML reader and those of odd values as they are.
     except (SigmaError, RuleError, YAMLError, TypeError) as error:
         raise RuleError(f"{path.name}: {error}") from error
 
 
 def _correlated(rule: SigmaCorrelationRule, queries: dict[str, str], product: str) -> Detection:
-    if rule.type not in (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT):
-        raise RuleError(
-            f"{rule.type.name.lower()} is not supported; event_count and value_count are"
-        )
+    counted = (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT)
+    if rule.type not in counted or rule.custom_attributes.get("custom"):
+        raise DetectOnlyError(f"{rule.title}: only functions/detect runs this kind")
     # The number of events has no field, although the format allows one.
     is_distinct = rule.type is SigmaCorrelationType.VALUE_COUNT
     field = rule.condition.fieldref
-    raw = [*rule.group_by, *([field] if field else [])]
+    raw = [*(rule.group_by or []), *([field] if field else [])]
     pipeline(product).apply(rule)
     field = rule.condition.fieldref
-    mapped = [*rule.group_by, *([field] if field else [])]
+    mapped = [*(rule.group_by or []), *([field] if field else [])]
     # pySigma checks the fields of rules, but not those of correlations.
     if unknown := [name for name in raw if name in mapped]:
         raise RuleError(f"The following fields are not mapped: {', '.join(unknown)}")
@@ -164,7 +171,7 @@ def _correlated(rule: SigmaCorrelationRule, queries: dict[str, str], product: st
         str(rule.level),
         " OR ".join(f"({query})" for query in referred),
         Correlation(
-            group_by=tuple(rule.group_by),
+            group_by=tuple(rule.group_by or []),
             seconds=rule.timespan.seconds,
             field=field if is_distinct else None,
             op={"GTE": "ge", "GT": "gt", "LTE": "le", "LT": "lt", "EQ": "eq"}[
@@ -195,7 +202,7 @@ def main() -> int:
                 detections = read(path, product)
             except RuleError as error:
                 print(error, file=sys.stderr)
-                failed = True
+                failed = failed or not isinstance(error, DetectOnlyError)
                 continue
             for detection in detections:
                 if engine is None:

@@ -1,65 +1,37 @@
-"""The panels of the dashboards, and their saved objects for Kibana and OpenSearch Dashboards.
+"""The dashboards, and their saved objects for Kibana and OpenSearch Dashboards.
 
-A panel is a Vega-Lite spec with a search in it. Both programs run the search with the time range
-and the filters of the dashboard. Run this file to write the saved objects into `dashboards`; a test
-checks that they are up to date.
+Run this file to write the saved objects into `dashboards`; a test checks that they are up to date.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from charts import (
+    ALERT,
+    BLUE,
+    EVENTS_AND_ALERTS,
+    GREEN,
+    INDEX,
+    RED,
+    Column,
+    Json,
+    Panel,
+    Tile,
+    distinct,
+    documents,
+    named,
+    numbers,
+    over_time,
+    table,
+    top,
+    world,
+)
 
 FOLDER = Path(__file__).resolve().parent / "dashboards"
-INDEX = "logs-auth0.logs-*"
-Json = dict[str, Any]
-
-# Placeholders for the time range, query and filters chosen in the dashboard.
-CONTEXT: Json = {
-    "must": ["%dashboard_context-must_clause%", {"range": {"@timestamp": {"%timefilter%": True}}}],
-    "filter": ["%dashboard_context-filter_clause%"],
-    "must_not": ["%dashboard_context-must_not_clause%"],
-}
-COLORS = {"success": "#4c9f70", "failure": "#c8553d", "unknown": "#8a94a6"}
-# No ticks between whole numbers.
-COUNTS: Json = {"labelExpr": "datum.value % 1 ? '' : format(datum.value, ',')"}
 DATA = "auth0.logs.data."
-FAILED_LOGIN: Json = {"term": {f"{DATA}classification": "Login - Failure"}}
-LOGIN: Json = {"terms": {f"{DATA}classification": ["Login - Success", "Login - Failure"]}}
-
-
-@dataclass(frozen=True)
-class Panel:
-    id: str
-    title: str
-    search: Json
-    # Path of the rows in the response.
-    rows: str
-    # Marks, encodings and transforms of the Vega-Lite spec.
-    drawing: Json
-    # Both programs have a grid of 48 columns.
-    width: int = 24
-    height: int = 11
-
-    @property
-    def spec(self) -> Json:
-        """The spec that both programs take, with the search as its data."""
-        return {
-            "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-            "title": self.title,
-            "width": "container",
-            "height": "container",
-            "autosize": {"type": "fit", "contains": "padding"},
-            "data": {
-                "url": {"index": INDEX, "body": self.search},
-                "format": {"property": self.rows},
-            },
-            **self.drawing,
-            "config": {"view": {"stroke": None}, "axis": {"grid": False}},
-        }
 
 
 @dataclass(frozen=True)
@@ -70,192 +42,276 @@ class Dashboard:
     panels: tuple[Panel, ...]
 
 
-def search(aggregation: Json, *filters: Json) -> Json:
-    query = copy.deepcopy(CONTEXT)
-    query["filter"] += filters
-    return {"size": 0, "query": {"bool": query}, "aggs": {"rows": aggregation}}
-
-
-def top(
-    id: str, title: str, field: str, *filters: Json, color: str = "#4b7bab", **layout: int
-) -> Panel:
-    """Returns a panel of the ten most frequent values of a field."""
-    drawing = bars("key", "doc_count", "Events", color)
-    aggregation = {"terms": {"field": field, "size": 10}}
-    return Panel(
-        id, title, search(aggregation, *filters), "aggregations.rows.buckets", drawing, **layout
-    )
-
-
-def distinct(id: str, title: str, field: str, counted: str, what: str, *filters: Json) -> Panel:
-    """Returns a panel of the ten values of a field with the most distinct values of another."""
-    aggregation = {
-        "terms": {"field": field, "size": 10, "order": {"counted": "desc"}},
-        "aggs": {"counted": {"cardinality": {"field": counted}}},
-    }
-    drawing = bars("key", "counted.value", what, "#c8553d")
-    return Panel(id, title, search(aggregation, *filters), "aggregations.rows.buckets", drawing)
-
-
-def over_time(id: str, title: str, field: str, *filters: Json, **layout: int) -> Panel:
-    """Returns a panel of events over time, stacked by the values of a field."""
-    aggregation = {
-        # Both programs divide the time range into about this many buckets.
-        "date_histogram": {"field": "@timestamp", "interval": {"%autointerval%": 48}},
-        "aggs": {"kinds": {"terms": {"field": field, "size": 8}}},
-    }
-    color: Json = {"field": "kind.key", "type": "nominal", "title": None}
-    if field == "event.outcome":
-        color["scale"] = {"domain": list(COLORS), "range": list(COLORS.values())}
-    drawing = {
-        "transform": [{"flatten": ["kinds.buckets"], "as": ["kind"]}],
-        "mark": {"type": "bar", "width": 7, "tooltip": True},
-        "encoding": {
-            "x": {"field": "key", "type": "temporal", "title": None},
-            "y": {
-                "field": "kind.doc_count",
-                "type": "quantitative",
-                "title": "Events",
-                "axis": COUNTS,
-            },
-            "color": color,
-        },
-    }
-    body = search(aggregation, *filters)
-    return Panel(id, title, body, "aggregations.rows.buckets", drawing, **layout)
-
-
-def named(id: str, title: str, choices: dict[str, Json], *filters: Json) -> Panel:
-    """Returns a panel of hits per named query: parts of details cannot be aggregated by value."""
-    drawing = {
-        "transform": [
-            {"fold": [f"{name}.doc_count" for name in choices], "as": ["name", "events"]},
-            {"calculate": "split(datum.name, '.')[0]", "as": "name"},
-        ],
-        **bars("name", "events", "Events", "#4b7bab", sort=list(choices)),
-    }
-    aggregation = {"filters": {"filters": choices}}
-    body = search(aggregation, *filters)
-    return Panel(id, title, body, "aggregations.rows.buckets", drawing)
-
-
-def bars(label: str, length: str, what: str, color: str, sort: Any = "-x") -> Json:
-    encoding = {
-        "y": {
-            "field": label,
-            "type": "nominal",
-            "title": None,
-            "sort": sort,
-            "axis": {"labelLimit": 320},
-        },
-        "x": {"field": length, "type": "quantitative", "title": what, "axis": COUNTS},
-    }
-    number = {
-        "mark": {"type": "text", "align": "left", "dx": 4},
-        "encoding": {"text": {"field": length}},
-    }
-    bar = {"mark": {"type": "bar", "color": color, "tooltip": True}}
-    return {"encoding": encoding, "layer": [bar, number]}
-
-
 def of_type(*codes: str) -> Json:
     return {"terms": {f"{DATA}type_id": list(codes)}}
+
+
+def classified(*classes: str) -> Json:
+    return {"terms": {f"{DATA}classification": list(classes)}}
 
 
 def confidence(value: str) -> Json:
     return {"term": {f"{DATA}details.riskAssessment.confidence": value}}
 
 
-BLOCKS = ("limit_wc", "limit_mu", "limit_sul", "pwd_leak", "signup_pwd_leak", "reset_pwd_leak")
+FAILED_LOGIN = classified("Login - Failure")
+LOGIN = classified("Login - Success", "Login - Failure")
+SIGN_UP = of_type("ss", "fs", "signup_pwd_leak")
+FAILED_SIGN_UP = of_type("fs", "signup_pwd_leak")
 TOKENS: Json = {"prefix": {f"{DATA}classification": "Token Exchange"}}
+FAILED_TOKENS = classified("Token Exchange - Failure")
+BLOCKS = ("limit_wc", "limit_mu", "limit_sul", "pwd_leak", "signup_pwd_leak", "reset_pwd_leak")
+SECOND_FACTOR: Json = {"prefix": {f"{DATA}type_id": "gd_"}}
+# Writes through the Management API: `mgmt_api_read` and GET are reads.
+CHANGES: Json = {
+    "bool": {
+        "filter": [of_type("sapi", "fapi")],
+        "must_not": [{"term": {"http.request.method": "get"}}],
+    }
+}
+
+EVENT_COLUMNS = (
+    Column("Time", "@timestamp", 12, query=None),
+    Column("Event", f"{DATA}type", 26),
+    Column("Outcome", "event.outcome", 8),
+    Column("User", "user.name", 16),
+    Column("Address", "source.ip", 11),
+    Column("Country", "source.geo.country_name", 11),
+    Column("Application", f"{DATA}client_name", 16),
+)
+CHANGE_COLUMNS = (
+    Column("Time", "@timestamp", 13, query=None),
+    Column("Who", "user.name", 16),
+    Column("With", f"{DATA}client_name", 13),
+    Column("Did what", f"{DATA}description.keyword", 28),
+    Column("To whom", "user.target.id", 18),
+    Column("Outcome", "event.outcome", 12),
+)
+# An alert keeps the ids of its events. The filter keeps the alert itself, too.
+EVENTS_OF_ALERT = """{bool: {should: [
+    {terms: {'event.id': datum.found['auth0.alerts.events']}},
+    {term: {'event.id': datum.found['event.id'][0]}}
+]}}"""
+ALERT_COLUMNS = (
+    Column("Time", "@timestamp", 13, query=None),
+    Column("Level", "auth0.alerts.level", 7, query=None),
+    Column("Alert", "rule.name", 33, EVENTS_OF_ALERT, "'Events of: ' + datum.cell2"),
+    Column("Events", "auth0.alerts.count", 7, query=None),
+    Column("Who", "related.user", 22),
+    Column("From", "related.ip", 18),
+)
+
 
 DASHBOARDS = (
     Dashboard(
         "overview",
         "Auth0: overview",
-        "Incoming events and their outcomes.",
+        "Is today a normal day? Click a number, country, bar or cell to filter by it.",
         (
-            over_time("events", "Events by outcome", "event.outcome", width=48),
-            top("types", "Event types", f"{DATA}type"),
-            top("classes", "Classification", f"{DATA}classification"),
-            top("applications", "Applications", f"{DATA}client_name"),
-            top("countries", "Countries", "source.geo.country_name"),
-            top("inputs", "Inputs", "input.type"),
+            numbers(
+                "numbers",
+                "At a glance",
+                Tile("Sign-ins", classified("Login - Success"), GREEN),
+                Tile("Failed sign-ins", FAILED_LOGIN, RED),
+                Tile("Sign-ups", of_type("ss")),
+                Tile(
+                    "Blocked addresses",
+                    of_type("limit_mu", "limit_wc", "limit_sul"),
+                    RED,
+                    "addresses",
+                ),
+                Tile(
+                    "Users with MFA",
+                    of_type("gd_auth_succeed", "gd_recovery_succeed"),
+                    BLUE,
+                    "users",
+                ),
+                Tile("Alerts", ALERT, RED),
+                width=48,
+                height=7,
+            ),
+            world(
+                "map",
+                "Where people sign in from",
+                "Blue: sign-ins, successful or not. Red: how many of them failed.",
+                LOGIN,
+                failed=FAILED_LOGIN,
+                width=30,
+                height=18,
+            ),
+            top("types", "What happens most", f"{DATA}type", width=18, height=18),
+            over_time("events", "Events over time, by outcome", "event.outcome", width=48),
+            top(
+                "applications",
+                "Busiest applications",
+                f"{DATA}client_name",
+                split="event.outcome",
+                width=16,
+            ),
+            top(
+                "countries",
+                "Countries, by outcome",
+                "source.geo.country_name",
+                split="event.outcome",
+                width=16,
+            ),
             named(
                 "doubtful",
-                "Anomalies",
+                "Events that need a look",
                 {
-                    "Adjusted by the mapper": {"term": {"tags": "mapping_adjusted"}},
-                    "Not an event": {"term": {"event.kind": "pipeline_error"}},
-                    "Unknown type": {"prefix": {"event.action": "unknown-"}},
+                    "Changed to fit the mapping": {"term": {"tags": "mapping_adjusted"}},
+                    "Not a valid event": {"term": {"event.kind": "pipeline_error"}},
+                    "Type unknown to us": {"prefix": {"event.action": "unknown-"}},
                 },
+                width=16,
             ),
+            documents("list", "Latest events", EVENT_COLUMNS, width=48, height=16),
         ),
     ),
     Dashboard(
         "authentication",
-        "Auth0: authentication",
-        "Sign-ins by method, and why they fail.",
+        "Auth0: sign-ins and sign-ups",
+        "Who signs in and signs up, by what means, and why it fails.",
         (
-            over_time("logins", "Sign-ins by outcome", "event.outcome", LOGIN, width=48),
+            over_time("logins", "Sign-ins over time, by outcome", "event.outcome", LOGIN, width=24),
+            over_time(
+                "signups", "Sign-ups over time, by outcome", "event.outcome", SIGN_UP, width=24
+            ),
+            top("reasons", "Why sign-ins fail", f"{DATA}type", FAILED_LOGIN, color=RED, height=8),
             top(
-                "reasons",
-                "Reasons for failed sign-ins",
-                f"{DATA}type",
+                "unwanted",
+                "Why sign-ups fail",
+                f"{DATA}description.keyword",
+                FAILED_SIGN_UP,
+                color=RED,
+                height=8,
+            ),
+            top(
+                "failing",
+                "Users whose sign-ins fail",
+                "user.name",
                 FAILED_LOGIN,
-                color="#c8553d",
+                color=RED,
+                width=16,
             ),
             top(
-                "failing", "Users with failed sign-ins", "user.name", FAILED_LOGIN, color="#c8553d"
+                "connections",
+                "Connections",
+                f"{DATA}connection",
+                LOGIN,
+                split="event.outcome",
+                width=16,
             ),
-            top("connections", "Connections", f"{DATA}connection", LOGIN),
-            top("browsers", "Browsers and clients", "user_agent.name", LOGIN),
-            top("factors", "Second factor", "event.action", {"prefix": {f"{DATA}type_id": "gd_"}}),
-            top("tokens", "Token exchanges", "event.action", TOKENS),
+            top(
+                "browsers",
+                "Browsers and clients",
+                "user_agent.name",
+                LOGIN,
+                split="event.outcome",
+                width=16,
+            ),
+            top(
+                "factors",
+                "Multi-factor authentication",
+                "event.action",
+                SECOND_FACTOR,
+                width=16,
+                height=8,
+            ),
+            top(
+                "tokens",
+                "Tokens issued and refused, by application",
+                f"{DATA}client_name",
+                TOKENS,
+                split="event.outcome",
+                width=16,
+                height=8,
+            ),
+            top(
+                "refused",
+                "Why tokens are refused",
+                f"{DATA}type",
+                FAILED_TOKENS,
+                color=RED,
+                width=16,
+                height=8,
+            ),
         ),
     ),
     Dashboard(
         "threat",
-        "Auth0: threat",
-        "Attacks, and changes to the tenant.",
+        "Auth0: threats and changes",
+        "Alerts, signs of attack, and what administrators change. Click an alert for its events.",
         (
-            over_time("blocks", "Attack protection", f"{DATA}type_id", of_type(*BLOCKS), width=48),
+            table(
+                "alerts",
+                "Alerts",
+                ALERT_COLUMNS,
+                ALERT,
+                index=EVENTS_AND_ALERTS,
+                more=("auth0.alerts.events", "event.id"),
+                width=48,
+                height=12,
+            ),
+            over_time(
+                "blocks",
+                "What attack protection stopped",
+                "event.action",
+                of_type(*BLOCKS),
+                width=48,
+            ),
+            table("changes", "Who did what to whom", CHANGE_COLUMNS, CHANGES, width=48, height=13),
             distinct(
                 "spraying",
-                "Addresses by users with failed sign-ins",
+                "Addresses that fail for many users",
                 "source.ip",
                 "user.name",
-                "Users",
+                "users",
                 FAILED_LOGIN,
-            ),
-            named(
-                "risk",
-                "Risk assessment of sign-ins",
-                {value: confidence(value) for value in ("low", "medium", "high")},
-                of_type("s"),
+                width=16,
             ),
             top(
                 "fatigue",
-                "Users by push notifications",
+                "Push notifications sent and rejected",
                 "user.id",
                 of_type("gd_send_pn", "gd_auth_rejected"),
-                color="#c8553d",
+                split="event.outcome",
+                width=16,
             ),
             distinct(
                 "families",
-                "Refresh token families by addresses",
+                "Refresh tokens used from many addresses",
                 "auth0.logs.family_id",
                 "source.ip",
-                "Addresses",
+                "addresses",
+                width=16,
+            ),
+            named(
+                "risk",
+                "Auth0's confidence in sign-ins",
+                {value: confidence(value) for value in ("low", "medium", "high")},
+                of_type("s"),
+                width=16,
+                height=8,
             ),
             top(
                 "fingerprints",
-                "TLS fingerprints of failures",
+                "TLS fingerprints (JA4) of failures",
                 "auth0.logs.ja4",
                 {"term": {"event.outcome": "failure"}},
-                color="#c8553d",
+                color=RED,
+                width=16,
+                height=8,
             ),
-            top("changes", "Changes to the tenant", f"{DATA}description.keyword", of_type("sapi")),
+            top(
+                "api",
+                "Rejected API calls, by application",
+                f"{DATA}client_name",
+                of_type("fapi"),
+                color=RED,
+                width=16,
+                height=8,
+            ),
         ),
     ),
 )
@@ -266,27 +322,50 @@ DASHBOARDS = (
 # Program → versions of the saved objects, and the names by which a dashboard refers to its panels.
 # Both programs migrate objects of older versions.
 PROGRAMS: dict[str, Json] = {
-    "kibana": {"visualization": "7.14.0", "dashboard": "7.14.0", "reference": "{n}:panel_{n}"},
+    "kibana": {
+        "visualization": "7.14.0",
+        "dashboard": "7.14.0",
+        "search": "7.9.3",
+        "reference": "{n}:panel_{n}",
+        "add_filter": "kibanaAddFilter",
+    },
     "opensearch-dashboards": {
         "visualization": "7.10.0",
         "dashboard": "7.9.3",
+        "search": "7.9.3",
         "reference": "panel_{n}",
+        "add_filter": "opensearchDashboardsAddFilter",
     },
 }
-NO_SEARCH = {
-    "searchSourceJSON": json.dumps({"query": {"query": "", "language": "kuery"}, "filter": []})
+NO_SEARCH: Json = {"query": {"query": "", "language": "kuery"}, "filter": []}
+# Index pattern → the id of its data view.
+VIEWS = {INDEX: "auth0-log-streams", "logs-auth0.alerts-*": "auth0-log-streams-alerts"}
+# Field → its page in Auth0's dashboard, which opens the tenant that the browser is signed in to.
+CONSOLE = "https://manage.auth0.com/#"
+LINKS = {
+    "user.id": "users/{{value}}",
+    "user.target.id": "users/{{value}}",
+    f"{DATA}client_id": "applications/{{value}}/settings",
+    "event.id": "logs/{{value}}",
 }
-DATA_VIEW = "auth0-log-streams"
 
 
 def saved_objects(program: str) -> list[Json]:
     """Returns all objects to import, each after the objects it refers to."""
-    view = {"title": INDEX, "timeFieldName": "@timestamp"}
+    formats = {
+        field: {
+            "id": "url",
+            "params": {"urlTemplate": f"{CONSOLE}/{page}", "labelTemplate": "{{value}}"},
+        }
+        for field, page in LINKS.items()
+    }
+    view = {"timeFieldName": "@timestamp", "fieldFormatMap": json.dumps(formats)}
     objects: list[Json] = [
-        {"type": "index-pattern", "id": DATA_VIEW, "attributes": view, "references": []}
+        {"type": "index-pattern", "id": id, "attributes": view | {"title": title}, "references": []}
+        for title, id in VIEWS.items()
     ]
     for dashboard in DASHBOARDS:
-        objects += [_visualization(program, dashboard, panel) for panel in dashboard.panels]
+        objects += [_panel(program, dashboard, panel) for panel in dashboard.panels]
         objects.append(_dashboard(program, dashboard))
     return objects
 
@@ -295,22 +374,34 @@ def _id(dashboard: Dashboard, panel: Panel) -> str:
     return f"auth0-log-streams-{dashboard.id}-{panel.id}"
 
 
-def _visualization(program: str, dashboard: Dashboard, panel: Panel) -> Json:
-    spec = json.dumps(panel.spec, indent=2)
-    state = {"title": panel.title, "type": "vega", "aggs": [], "params": {"spec": spec}}
+def _kind(panel: Panel) -> str:
+    return "search" if panel.columns else "visualization"
+
+
+def _panel(program: str, dashboard: Dashboard, panel: Panel) -> Json:
+    attributes: Json = {
+        "title": f"{dashboard.title}: {panel.title}",
+        "description": "",
+        "version": 1,
+    }
+    references, source = [], NO_SEARCH
+    if panel.columns:
+        name = "kibanaSavedObjectMeta.searchSourceJSON.index"
+        references.append({"name": name, "type": "index-pattern", "id": VIEWS[panel.index]})
+        source = NO_SEARCH | {"indexRefName": name}
+        attributes |= {"columns": list(panel.columns), "sort": [["@timestamp", "desc"]]}
+    else:
+        spec = json.dumps(panel.spec(PROGRAMS[program]["add_filter"]))
+        state = {"title": panel.title, "type": "vega", "aggs": [], "params": {"spec": spec}}
+        attributes |= {"visState": json.dumps(state), "uiStateJSON": "{}"}
+    attributes["kibanaSavedObjectMeta"] = {"searchSourceJSON": json.dumps(source)}
+    kind = _kind(panel)
     return {
-        "type": "visualization",
+        "type": kind,
         "id": _id(dashboard, panel),
-        "attributes": {
-            "title": f"{dashboard.title}: {panel.title}",
-            "description": "",
-            "version": 1,
-            "visState": json.dumps(state),
-            "uiStateJSON": "{}",
-            "kibanaSavedObjectMeta": NO_SEARCH,
-        },
-        "references": [],
-        "migrationVersion": {"visualization": PROGRAMS[program]["visualization"]},
+        "attributes": attributes,
+        "references": references,
+        "migrationVersion": {kind: PROGRAMS[program][kind]},
     }
 
 
@@ -323,15 +414,17 @@ def _dashboard(program: str, dashboard: Dashboard) -> Json:
         panels.append(
             {
                 "version": "7.10.0",
-                "type": "visualization",
+                "type": _kind(panel),
                 "panelIndex": str(n),
                 "gridData": {"x": x, "y": y, "w": panel.width, "h": panel.height, "i": str(n)},
-                "embeddableConfig": {"hidePanelTitles": True},
+                # A spec draws its own title.
+                "embeddableConfig": {"hidePanelTitles": not panel.columns}
+                | ({"title": panel.title} if panel.columns else {}),
                 "panelRefName": f"panel_{n}",
             }
         )
         name = PROGRAMS[program]["reference"].format(n=n)
-        references.append({"name": name, "type": "visualization", "id": _id(dashboard, panel)})
+        references.append({"name": name, "type": _kind(panel), "id": _id(dashboard, panel)})
         x += panel.width
     return {
         "type": "dashboard",
@@ -345,7 +438,7 @@ def _dashboard(program: str, dashboard: Dashboard) -> Json:
             "timeRestore": True,
             "timeFrom": "now-24h",
             "timeTo": "now",
-            "kibanaSavedObjectMeta": NO_SEARCH,
+            "kibanaSavedObjectMeta": {"searchSourceJSON": json.dumps(NO_SEARCH)},
         },
         "references": references,
         "migrationVersion": {"dashboard": PROGRAMS[program]["dashboard"]},

@@ -1,11 +1,13 @@
 """A day of an invented tenant: ordinary traffic, and attacks for an analyst to find.
 
 The events depend on the end of the day only, so tests can count every expected result. People,
-applications and ids are made up. The addresses are in public GeoIP databases, so maps show them.
+applications and ids are made up. Addresses are in public GeoIP databases, or for documentation
+(RFC 5737): then the event's own location puts them on the map.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,9 +26,18 @@ PLACES = {
     "89.160.20.112": ("Linköping", "EU", "SE", "SWE", "Sweden", 58.42, 15.62, "Europe/Stockholm"),
     "216.160.83.56": ("Seattle", "NA", "US", "USA", "United States", 47.61, -122.33, PACIFIC),
     "175.16.199.37": ("Changchun", "AS", "CN", "CHN", "China", 43.88, 125.32, "Asia/Shanghai"),
+    "192.0.2.10": ("Berlin", "EU", "DE", "DEU", "Germany", 52.52, 13.41, "Europe/Berlin"),
+    "192.0.2.20": ("Tokyo", "AS", "JP", "JPN", "Japan", 35.69, 139.69, "Asia/Tokyo"),
+    "192.0.2.30": ("São Paulo", "SA", "BR", "BRA", "Brazil", -23.55, -46.63, "America/Sao_Paulo"),
+    "198.51.100.10": ("Sydney", "OC", "AU", "AUS", "Australia", -33.87, 151.21, "Australia/Sydney"),
+    "198.51.100.20": ("Mumbai", "AS", "IN", "IND", "India", 19.08, 72.88, "Asia/Kolkata"),
+    "203.0.113.10": ("Toronto", "NA", "CA", "CAN", "Canada", 43.65, -79.38, "America/Toronto"),
+    "203.0.113.20": ("Lagos", "AF", "NG", "NGA", "Nigeria", 6.45, 3.39, "Africa/Lagos"),
 }
-HOMES = ("81.2.69.143", "89.160.20.112", "216.160.83.56")
 ATTACKER = "175.16.199.37"
+# One home for each person.
+HOMES = tuple(address for address in PLACES if address != ATTACKER)
+BOTS = "203.0.113.10"
 AGENTS = (
     "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:93.0) Gecko/20100101 Firefox/93.0",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 "
@@ -34,6 +45,8 @@ AGENTS = (
 )
 SESSION = "sess-carla-1"
 WRONG = "Wrong email or password."
+WEAK = "Password is too weak"
+TAKEN = "The user already exists."
 # Fields that all events from one machine share.
 SYNC = {
     "ip": "216.160.83.56",
@@ -65,11 +78,12 @@ class Day:
 
 def person(number: int) -> dict[str, Any]:
     """Returns the members that all events of one person share."""
-    name = PEOPLE[number % len(PEOPLE)]
+    number %= len(PEOPLE)
+    name = PEOPLE[number]
     return {
         "user_name": f"{name}@example.com",
         "user_id": f"auth0|{name}",
-        "ip": HOMES[number % len(HOMES)],
+        "ip": HOMES[number],
         "user_agent": AGENTS[number % len(AGENTS)],
         "connection": "Username-Password-Authentication" if number % 3 else "google-oauth2",
     }
@@ -105,8 +119,12 @@ def day(end: datetime) -> list[dict[str, Any]]:
 
 def _ordinary(made: Day, hour: int) -> None:
     """More traffic by day than by night."""
-    for visit in range(2 + (6 if 7 <= hour < 20 else 0)):
-        who, minute = person(hour + visit), 1 + visit * 7
+    visits = 5 + round(17 * math.sin(math.pi * hour / 24) ** 2)
+    for visit in range(visits):
+        # Some people come more often than others.
+        turn = (3 * hour + 7 * visit) % 10
+        who = person(turn if visit % 4 == 0 else turn * turn // 10)
+        minute = 1 + visit * 50 / visits
         which = app("Shop mobile" if visit % 3 == 0 else "Shop web")
         if visit % 5 == 4:
             made.add(hour, minute - 0.5, "fp", description=WRONG, **who, **which)
@@ -121,6 +139,7 @@ def _ordinary(made: Day, hour: int) -> None:
     if hour % 6 == 0:
         new = {"user_name": f"new{hour}@example.net", "user_id": f"auth0|new{hour}"}
         made.add(hour, 40, "ss", ip=HOMES[0], user_agent=AGENTS[1], **new, **app("Shop web"))
+        made.add(hour, 39, "fs", ip=HOMES[0], description=WEAK, **new, **app("Shop web"))
 
 
 def _attacks(made: Day) -> None:
@@ -147,8 +166,18 @@ def _attacks(made: Day) -> None:
     for number, name in enumerate(("emma", "hugo", "emma")):
         made.add(9 + number, 20, "pwd_leak", user_name=f"{name}@example.com", **tool)
     made.add(10, 50, "limit_wc", user_name="hugo@example.com", **tool)
+    for number in range(9):
+        who = {"user_name": f"staff{number}@example.com", "ip": BOTS, "user_agent": "curl/8.9.1"}
+        made.add(
+            13,
+            20 + number,
+            "fs" if number % 3 else "signup_pwd_leak",
+            description=TAKEN,
+            **who,
+            **web,
+        )
     family = {"user_id": "auth0|ida", "user_name": "ida@example.com"}
-    for number, ip in enumerate((*PLACES, "81.2.69.143")):
+    for number, ip in enumerate((*HOMES[:3], ATTACKER, HOMES[0])):
         details = {"familyId": "fam-ida", "tokenCounter": number}
         made.add(11, 10 + number, "sertft", details=details, **family, ip=ip, **mobile)
     for number in range(3):
@@ -201,6 +230,21 @@ def _changes(made: Day) -> None:
         details=by_root("post", "/api/v2/tenants/invitations", 201),
         **admin,
     )
+    desk = {"user_id": "auth0|desk", "name": "Help Desk", "email": "desk@example.com"}
+    by_desk = partial(api, channel="https://manage.auth0.com/", auth={"user": desk})
+    members = {"members": ["auth0|carla", "auth0|david"]}
+    for hour, (description, method, path, body) in enumerate(
+        (
+            ("Update a user", "patch", "users/auth0%7Cben", {"blocked": True}),
+            ("Add members to an organization", "post", "organizations/org_1/members", members),
+            ("Update a user", "patch", "users/auth0%7Cben", {"blocked": False}),
+            ("Delete authentication methods", "delete", "users/auth0%7Cemma/authenticators", {}),
+        ),
+        10,
+    ):
+        details = by_desk(method, f"/api/v2/{path}", 200, body=body)
+        who = admin | {"user_id": desk["user_id"], "ip": HOMES[0]}
+        made.add(hour, 42, "sapi", description=description, details=details, **who)
     for number in range(4):
         details = api("get", "/api/v2/users", 403 if number == 0 else 429)
         description = "You have reached the rate limit"

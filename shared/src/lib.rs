@@ -36,9 +36,10 @@
 //! # }
 //! ```
 //!
-//! Modules import only from those to their left: `error`, `clock`, `retry`, `start`, `engine`,
-//! `delivery`, `metrics`.
+//! Modules import only from those to their left: `error`, `clock`, `retry`, `checkpoint`, `start`,
+//! `engine`, `delivery`, `metrics`.
 
+pub mod checkpoint;
 pub mod clock;
 pub mod delivery;
 pub mod engine;

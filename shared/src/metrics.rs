@@ -13,7 +13,9 @@
 use std::io::{self, Write as _};
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::delivery::report::Report;
 
@@ -28,6 +30,8 @@ pub enum Function {
     Ingest,
     /// Writes parked events.
     Redrive,
+    /// Runs the detections.
+    Detect,
 }
 
 impl Function {
@@ -37,6 +41,7 @@ impl Function {
             Self::Poller => "poller",
             Self::Ingest => "ingest",
             Self::Redrive => "redrive",
+            Self::Detect => "detect",
         }
     }
 }
@@ -100,45 +105,10 @@ impl Metrics {
 
     /// Writes the line; to be called once at the end of an invocation, failed or not.
     pub fn emit(&self, stack: &str, function: Function, now: DateTime<Utc>) {
-        let line = self.render(stack, function, now);
-        if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
-            tracing::warn!(%error, "metrics could not be written");
-        }
+        emit(&self.values(), &self.properties(), stack, function, now);
     }
 
-    /// Renders the line: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-    fn render(&self, stack: &str, function: Function, now: DateTime<Utc>) -> String {
-        let mut definitions = Vec::new();
-        let mut line = Map::new();
-        for (name, value) in self.values() {
-            if let Some(value) = value {
-                definitions.push(json!({ "Name": name }));
-                line.insert(name.to_owned(), value);
-            }
-        }
-        for (name, value) in self.properties() {
-            if let Some(value) = value {
-                line.insert(name.to_owned(), value);
-            }
-        }
-        // One set of both: each further set would be billed as further metrics.
-        line.insert("Stack".to_owned(), stack.into());
-        line.insert("Function".to_owned(), function.as_str().into());
-        let directives = json!({
-            "Timestamp": now.timestamp_millis(),
-            "CloudWatchMetrics": [{
-                "Namespace": "Auth0LogStreams",
-                "Dimensions": [["Stack", "Function"]],
-                "Metrics": definitions,
-            }],
-        });
-        line.insert("_aws".to_owned(), directives);
-        Value::Object(line).to_string()
-    }
-
-    /// Returns every metric's name and, if it is to be written, value.
-    fn values(&self) -> [(&'static str, Option<Value>); 14] {
-        let nonzero = |count: usize| (count > 0).then(|| count.into());
+    fn values(&self) -> [Entry; 14] {
         // An event's date may be ahead of our clock.
         let lag = self.delivery_lag.map(|seconds| seconds.max(0).into());
         [
@@ -159,8 +129,8 @@ impl Metrics {
         ]
     }
 
-    /// Returns the name and value of what the record says beyond metrics.
-    fn properties(&self) -> [(&'static str, Option<Value>); 3] {
+    /// Returns what the record says beyond metrics.
+    fn properties(&self) -> [Entry; 3] {
         [
             ("bytes", self.bytes.map(Into::into)),
             ("messages", self.messages.map(Into::into)),
@@ -169,12 +139,106 @@ impl Metrics {
     }
 }
 
+/// A name and, if it is to be written, its value, which is a number.
+pub type Entry = (&'static str, Option<Value>);
+
+/// Returns the value of a count that is written only if something happened.
+#[must_use]
+pub fn nonzero(count: usize) -> Option<Value> {
+    (count > 0).then(|| count.into())
+}
+
+/// Writes the record of these metrics, and of properties that are none; to be called once at the end of an
+/// invocation, failed or not.
+pub fn emit(
+    metrics: &[Entry],
+    properties: &[Entry],
+    stack: &str,
+    function: Function,
+    now: DateTime<Utc>,
+) {
+    let line = render(metrics, properties, stack, function, now);
+    if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
+        tracing::warn!(%error, "metrics could not be written");
+    }
+}
+
+#[expect(clippy::expect_used, reason = "serialize has no failure of its own")]
+fn render(
+    metrics: &[Entry],
+    properties: &[Entry],
+    stack: &str,
+    function: Function,
+    now: DateTime<Utc>,
+) -> String {
+    let record = Record { metrics, properties, stack, function: function.as_str(), now };
+    serde_json::to_string(&record).expect("names, numbers and texts are JSON")
+}
+
+/// The record: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+struct Record<'a> {
+    metrics: &'a [Entry],
+    properties: &'a [Entry],
+    stack: &'a str,
+    function: &'static str,
+    now: DateTime<Utc>,
+}
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut record = serializer.serialize_map(None)?;
+        for (name, value) in self.metrics.iter().chain(self.properties) {
+            if let Some(value) = value {
+                record.serialize_entry(name, value)?;
+            }
+        }
+        record.serialize_entry("Stack", self.stack)?;
+        record.serialize_entry("Function", self.function)?;
+        let written = self.metrics.iter().filter(|(_, value)| value.is_some());
+        let directive = Directive {
+            namespace: "Auth0LogStreams",
+            // One set of both: each further set would be billed as further metrics.
+            dimensions: [["Stack", "Function"]],
+            metrics: written.map(|(name, _)| Definition { name }).collect(),
+        };
+        let metadata =
+            Metadata { timestamp: self.now.timestamp_millis(), cloud_watch_metrics: [directive] };
+        record.serialize_entry("_aws", &metadata)?;
+        record.end()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    timestamp: i64,
+    cloud_watch_metrics: [Directive; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: [[&'static str; 2]; 1],
+    metrics: Vec<Definition>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Definition {
+    name: &'static str,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp_millis(1_700_000_000_123).unwrap()
+    }
+
+    fn line(metrics: &Metrics, function: Function) -> String {
+        render(&metrics.values(), &metrics.properties(), "logs", function, now())
     }
 
     /// Checks the specification's requirements: CloudWatch silently drops a line that violates them.
@@ -198,11 +262,11 @@ mod tests {
 
     #[test]
     fn zeros_are_left_out_except_for_received() {
-        let line = Metrics::default().render("logs", Function::Webhook, now());
-        assert_is_embedded_metric_format(&line);
+        let record = line(&Metrics::default(), Function::Webhook);
+        assert_is_embedded_metric_format(&record);
         assert_eq!(
-            line,
-            r#"{"EventsReceived":0,"Function":"webhook","Stack":"logs","_aws":{"CloudWatchMetrics":[{"Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"EventsReceived"}],"Namespace":"Auth0LogStreams"}],"Timestamp":1700000000123}}"#
+            record,
+            r#"{"EventsReceived":0,"Stack":"logs","Function":"webhook","_aws":{"Timestamp":1700000000123,"CloudWatchMetrics":[{"Namespace":"Auth0LogStreams","Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"EventsReceived"}]}]}}"#
         );
     }
 
@@ -227,9 +291,9 @@ mod tests {
             messages: Some(15),
             took_ms: Some(16),
         };
-        let line = all.render("logs", Function::Poller, now());
-        assert_is_embedded_metric_format(&line);
-        insta::assert_json_snapshot!(serde_json::from_str::<Value>(&line).unwrap());
+        let record = line(&all, Function::Poller);
+        assert_is_embedded_metric_format(&record);
+        insta::assert_json_snapshot!(serde_json::from_str::<Value>(&record).unwrap());
     }
 
     #[test]
@@ -242,14 +306,16 @@ mod tests {
             took_ms: Some(12),
             ..Metrics::default()
         };
-        let line = batch.render("auth0-log-streams", Function::Webhook, now());
-        assert!(line.len() <= 350, "{} bytes: {line}", line.len());
+        let entries = (batch.values(), batch.properties());
+        let stack = "auth0-log-streams";
+        let record = render(&entries.0, &entries.1, stack, Function::Webhook, now());
+        assert!(record.len() <= 350, "{} bytes: {record}", record.len());
     }
 
     #[test]
     fn poll_pages_of_zero_is_written() {
         let nothing = Metrics { poll_pages: Some(0), ..Metrics::default() };
-        assert!(nothing.render("logs", Function::Poller, now()).contains(r#""PollPages":0"#));
+        assert!(line(&nothing, Function::Poller).contains(r#""PollPages":0"#));
     }
 
     #[test]
@@ -288,6 +354,6 @@ mod tests {
     #[test]
     fn lag_is_never_negative() {
         let metrics = Metrics { delivery_lag: Some(-3), ..Metrics::default() };
-        assert!(metrics.render("logs", Function::Redrive, now()).contains(r#""DeliveryLag":0"#));
+        assert!(line(&metrics, Function::Redrive).contains(r#""DeliveryLag":0"#));
     }
 }

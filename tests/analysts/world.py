@@ -99,9 +99,11 @@ def event(log_id: str, when: datetime, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def spread(name: str, start: datetime, data: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns a case's events: `data`, `repeat` times, {n} replaced, 10 s or `minutes` apart."""
+    """Returns a case's events: `data`, `repeat` times, {n} replaced, 10 s or `minutes` apart, the
+    first of them `at` minutes after the start."""
     data = copy.deepcopy(data)
     repeat = data.pop("repeat", 1)
+    start += timedelta(minutes=data.pop("at", 0))
     step = timedelta(minutes=data.pop("minutes")) if "minutes" in data else timedelta(seconds=10)
     text = json.dumps(data)
     return [

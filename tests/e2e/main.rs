@@ -35,6 +35,7 @@ macro_rules! on_engine {
 
 mod chaos;
 mod delivery;
+mod detect;
 mod eventbridge;
 mod mapping;
 mod poller;

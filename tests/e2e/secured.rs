@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use reqwest::{Certificate, Client, Method};
 use serde_json::{Value, json};
-use support::aws::{self, Queues};
+use support::aws::{self, CheckpointTable, Queues, Topic};
 use support::engine::{DataStream, Engine};
 use support::events::{json_lines, log_ids};
-use support::payload::webhook_post;
+use support::payload::{tick, webhook_post};
 use support::runtime::{Function, eventually};
 use support::stack::{self, EngineKind, Variables, unique};
 use support::world::RECEIVES;
@@ -29,6 +29,8 @@ on_both_engines![
     setup_names_each_missing_privilege,
     #[ignore = "needs engines with security: make e2e-secured"]
     writer_names_each_missing_privilege,
+    #[ignore = "needs engines with security: make e2e-secured"]
+    detector_names_each_missing_privilege,
     #[ignore = "needs engines with security: make e2e-secured"]
     setup_names_wrong_password_and_unknown_root_certificate,
 ];
@@ -213,7 +215,9 @@ fn lessened(role: &Value) -> Vec<(String, Value)> {
         "/cluster",
         "/cluster_permissions",
         "/indices/0/privileges",
+        "/indices/1/privileges",
         "/index_permissions/0/allowed_actions",
+        "/index_permissions/1/allowed_actions",
     ];
     let mut lessened = Vec::new();
     for list in lists {
@@ -276,6 +280,55 @@ async fn writer_names_each_missing_privilege(kind: EngineKind) {
         let (_, _, logs) = engine.deliver_over_a_rollover(secret).await;
         let named = privilege.trim_end_matches('*');
         assert!(logs.contains(named), "without {privilege} the log is:\n{logs}");
+        assert!(!logs.contains(&engine.password));
+    }
+}
+
+impl Secured {
+    /// Has a detection ring, as the user of this secret. Returns how many alerts are stored, and the logs.
+    async fn detect(&self, secret: &str) -> (usize, String) {
+        let namespace = unique("e2e");
+        let admin = json!({ "username": "admin", "password": self.password });
+        let admin = aws::create_secret(&format!("secured/{namespace}/admin"), &admin).await;
+        let installed = self.install(&namespace, &admin).await;
+        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        let off = json!({
+            "@timestamp": chrono::Utc::now() - chrono::TimeDelta::minutes(1),
+            "event": { "id": "off" },
+            "auth0": { "logs": { "data": { "type_id": "sapi" } } },
+            "http": { "request": { "method": "delete" } },
+            "url": { "path": "/api/v2/log-streams/lst_1" },
+        });
+        let path = format!("logs-auth0.logs-{namespace}/_create/off?refresh=true");
+        let made = self.engine.call(Method::PUT, &path, Some(off)).await;
+        assert_eq!(made["result"], "created", "{made}");
+        let table = CheckpointTable::create(&namespace).await;
+        let topic = Topic::create(&namespace).await;
+        let variables = self
+            .settings(&namespace, secret)
+            .with([("CHECKPOINT_TABLE", &table.name), ("ALERT_TOPIC_ARN", &topic.arn)]);
+        let detect = Function::new(stack::binary("detect"), 1, variables);
+        drop(detect.invoke(tick(), TIMEOUT).await);
+        let name = format!("logs-auth0.alerts-{namespace}");
+        let alerts = DataStream { engine: self.engine.clone(), name };
+        (alerts.count().await, detect.logs())
+    }
+}
+
+async fn detector_names_each_missing_privilege(kind: EngineKind) {
+    let engine = Secured::new(kind);
+    let documented = engine.documented("auth0-detector");
+    let lessened = lessened(&documented);
+    let mut roles: Vec<Value> = lessened.iter().map(|(_, role)| role.clone()).collect();
+    assert!(roles.len() >= 5);
+    roles.push(documented);
+    let mut secrets = engine.users(&roles).await;
+    let (alerts, logs) = engine.detect(&secrets.pop().unwrap()).await;
+    assert_eq!(alerts, 1, "{logs}");
+    for (secret, (privilege, _)) in secrets.iter().zip(&lessened) {
+        let (alerts, logs) = engine.detect(secret).await;
+        let named = privilege.trim_end_matches('*');
+        assert!(alerts == 0 && logs.contains(named), "without {privilege} the log is:\n{logs}");
         assert!(!logs.contains(&engine.password));
     }
 }

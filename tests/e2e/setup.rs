@@ -582,6 +582,7 @@ async fn install_and_roll_over(status: u16, happens: bool) -> (String, u32) {
                     *meta = body["template"]["mappings"]["_meta"].clone();
                     (200, json!({}))
                 }
+                "/_index_template/auth0-log-streams-alerts-default" => (200, json!({})),
                 "/logs-auth0.logs-default/_mapping" => {
                     let mut indices = json!({ ".ds-x-000001": { "mappings": {} } });
                     if *rollovers > 0 && happens {
@@ -998,9 +999,11 @@ async fn retention_of_an_existing_stream_is_changed_unless_somebody_else_has_don
 /// no ISM (<https://docs.aws.amazon.com/opensearch-service/latest/developerguide/serverless-genref.html>).
 async fn collection(item: Value) -> Server {
     let (server, _) = stand_in_that_reads(move |method, uri, body| match (method, uri.path()) {
-        ("PUT", "/_index_template/auth0-log-streams-default")
-            if body["data_stream"].is_null() && body["composed_of"].is_null() =>
-        {
+        (
+            "PUT",
+            "/_index_template/auth0-log-streams-default"
+            | "/_index_template/auth0-log-streams-alerts-default",
+        ) if body["data_stream"].is_null() && body["composed_of"].is_null() => {
             (200, json!({ "acknowledged": true }))
         }
         ("POST", "/logs-auth0.logs-default/_bulk") => {

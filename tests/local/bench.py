@@ -226,6 +226,18 @@ def starts(records: Records) -> str:
     return table(head, map(row, records.some(kind="start")))
 
 
+def shares(records: Records) -> str:
+    head = ["", "of a processor", "INIT", "first answer", "second answer"]
+
+    def row(record: dict) -> list[str]:
+        times = [record["init_milliseconds"], *record["answer_milliseconds"]]
+        share = record["memory_mb"] / ONE_CPU_MB
+        name = f"{record['function']}, {record['memory_mb']:,} MB"
+        return [name, f"{share:.2f}", *(f"{time:.1f} ms" for time in times)]
+
+    return table(head, map(row, records.some(kind="share")))
+
+
 def memory(records: Records) -> str:
     head = ["", "after start", "heap / files", "after", "heap / files", "peak", "smallest Lambda"]
 
@@ -368,6 +380,7 @@ def tables(records: Records) -> str:
     sections = {
         "Goals": goals,
         "Start": starts,
+        "Start at Lambda's share of a processor": shares,
         "Instructions": counts,
         "Compared with a plain `_bulk`": throughput,
         "Memory": memory,

@@ -18,7 +18,7 @@ from pathlib import Path
 import tools
 from tools import ROOT, StackError, say
 
-FUNCTIONS = ("webhook", "ingest", "poller", "redrive", "setup")
+FUNCTIONS = ("webhook", "ingest", "poller", "redrive", "detect", "setup")
 TARGETS = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
 ZIPS = ROOT / "target/lambda"
 PACKAGED = ROOT / "target/package"

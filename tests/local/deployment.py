@@ -40,7 +40,7 @@ REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 BUCKET = "artifacts"
 TOKEN = "Bearer deployed-token"
-FUNCTIONS = ("webhook", "ingest", "poller", "redrive", "setup")
+FUNCTIONS = ("webhook", "ingest", "poller", "redrive", "detect", "setup")
 STREAM = "logs-auth0.logs-default"
 INDEX_TEMPLATE = "_index_template/auth0-log-streams-default"
 EVENTS = 12
@@ -64,21 +64,21 @@ PARKING = (("sqs:SendMessage", "RetryQueue"), ("sqs:SendMessage", "DeadLetterQue
 NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     **{
         (f"{name}Role", "WriteOwnLog"): tuple((action, f"{name}Logs") for action in OWN_LOG)
-        for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive")
+        for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive", "Detect")
     },
     **{
         (f"{name}Role", "Trace"): (
             ("xray:PutTraceSegments", "*"),
             ("xray:PutTelemetryRecords", "*"),
         )
-        for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive")
+        for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive", "Detect")
     },
     ("SetupRole", "UseKey"): (("kms:Decrypt", "KmsKeyArn"),),
     **{
         (f"{name}Role", "UseKey"): tuple(
             (f"kms:{action}", "KmsKeyArn") for action in ("Decrypt", "GenerateDataKey")
         )
-        for name in ("Webhook", "Ingest", "Poller", "Redrive")
+        for name in ("Webhook", "Ingest", "Poller", "Redrive", "Detect")
     },
     ("SetupRole", "ReadSecret"): (("secretsmanager:GetSecretValue", "SearchSecretArn"),),
     ("SetupRole", "ManageIndexTemplate"): tuple(
@@ -95,14 +95,21 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
         ("secretsmanager:GetSecretValue", "SearchSecretArn"),
         ("secretsmanager:GetSecretValue", "MaskSecretArn"),
     ),
-    ("PollerRole", "KeepCheckpoint"): (
-        ("dynamodb:GetItem", "CheckpointTable"),
-        ("dynamodb:PutItem", "CheckpointTable"),
-    ),
-    ("PollerFunctionTickRole", ""): (("lambda:InvokeFunction", "PollerFunction"),),
+    ("DetectRole", "PublishAlerts"): (("sns:Publish", "AlertTopic"),),
+    **{
+        (f"{name}Role", "KeepCheckpoint"): (
+            ("dynamodb:GetItem", "CheckpointTable"),
+            ("dynamodb:PutItem", "CheckpointTable"),
+        )
+        for name in ("Poller", "Detect")
+    },
+    **{
+        (f"{name}FunctionTickRole", ""): (("lambda:InvokeFunction", f"{name}Function"),)
+        for name in ("Poller", "Detect")
+    },
     **{
         (f"{name}Role", "ReadSecret"): (("secretsmanager:GetSecretValue", "SearchSecretArn"),)
-        for name in ("Ingest", "Redrive")
+        for name in ("Ingest", "Redrive", "Detect")
     },
     **{
         (f"{name}Role", "ReadMaskSecret"): (("secretsmanager:GetSecretValue", "MaskSecretArn"),)
@@ -121,11 +128,11 @@ NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     **{(f"{name}Role", "SendEvents"): PARKING for name in ("Ingest", "Poller", "Redrive")},
     **{
         (f"{name}Role", "WriteEvents"): tuple((action, "SearchResourceArn") for action in SIGNED)
-        for name in ("Webhook", "Ingest", "Poller", "Redrive")
+        for name in ("Webhook", "Ingest", "Poller", "Redrive", "Detect")
     },
     **{
         (f"{name}Role", "CallCollection"): (("aoss:APIAccessAll", "SearchResourceArn"),)
-        for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive")
+        for name in ("Setup", "Webhook", "Ingest", "Poller", "Redrive", "Detect")
     },
 }
 
@@ -262,7 +269,7 @@ class Cloud:
         config = Config(retries={"max_attempts": 10, "mode": "standard"}, read_timeout=300)
         services = (
             *("cloudformation", "s3", "secretsmanager", "sqs", "lambda", "iam", "logs"),
-            *("dynamodb", "cloudwatch", "scheduler", "apigatewayv2", "events"),
+            *("dynamodb", "cloudwatch", "scheduler", "apigatewayv2", "events", "sns"),
         )
         self.clients = {
             name: boto3.client(
@@ -485,6 +492,7 @@ class Deployed:
             "Queue": ("sqs", physical.rpartition("/")[2]),
             "Table": ("dynamodb", f"table/{physical}"),
             "Function": ("lambda", f"function:{physical}"),
+            "Topic": ("sns", physical.rpartition(":")[2]),
             "Logs": ("logs", f"log-group:{physical}:log-stream:2026/01/01/[$LATEST]1"),
         }[re.findall("[A-Z][a-z]+", name)[-1]]
         return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
@@ -868,6 +876,41 @@ class Run:
         good, result = self.cloud.invoke(f"{stack.stack}-poller", {})
         return not good, f"poll fails: {result}"
 
+    def detect(self, stack: Deployed) -> str:
+        """Turns the detections on, and has one ring."""
+        stack.expect("UPDATE_COMPLETE", Detections="on")
+        topic = stack.resources["AlertTopic"]
+        queue = self.cloud.sqs.create_queue(QueueName=f"{stack.stack}-subscribed")["QueueUrl"]
+        endpoint = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{stack.stack}-subscribed"
+        self.cloud.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint)
+        self.ring(stack)
+        results = [self.cloud.invoke(f"{stack.stack}-detect", {}) for _ in range(2)]
+        runs = [json.loads(result) for good, result in results if good]
+        received = self.cloud.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+        self.cloud.sqs.delete_queue(QueueUrl=queue)
+        messages = received.get("Messages", [])
+        if [run.get("published") for run in runs] != [1, 0] or len(messages) != 1:
+            raise StackError(f"{results}, {len(messages)} messages\n{stack.log('detect')}")
+        alerts = stack.engine.count("logs-auth0.alerts-default")
+        if alerts != 1 or "Log stream paused or deleted" not in messages[0]["Body"]:
+            raise StackError(f"{alerts} alerts: {messages[0]}")
+        self.note_metrics(stack)
+        return f"{runs[0]['rules']} rules run twice, one alert written and published once"
+
+    def ring(self, stack: Deployed) -> None:
+        """Posts an event that a detection finds."""
+        (event,) = fresh_events(1)
+        request = {"method": "delete", "path": "/api/v2/log-streams/lst_1"}
+        event["data"] |= {"type": "sapi", "details": {"request": request}}
+        before = stack.engine.count()
+        stack.post([event])
+        stack.await_count(before + 1)
+
+    def detect_fails(self, stack: Deployed) -> tuple[bool, str]:
+        self.ring(stack)
+        good, result = self.cloud.invoke(f"{stack.stack}-detect", {})
+        return not good or json.loads(result)["failed"] > 0, f"detect fails: {result}"
+
     def redrive_fails(self, stack: Deployed) -> tuple[bool, str]:
         event = json.loads((ROOT / "events/redrive.json").read_text())
         good, result = self.cloud.invoke(f"{stack.stack}-redrive", event)
@@ -1106,6 +1149,7 @@ def use(run: Run) -> None:
     run.step("failed upgrade, engine up", run.roll_back, main)
     run.step("failed upgrade, engine away", run.roll_back_without_engine, main)
     run.step("schedule", run.tick, main)
+    run.step("detections", run.detect, main)
     run.step("alarms", run.alarms, main)
     dead = run.stack("dead", opensearch, Inputs="both", InstallIndexTemplate="false")
     run.step("two stacks, one of them dead", run.neighbors, main, dead)
@@ -1114,7 +1158,7 @@ def use(run: Run) -> None:
     for sign_in, kind in (("secret", ""), ("es", "domain"), ("aoss", "collection")):
         for value in ("both", "eventbridge"):
             values = {"Inputs": value, "PollState": "DISABLED", "MaskUserData": "hash"}
-            values |= {"InstallIndexTemplate": "false"}
+            values |= {"InstallIndexTemplate": "false", "Detections": "on"}
             if not kind:
                 values |= {"KmsKeyArn": KEY, "Tracing": "Active"}
             else:
@@ -1130,6 +1174,9 @@ def use(run: Run) -> None:
         ("poller", "ReadSecrets", lambda: run.poll_fails(main)),
         ("poller", "KeepCheckpoint", lambda: run.poll_fails(main)),
         ("redrive", "ReadSecret", lambda: run.redrive_fails(main)),
+        ("detect", "ReadSecret", lambda: run.detect_fails(main)),
+        ("detect", "KeepCheckpoint", lambda: run.detect_fails(main)),
+        ("detect", "PublishAlerts", lambda: run.detect_fails(main)),
         ("setup", "ReadSecret", lambda: run.update_fails(main)),
     ):
         run.step(f"{function} without {sid}", run.fails_without, main, function, sid, use_it)

@@ -21,7 +21,9 @@ from tools import ROOT
 # Folder of a crate → its top-level modules in the direction of the flow.
 ORDERS = {
     "shared/ecs/src": ("json", "input", "geoip", "ecs", "index_template"),
-    "shared/src": ("error", "clock", "retry", "start", "engine", "delivery", "metrics"),
+    "shared/src": (
+        *("error", "clock", "retry", "checkpoint", "start", "engine", "delivery", "metrics"),
+    ),
 }
 PATH = re.compile(r"\buse\s+((?:crate|super)::[^;]+);|(?<!\$)\b((?:crate|super)(?:::\w+)+)")
 MACRO = re.compile(r"#\[macro_export\]\s+macro_rules! (\w+)")

@@ -39,7 +39,7 @@ UNUSED = re.compile(
     "|iam:CreateServiceLinkedRole|lambda:.*(Alias|SigningConfig|Concurrency|ScalingConfig|Provider)"
     "|lambda:(GetLayerVersion|PublishVersion|Put(FunctionRecursion|RuntimeManagement)Config)"
     "|logs:.*(KmsKey|Policy|LogStreams?|LogEvents|Authentication|Protection)"
-    "|secretsmanager:(GetSecretValue|.*Replicat.*)"
+    "|secretsmanager:(GetSecretValue|.*Replicat.*)|sns:(Subscribe|Unsubscribe|PutDataProtection.*)"
 )
 # Documented apart, because few need them: a VPC and an own host name.
 APART = (
@@ -60,6 +60,7 @@ RESOURCES = {
     "s3": "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1a2b",
     "scheduler": f"arn:aws:scheduler:{{0}}:{{1}}:schedule/default/{STACK}-poller",
     "secretsmanager": "arn:aws:secretsmanager:{0}:{1}:secret:WebhookSecret-1a2b-3c4d5e",
+    "sns": f"arn:aws:sns:{{0}}:{{1}}:{STACK}-alerts",
     "sqs": f"arn:aws:sqs:{{0}}:{{1}}:{STACK}-RetryQueue-1A2B",
 }
 

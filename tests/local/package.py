@@ -23,6 +23,7 @@ from pathlib import Path
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
 import deploy
+import tools
 from deploy import FUNCTIONS, TARGETS
 from tools import ROOT, StackError, say
 
@@ -234,6 +235,8 @@ def fill(folder: Path, zips: dict[tuple[str, str], Path], source: dict, bucket: 
     for saved in (analysts / "dashboards").glob("*.ndjson"):
         shutil.copy(saved, folder / "dashboards")
     shutil.copytree(analysts / "detections", folder / "detections")
+    export = [str(tools.sigma()), str(analysts / "export.py"), str(folder / "siem")]
+    tools.run_step("detections: export", export)
     sums = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
         for path in files_of(folder)

@@ -177,8 +177,8 @@ def run() -> None:
             "E2E_SECURED_ELASTICSEARCH_PASSWORD": PASSWORD,
             "E2E_SECURED_ELASTICSEARCH_CONFIG": str(config),
             "E2E_MOTO_URL": f"http://127.0.0.1:{ports[2]}",
-            # In the functions' environment, but not used by these tests.
-            "E2E_DYNAMODB_URL": "http://127.0.0.1:1",
+            # moto has tables, too. What DynamoDB does is not tested here.
+            "E2E_DYNAMODB_URL": f"http://127.0.0.1:{ports[2]}",
             "E2E_BIN_DIR": str(target_folder()),
         }
         arguments = shlex.split(os.environ.get("ARGS", "secured::"))

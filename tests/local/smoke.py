@@ -36,6 +36,7 @@ CASES = {
     "ingest": ({"Records": [MESSAGE]}, '"itemIdentifier":"m"'),
     "poller": ({}, "CheckpointUnusable"),
     "redrive": (json.loads((ROOT / "events/redrive.json").read_text()), "itemIdentifier"),
+    "detect": ({}, "CheckpointUnusable"),
     "setup": (RESOURCE, "null"),
 }
 
@@ -94,6 +95,7 @@ def smoke(name: str, program: Path, runner: list[str]) -> None:
     address = f"127.0.0.1:{api.server_port}"
     url = f"http://{address}"
     named = ("WEBHOOK_SECRET_ID", "AUTH0_SECRET_ID", "CHECKPOINT_TABLE", "AWS_ACCESS_KEY_ID")
+    named = (*named, "ALERT_TOPIC_ARN")
     urls = ("SEARCH_ENDPOINT", "AUTH0_URL", "AWS_ENDPOINT_URL", "RETRY_QUEUE_URL")
     env = dict.fromkeys((*named, "AWS_SECRET_ACCESS_KEY"), "name")
     env |= dict.fromkeys((*urls, "DEAD_LETTER_QUEUE_URL"), url)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -98,6 +99,10 @@ class Settings:
     @property
     def data_stream(self) -> str:
         return f"logs-auth0.logs-{self.namespace}"
+
+    @property
+    def alerts(self) -> str:
+        return f"logs-auth0.alerts-{self.namespace}"
 
     @property
     def search_engine(self) -> Engine:
@@ -381,6 +386,17 @@ def create_table(dynamodb_url: str) -> None:
     )
 
 
+def create_topic(moto_url: str) -> str:
+    """Creates the topic of the alerts; returns its ARN."""
+    form = b"Action=CreateTopic&Version=2010-03-31&Name=alerts"
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    status, response = http("POST", moto_url, form, headers)
+    found = re.search(rb"<TopicArn>(.*)</TopicArn>", response)
+    if status != 200 or not found:
+        raise StackError(f"the topic was not created: {status} {response!r}")
+    return found[1].decode()
+
+
 def geoip_files(settings: Settings) -> dict[str, str]:
     """Returns the user's files, or the GeoLite2 files in OpenSearch's distribution."""
     shipped = tools.engine_home("opensearch") / "modules/ingest-geoip"
@@ -401,6 +417,8 @@ def functions_environment(settings: Settings, queues: dict[str, str]) -> dict[st
         "CHECKPOINT_TABLE": CHECKPOINT_TABLE,
         "RETRY_QUEUE_URL": queues["retry"],
         "DEAD_LETTER_QUEUE_URL": queues["dead-letter"],
+        "ALERT_TOPIC_ARN": create_topic(settings.moto_url),
+        "AWS_ENDPOINT_URL_SNS": settings.moto_url,
         "AWS_ENDPOINT_URL_SQS": settings.moto_url,
         "AWS_ENDPOINT_URL_SECRETS_MANAGER": settings.moto_url,
         "AWS_ENDPOINT_URL_DYNAMODB": settings.dynamodb_url,
@@ -543,7 +561,7 @@ SQS        {settings.moto_url}
 
 post  curl -H 'Authorization: {token}' --data-binary @events/auth0/batch.jsonl {webhook}
 find  curl '{search}'
-poll  make poll        redrive  make redrive        logs  make logs
+poll  make poll    detect  make detect    redrive  make redrive    logs  make logs
 """
 
 
@@ -590,6 +608,8 @@ def run(settings: Settings, group: Group) -> None:
     with tools.exclusive("stack", wait=False), stopped_on_failure(group):
         bring_up(settings, group)
         demo.show(settings)
+        demo.attack(settings)
+        demo.detect(settings)
         demo.draw(settings)
         say(f"{describe(settings)}\nCtrl-C stops everything.")
         while names := group.names():
@@ -602,6 +622,10 @@ def run(settings: Settings, group: Group) -> None:
 
 def poll(settings: Settings, group: Group) -> None:
     demo.poll(settings)
+
+
+def detect(settings: Settings, group: Group) -> None:
+    demo.detect(settings)
 
 
 def redrive(settings: Settings, group: Group) -> None:
@@ -664,6 +688,7 @@ COMMANDS: dict[str, Callable[[Settings, Group], None]] = {
     "down": down,
     "run": run,
     "poll": poll,
+    "detect": detect,
     "redrive": redrive,
     "logs": logs,
     "setup": set_up,
@@ -680,7 +705,7 @@ def main() -> int:
 
     def command() -> None:
         env = dict(os.environ)
-        if name in ("poll", "redrive"):
+        if name in ("poll", "detect", "redrive"):
             # The ports of the running stack.
             env = Settings.saved(group.folder) | env
         COMMANDS[name](Settings.read(env), group)

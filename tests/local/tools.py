@@ -47,8 +47,8 @@ SIGMA = {
     "pySigma-backend-opensearch": "2.0.3",
     "sigma-cli": "3.1.0",
 }
-# The versions are those of Kibana 9 and OpenSearch Dashboards 3: Vega 5 and Vega-Lite 5.
-VEGA = {"vega": "5.33.1", "vega-lite": "5.23.0", "vega-embed": "6.29.0"}
+# The version is that of Kibana 9 and OpenSearch Dashboards 3: Vega 5.
+VEGA = {"vega": "5.33.1", "vega-embed": "6.29.0"}
 
 # OpenSearch 3 and Elasticsearch 9 both need it; DynamoDB Local would take 17.
 JAVA_MAJOR = 21
@@ -343,7 +343,7 @@ def sigma() -> Path:
 
 
 def vega() -> Path:
-    """Returns the folder with the scripts that draw a Vega-Lite spec in a page."""
+    """Returns the folder with the scripts that draw a Vega spec in a page."""
 
     def fill(folder: Path) -> None:
         from_debian(("npm",), "npm")
@@ -356,7 +356,7 @@ def vega() -> Path:
             run_step(f"{name}: unpack", extract, cwd=folder)
             archive.unlink()
 
-    return install(f"vega-{VEGA['vega']}", "Vega, Vega-Lite and vega-embed (1 MB)", fill)
+    return install(f"vega-{VEGA['vega']}", "Vega and vega-embed (1 MB)", fill)
 
 
 def chromium() -> str:

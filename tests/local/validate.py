@@ -33,6 +33,7 @@ FUNCTIONS = {
     "IngestFunction": "ingest",
     "PollerFunction": "poller",
     "RedriveFunction": "redrive",
+    "DetectFunction": "detect",
     "SetupFunction": "setup",
 }
 
@@ -54,12 +55,13 @@ REFERENCE_BYTES = {
     "AWS::SQS::Queue": len("https://sqs.ap-southeast-1.amazonaws.com/123456789012/") + 80,
     "AWS::DynamoDB::Table": 90,
     "AWS::SecretsManager::Secret": 130,
+    "AWS::SNS::Topic": len("arn:aws:sns:ap-southeast-1:123456789012:") + STACK_NAME_BYTES + 7,
 }
 
 # What has to be encrypted with KmsKeyArn.
 ENCRYPTED = {
     *("AWS::SQS::Queue", "AWS::SecretsManager::Secret"),
-    *("AWS::DynamoDB::Table", "AWS::Logs::LogGroup"),
+    *("AWS::DynamoDB::Table", "AWS::Logs::LogGroup", "AWS::SNS::Topic"),
 }
 
 os.environ.update(
@@ -234,6 +236,8 @@ def watched_dimensions(alarm, namespace):
         functions = ["ingest"]
     elif alarm.startswith(("Poller", "Checkpoint")):
         functions = ["poller"]
+    elif alarm.startswith("Detections"):
+        functions = ["detect"]
     return [stack | {"Function": function} for function in functions]
 
 
@@ -257,6 +261,9 @@ def longest(value, template, empty):
         return max(map(len, parameter["AllowedValues"]))
     check("MaxLength" in parameter, f"{name} is in an environment and has no MaxLength")
     length = parameter.get("MaxLength", 0)
+    if name == "DetectionsSettings":
+        # JSON within JSON: a third of it are quotation marks, which take two bytes.
+        return length * 4 // 3
     # A line break takes two bytes as JSON; a line of a certificate has 64 characters.
     return length + (length // 64 + 1 if name == "SearchCaCertificate" else 0)
 
@@ -351,7 +358,8 @@ def own_rules(template):
             check(known, f"{name} gets {variable}, which no code reads")
 
     runbook = (ROOT / "docs/operations.md").read_text()
-    metrics = (ROOT / "shared/src/metrics.rs").read_text()
+    emitting = ("shared/src/metrics.rs", "functions/detect/src/handler.rs")
+    metrics = "".join((ROOT / file).read_text() for file in emitting)
     refused = resources["RefusedPosts"]["Properties"]["MetricTransformations"][0]
     access_log = resources["Stage"]["Properties"]["AccessLogSettings"]["Format"]["Fn::Sub"]
     stack = json.loads(access_log).get("stack")

@@ -21,6 +21,7 @@ CALLS: tuple[tuple[str, str, Callable[[dict], bool]], ...] = (
     ("ingest", "ingest", lambda response: response["batchItemFailures"] == []),
     ("redrive", "redrive", lambda response: response["batchItemFailures"] == []),
     ("poller", "poll", lambda response: response["stored"] > 0),
+    ("detect", "poll", lambda response: response["rules"] > 0),
 )
 
 

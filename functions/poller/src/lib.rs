@@ -5,7 +5,6 @@
 mod auth0;
 mod auth0_error;
 mod backfill;
-mod checkpoint;
 pub mod handler;
 mod link;
 mod log_id;

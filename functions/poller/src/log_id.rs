@@ -2,6 +2,7 @@
 //! exists or not.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use shared::checkpoint::Checkpoint;
 
 /// Digits of a log id: `900`, the time of logging as `YYYYMMDDhhmmss`, and a unique suffix.
 const LOG_ID_DIGITS: usize = 56;
@@ -11,7 +12,7 @@ const LOG_ID_DIGITS: usize = 56;
 const RETENTION_DAYS: [i64; 5] = [30, 10, 5, 2, 1];
 
 /// No log id expires sooner, whatever the plan.
-pub(crate) const SHORTEST_RETENTION: TimeDelta = TimeDelta::days(1);
+const SHORTEST_RETENTION: TimeDelta = TimeDelta::days(1);
 
 /// Returns the log id that precedes all events logged at `time` or later.
 pub(crate) fn log_id_at(time: DateTime<Utc>) -> String {
@@ -20,7 +21,7 @@ pub(crate) fn log_id_at(time: DateTime<Utc>) -> String {
 
 /// Returns the time of logging, in whole seconds. `None` if the log id has another form, which Auth0 does
 /// not rule out.
-pub(crate) fn time_of(log_id: &str) -> Option<DateTime<Utc>> {
+fn time_of(log_id: &str) -> Option<DateTime<Utc>> {
     let has_form = log_id.len() == LOG_ID_DIGITS && log_id.bytes().all(|b| b.is_ascii_digit());
     let digits = log_id.strip_prefix("900").filter(|_| has_form)?.get(..14)?;
     Some(NaiveDateTime::parse_from_str(digits, "%Y%m%d%H%M%S").ok()?.and_utc())
@@ -36,6 +37,13 @@ pub(crate) fn is_after(next: &str, from: &str) -> bool {
 pub(crate) fn oldest_log_ids(now: DateTime<Utc>) -> impl Iterator<Item = String> {
     let kept = RETENTION_DAYS.map(|days| now - TimeDelta::days(days) + TimeDelta::minutes(5));
     [DateTime::UNIX_EPOCH].into_iter().chain(kept).map(log_id_at)
+}
+
+/// Returns whether no plan's retention is over for this checkpoint. One of unknown age counts as kept.
+pub(crate) fn is_certainly_kept(checkpoint: &Checkpoint, now: DateTime<Utc>) -> bool {
+    // The event was logged before the checkpoint was saved, so either time is a lower bound for its age.
+    let since = time_of(&checkpoint.from).or(checkpoint.updated_at);
+    since.is_none_or(|since| now - since < SHORTEST_RETENTION)
 }
 
 #[cfg(test)]
@@ -83,5 +91,22 @@ mod tests {
         assert_eq!(starts[0], log_id_at(time("1970-01-01T00:00:00Z")));
         assert_eq!(starts[1], log_id_at(time("2026-10-23T12:05:00Z")));
         assert!(starts.is_sorted());
+    }
+
+    #[test]
+    fn checkpoint_can_expire_once_the_shortest_retention_is_over() {
+        let now = time("2026-11-22T12:00:00Z");
+        let kept = |from: String, updated_at: Option<&str>| {
+            is_certainly_kept(&Checkpoint { from, updated_at: updated_at.map(time) }, now)
+        };
+        let (old, young) = ("2026-11-21T12:00:00Z", "2026-11-21T12:00:01Z");
+        assert!(kept(log_id_at(time(young)), None));
+        assert!(!kept(log_id_at(time(old)), None));
+        // Of a backlog that was read a moment ago.
+        assert!(!kept(log_id_at(time(old)), Some("2026-11-22T11:59:00Z")));
+        let cursor = || "cursor".to_owned();
+        assert!(kept(cursor(), Some(young)));
+        assert!(!kept(cursor(), Some(old)));
+        assert!(kept(cursor(), None));
     }
 }

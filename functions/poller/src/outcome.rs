@@ -2,13 +2,13 @@
 
 use lambda_runtime::Diagnostic;
 use serde::{Serialize, Serializer};
+use shared::checkpoint::CheckpointError;
 use shared::delivery::intake::MaskError;
 use shared::delivery::shipment::ShipError;
 use shared::error::chain;
 
 use crate::auth0_error::Auth0Error;
 use crate::backfill::{BackfillOrderError, BackfillProgress};
-use crate::checkpoint::CheckpointError;
 
 /// Why a run that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use aws_config::SdkConfig;
 use chrono::{DateTime, Utc};
 use reqwest::Client;
 use serde_json::Value;
+use shared::checkpoint::{Checkpoint, Checkpoints, SaveResult};
 use shared::clock;
 use shared::delivery::incoming::Incoming;
 use shared::delivery::report::Report;
@@ -27,8 +28,7 @@ use tokio::try_join;
 use crate::auth0::{Auth0, LogsResponse, RateLimit};
 use crate::auth0_error::Auth0Error;
 use crate::backfill::{BackfillProgress, parse_order, without_checkpoint_metrics};
-use crate::checkpoint::{Checkpoint, Checkpoints, SaveResult};
-use crate::log_id::{log_id_at, oldest_log_ids};
+use crate::log_id::{is_certainly_kept, log_id_at, oldest_log_ids};
 use crate::outcome::{EarlyStop, PollError, PollOutcome, Stopped};
 use crate::pace::{Pace, until_reset};
 use crate::page::Page;
@@ -150,7 +150,7 @@ impl<'a> Run<'a> {
             Ok(page) => return Ok((checkpoint.from, page)),
             Err(refusal) => refusal,
         };
-        if checkpoint.is_certainly_kept(now) {
+        if is_certainly_kept(&checkpoint, now) {
             return Err(refusal.into());
         }
         // A passing fault may reject it, too. Asked twice in one run, because another run may be another

@@ -218,7 +218,11 @@ impl Installation {
             stream = self.apply(&template.hash).await?;
         }
         if lifecycle == Lifecycle::DataStream {
-            kept_retention = self.apply_retention(former_retention).await?;
+            let alerts = index_template::alerts_stream(&self.namespace);
+            for stream in [&self.stream, &alerts] {
+                let kept = self.apply_retention(stream, former_retention.as_deref()).await?;
+                kept_retention = kept_retention.or(kept);
+            }
         }
         // Last, because an installation that fails is not repeated with the former retention.
         if let Some(PolicyUpdate { kind, path, revision }) = update {
@@ -372,7 +376,7 @@ impl Installation {
         self.write(Step::WritePolicy, path, &body).await
     }
 
-    /// Installs the index template, without what this engine lacks.
+    /// Installs the index templates of logs and alerts, without what this engine lacks.
     async fn install_template(
         &self,
         engine: Detected,
@@ -400,6 +404,13 @@ impl Installation {
             }
             match self.write(Step::WriteTemplate, &path, &body).await {
                 Ok(()) => {
+                    let mut alerts = template.render_alerts();
+                    for setting in &left_out {
+                        leave_out(&mut alerts, setting);
+                    }
+                    let name = index_template::alerts_name(&self.namespace);
+                    let path = format!("_index_template/{name}");
+                    self.write(Step::WriteTemplate, &path, &alerts).await?;
                     let hash = hash.unwrap_or_default();
                     let constant_keyword = template.constant_keyword;
                     return Ok(Template { hash, constant_keyword, left_out });
@@ -470,9 +481,10 @@ impl Installation {
     /// retention that the former template did not set is somebody else's: it stays, and is returned.
     async fn apply_retention(
         &self,
-        former: Option<String>,
+        stream: &str,
+        former: Option<&str>,
     ) -> Result<Option<KeptRetention>, InstallError> {
-        let path = format!("_data_stream/{}", self.stream);
+        let path = format!("_data_stream/{stream}");
         let found = self.call(Step::ReadDataStream, Method::Get, &path, Payload::None).await?;
         let found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
         // Without the stream, or a handler for this path, there is nothing to change.
@@ -482,7 +494,7 @@ impl Installation {
         if found == wanted {
             return Ok(None);
         }
-        if found == former {
+        if found.as_deref() == former {
             let body = index_template::data_stream_lifecycle(self.retention);
             match self.write(Step::WriteRetention, &format!("{path}/_lifecycle"), &body).await {
                 Err(InstallError::Forbidden { .. }) => {}
@@ -490,7 +502,7 @@ impl Installation {
             }
         }
         let found = found.unwrap_or_else(|| "none".to_owned());
-        Ok(Some(KeptRetention { stream: self.stream.clone(), found }))
+        Ok(Some(KeptRetention { stream: stream.to_owned(), found }))
     }
 
     /// Checks that the collection takes documents as the writers send them, with one that is refused

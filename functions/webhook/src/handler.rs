@@ -15,7 +15,8 @@ use lambda_http::http::header::{
 use lambda_http::http::{HeaderValue, Method, Request, StatusCode};
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, RequestExt as _, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use shared::clock;
 use shared::delivery::incoming::Incoming;
 use shared::delivery::intake::Admitted;
@@ -37,6 +38,9 @@ const MAX_BODY: usize = 10 * 1024 * 1024;
 
 /// Upper bound for an unpacked body, in bytes.
 const MAX_UNPACKED: u64 = 64 * 1024 * 1024;
+
+/// Upper bound for [`Webhook::prepare`]. The INIT phase may take 10 s.
+const PREPARE_TIME: Duration = Duration::from_secs(3);
 
 /// Upper bound for a request. API Gateway waits 30 s, Auth0 less.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
@@ -81,6 +85,18 @@ impl Rejection {
         Self(StatusCode::SERVICE_UNAVAILABLE, "events cannot be stored, try again later");
 }
 
+/// The body of a 200: what became of the events.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Counts {
+    received: usize,
+    filtered: usize,
+    stored: usize,
+    duplicates: usize,
+    rejected: usize,
+    dead_lettered: usize,
+    parked: usize,
+}
+
 impl Webhook {
     /// Opens the GeoIP files. Nothing is requested before the first request.
     ///
@@ -95,6 +111,15 @@ impl Webhook {
             shipper: Shipper::new(&config.pipeline, aws)?,
             breaker: Breaker::default(),
         })
+    }
+
+    /// Reads the secrets and makes the engine's client ahead of the first request: Lambda's INIT phase has a
+    /// whole processor, an invocation a share of one. What fails is tried again by the first request.
+    pub async fn prepare(&self) {
+        let deadline = Deadline::after(PREPARE_TIME);
+        let token = tokio::time::timeout_at(deadline.instant(), self.token.prepare());
+        let ((), token) = tokio::join!(self.shipper.prepare(deadline), token);
+        drop(token);
     }
 
     /// Answers one request of Auth0's.
@@ -123,13 +148,12 @@ impl Webhook {
         response
     }
 
-    /// Returns the counts for the response's body.
     async fn accept(
         &self,
         request: &Request<Bytes>,
         received: DateTime<Utc>,
         metrics: &mut Metrics,
-    ) -> Result<Value, Rejection> {
+    ) -> Result<Counts, Rejection> {
         let deadline = request
             .lambda_context_ref()
             .map_or(Deadline::after(MAX_REQUEST_TIME), |context| {
@@ -142,12 +166,7 @@ impl Webhook {
         if request.method() != Method::POST {
             return Err(Rejection::NOT_POST);
         }
-        // The first request needs two secrets, so both are read at once. A wrong token ends both.
-        let connecting = async {
-            self.shipper.connect(deadline).await;
-            Ok(())
-        };
-        tokio::try_join!(self.check_token(request), connecting)?;
+        self.check_token(request).await?;
         let body = unpack(request)?;
         metrics.bytes = Some(body.len());
 
@@ -161,15 +180,15 @@ impl Webhook {
         }
         self.park(&unwritten, deadline).await?;
         metrics.parked = unwritten.len();
-        Ok(json!({
-            "received": report.received,
-            "filtered": report.filtered,
-            "stored": report.stored,
-            "duplicates": report.duplicates,
-            "rejected": report.rejected,
-            "dead_lettered": report.dead_lettered,
-            "parked": unwritten.len(),
-        }))
+        Ok(Counts {
+            received: report.received,
+            filtered: report.filtered,
+            stored: report.stored,
+            duplicates: report.duplicates,
+            rejected: report.rejected,
+            dead_lettered: report.dead_lettered,
+            parked: unwritten.len(),
+        })
     }
 
     /// Returns the events of a body that go on. While they cannot be masked, the body has to be sent again: not
@@ -261,8 +280,10 @@ fn unpack(request: &Request<Bytes>) -> Result<Bytes, Rejection> {
     }
 }
 
-fn json_response(status: StatusCode, body: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_string()));
+fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+    #[expect(clippy::expect_used, reason = "counts and a text have no keys that JSON lacks")]
+    let body = serde_json::to_string(body).expect("numbers and text are JSON");
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

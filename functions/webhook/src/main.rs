@@ -19,9 +19,11 @@ async fn main() -> Result<(), Error> {
     let config = WebhookConfig::from_env()?;
     let aws = http::aws(&http::client()?).await;
     let webhook = Arc::new(Webhook::new(&config, &aws)?);
+    webhook.prepare().await;
     let serve = move |event| {
         let webhook = webhook.clone();
-        async move { Ok::<_, Error>(response(webhook.handle(request(event)).await)) }
+        // Each layer moves the future that it wraps, and this one is many kilobytes long.
+        Box::pin(async move { Ok::<_, Error>(response(webhook.handle(request(event)).await)) })
     };
     Runtime::new(service_fn(serve))
         .layer(layer_fn(detach_body))

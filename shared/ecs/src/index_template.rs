@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::ecs::fields::{FIELDS, FieldType};
+use crate::ecs::fields::{ALERT_FIELDS, FIELDS, FieldType};
 use crate::input::mask::hex;
 
 /// The product that an engine is.
@@ -65,6 +65,18 @@ pub fn data_stream(namespace: &str) -> String {
     format!("logs-auth0.logs-{namespace}")
 }
 
+/// Returns the name of the data stream of a namespace's alerts.
+#[must_use]
+pub fn alerts_stream(namespace: &str) -> String {
+    format!("logs-auth0.alerts-{namespace}")
+}
+
+/// Returns the name of the index template of a namespace's alerts. No namespace has a hyphen.
+#[must_use]
+pub fn alerts_name(namespace: &str) -> String {
+    format!("{OWNER}-alerts-{namespace}")
+}
+
 /// Returns the name of a namespace's index template and lifecycle policy. Each namespace has its own, so
 /// that two stacks with one cluster do not change each other's fields or retention.
 #[must_use]
@@ -100,6 +112,9 @@ const DEFAULT_FIELDS: &[&str] = &[
     "user.target.name",
     "user_agent.original.text",
 ];
+
+/// The same for alerts.
+const ALERT_DEFAULT_FIELDS: &[&str] = &["message", "related.user", "rule.name"];
 
 /// The feature that rolls the data stream over and deletes old indices.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,14 +175,31 @@ impl IndexTemplate<'_> {
     /// Returns the body of `PUT _index_template/`[`name`].
     #[must_use]
     pub fn render(&self) -> Value {
+        let fields = FIELDS.iter().map(|field| (field.name, field.kind));
+        self.render_stream(&data_stream(self.namespace), fields, DEFAULT_FIELDS)
+    }
+
+    /// Returns the body of `PUT _index_template/`[`alerts_name`].
+    #[must_use]
+    pub fn render_alerts(&self) -> Value {
+        let fields = ALERT_FIELDS.iter().copied();
+        self.render_stream(&alerts_stream(self.namespace), fields, ALERT_DEFAULT_FIELDS)
+    }
+
+    fn render_stream(
+        &self,
+        stream: &str,
+        fields: impl Iterator<Item = (&'static str, FieldType)>,
+        default_fields: &[&str],
+    ) -> Value {
         let mut template = json!({
-            "settings": settings(self.product, &self.lifecycle),
+            "settings": settings(self.product, &self.lifecycle, default_fields),
             "mappings": {
                 "dynamic": false,
                 // Numbers and dates in strings stay strings.
                 "date_detection": false,
                 "numeric_detection": false,
-                "properties": properties(self.product, self.constant_keyword),
+                "properties": properties(fields, self.product, self.constant_keyword),
             },
         });
         // An index has what it was created from. Only if that has changed is a new one needed.
@@ -183,7 +215,7 @@ impl IndexTemplate<'_> {
             template["data_stream_options"] = json!({"failure_store": {"enabled": false}});
         }
         let mut body = json!({
-            "index_patterns": [data_stream(self.namespace)],
+            "index_patterns": [stream],
             "priority": PRIORITY,
             "template": template,
             "_meta": meta(),
@@ -266,7 +298,10 @@ pub fn policy(kind: PolicyKind, namespace: &str, retention: Retention, revision:
                 "default_state": "hot",
                 "states": states,
                 // Above the policy of releases up to 0.1 (500): ISM refuses a second one of the same.
-                "ism_template": [{"index_patterns": [data_stream(namespace)], "priority": 501}],
+                "ism_template": [{
+                    "index_patterns": [data_stream(namespace), alerts_stream(namespace)],
+                    "priority": 501,
+                }],
             })
         }
         PolicyKind::Ilm => {
@@ -353,7 +388,7 @@ pub fn hash(value: &Value) -> String {
 /// No shards or replicas: those are the operator's, in [`CUSTOM`] or the cluster's defaults. No `index.sort`: both engines keep the
 /// segments of a data stream ordered by `@timestamp` and read the newest first, so sorting within segments
 /// would make writing slower and reading no faster.
-fn settings(product: Product, lifecycle: &Lifecycle) -> Value {
+fn settings(product: Product, lifecycle: &Lifecycle, default_fields: &[&str]) -> Value {
     if product == Product::OpenSearchServerless {
         // A collection manages all of this itself.
         return json!({});
@@ -364,7 +399,7 @@ fn settings(product: Product, lifecycle: &Lifecycle) -> Value {
         // Searchable within five seconds. By default, the engines refresh every second, or not at all once
         // nobody has searched for 30 seconds: more small segments, or a slow first search.
         "refresh_interval": "5s",
-        "query": {"default_field": DEFAULT_FIELDS},
+        "query": {"default_field": default_fields},
     });
     if product == Product::OpenSearch {
         // It counts nested arrays in unmapped fields, too. The mapper stops at 20 levels below the event,
@@ -377,14 +412,18 @@ fn settings(product: Product, lifecycle: &Lifecycle) -> Value {
     json!({"index": index})
 }
 
-/// The table of fields as nested properties.
-fn properties(product: Product, constant_keyword: bool) -> Value {
+/// A table of fields as nested properties.
+fn properties(
+    fields: impl Iterator<Item = (&'static str, FieldType)>,
+    product: Product,
+    constant_keyword: bool,
+) -> Value {
     let mut tree = Value::Null;
-    for field in FIELDS {
+    for (name, kind) in fields {
         // Indexing makes what is not there yet.
-        let names = field.name.split('.');
+        let names = name.split('.');
         let place = names.fold(&mut tree, |object, name| &mut object["properties"][name]);
-        *place = mapping(field.kind, product, constant_keyword);
+        *place = mapping(kind, product, constant_keyword);
     }
     tree["properties"].take()
 }
@@ -455,7 +494,7 @@ mod tests {
                             retention,
                             ..of(product, lifecycle.clone())
                         };
-                        all.push(template.render());
+                        all.extend([template.render(), template.render_alerts()]);
                     }
                 }
             }
@@ -537,6 +576,19 @@ mod tests {
         for name in ["", ".", "secret", "secret.ip", "source.ipsecret.x.", "anna@example.com"] {
             assert!(matches!(known_field(name), None | Some("source")), "{name}");
         }
+    }
+
+    #[test]
+    fn alerts_have_a_template_of_their_own_and_the_lifecycle_of_the_logs() {
+        let alerts = of(Product::Elasticsearch, ilm()).render_alerts();
+        assert_eq!(alerts["index_patterns"], json!(["logs-auth0.alerts-default"]));
+        let rule = "/template/mappings/properties/rule/properties/id/type";
+        assert_eq!(alerts.pointer(rule).unwrap(), "keyword");
+        let ilm = alerts.pointer("/template/settings/index/lifecycle/name").unwrap();
+        assert_eq!(ilm, "auth0-log-streams-default");
+        let ism = policy(PolicyKind::Ism, "default", None, 1);
+        let patterns = ism.pointer("/policy/ism_template/0/index_patterns").unwrap();
+        assert_eq!(*patterns, json!(["logs-auth0.logs-default", "logs-auth0.alerts-default"]));
     }
 
     #[test]

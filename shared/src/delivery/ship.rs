@@ -5,7 +5,7 @@
 //! unwritten. Nothing is dropped, and nothing that is stored is returned.
 
 use auth0_ecs::geoip::{GeoIp, GeoIpError};
-use auth0_ecs::input::split::{self, is_json};
+use auth0_ecs::input::split::{self, is_event_or_json};
 use auth0_ecs::{Input, Mapper, MapperSettings};
 use aws_config::SdkConfig;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -53,14 +53,14 @@ pub fn split_body(
     received: DateTime<Utc>,
 ) -> Result<impl Iterator<Item = Incoming<'_>>, NotJsonError> {
     let pieces = split::split(body);
-    if !pieces.clone().any(is_json) && !is_json(body) {
+    if !pieces.clone().any(is_event_or_json) && !is_event_or_json(body) {
         return Err(NotJsonError);
     }
     Ok(pieces.map(move |raw| Incoming { raw, input, received, source: 0 }))
 }
 
 impl Shipper {
-    /// Opens the GeoIP files. The engine's client is made for the first event, or by [`Self::connect`].
+    /// Opens the GeoIP files. The engine's client is made for the first event, or by [`Self::prepare`].
     ///
     /// # Errors
     /// A configured GeoIP file cannot be used.
@@ -93,12 +93,12 @@ impl Shipper {
         })
     }
 
-    /// Makes the engine's client and the key of the hashes, which may read a secret each, while the caller waits
-    /// for something else. Only the first call has an effect. If it fails, [`Self::ship_events`] and
-    /// [`Intake::admit`] try again and return the cause.
-    pub async fn connect(&self, deadline: Deadline) {
-        let masker = async { drop(self.intake.masker(deadline).await) };
-        tokio::join!(self.writer.connection.connect(deadline), masker);
+    /// Makes the engine's client and the key of the hashes ahead of the first event; each may read a secret. If
+    /// that fails, [`Self::ship_events`] and [`Intake::admit`] try again and return the cause.
+    pub async fn prepare(&self, deadline: Deadline) {
+        let (engine, masker) =
+            tokio::join!(self.writer.connection.engine(deadline), self.intake.masker(deadline));
+        drop((engine, masker));
     }
 
     /// Writes events that were admitted: those of a body, a page or some parked messages.

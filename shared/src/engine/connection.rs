@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::client::{Engine, EngineClientError};
@@ -14,24 +14,25 @@ use crate::start::secrets::{SecretError, Secrets};
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectionError {
+pub enum ConnectionError {
+    /// No answer before the deadline.
     #[error("Secrets Manager did not answer in time")]
     SecretTimeout,
+    /// The secret is missing or unusable.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Settings and credentials do not make a client.
     #[error(transparent)]
     Client(#[from] EngineClientError),
 }
 
 /// The engine's client with the current credentials.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     config: SearchConfig,
     aws: SdkConfig,
     secrets: Secrets,
     state: Mutex<State>,
-    /// Set once [`Self::connect`] has tried.
-    connected: OnceCell<()>,
 }
 
 #[derive(Debug, Default)]
@@ -46,19 +47,18 @@ struct State {
 const RELOAD_GAP: Duration = Duration::from_secs(10);
 
 impl Connection {
-    pub(crate) fn new(config: SearchConfig, aws: SdkConfig) -> Self {
+    /// Nothing is requested yet.
+    #[must_use]
+    pub fn new(config: SearchConfig, aws: SdkConfig) -> Self {
         let secrets = Secrets::new(&aws);
-        Self { config, aws, secrets, state: Mutex::default(), connected: OnceCell::new() }
-    }
-
-    /// Makes the client ahead of its first use. Only the first call has an effect, and a failure is left
-    /// to [`Self::engine`], so that no later body waits for it twice.
-    pub(crate) async fn connect(&self, deadline: Deadline) {
-        self.connected.get_or_init(async || drop(self.engine(deadline).await)).await;
+        Self { config, aws, secrets, state: Mutex::default() }
     }
 
     /// Returns the client, which is made at the first call and after [`Self::reload_credentials`].
-    pub(crate) async fn engine(&self, deadline: Deadline) -> Result<Engine, ConnectionError> {
+    ///
+    /// # Errors
+    /// The secret cannot be read, or makes no client.
+    pub async fn engine(&self, deadline: Deadline) -> Result<Engine, ConnectionError> {
         let mut state = self.state.lock().await;
         if let Some(engine) = &state.engine {
             return Ok(engine.clone());
@@ -74,7 +74,7 @@ impl Connection {
 
     /// After a 401: drops the credentials, since the secret may have been rotated. Returns `false` if
     /// they do not come from a secret, or were read again within [`RELOAD_GAP`].
-    pub(crate) async fn reload_credentials(&self) -> bool {
+    pub async fn reload_credentials(&self) -> bool {
         let mut state = self.state.lock().await;
         let reloads = matches!(self.config.sign_in, SignIn::Secret(_))
             && state.reloaded.is_none_or(|at| at.elapsed() >= RELOAD_GAP);

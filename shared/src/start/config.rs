@@ -151,6 +151,26 @@ pub struct PollerConfig {
     pub initial_interval: Duration,
 }
 
+/// Settings of `functions/detect`.
+#[derive(Clone, Debug)]
+pub struct DetectConfig {
+    /// The engine.
+    pub search: SearchConfig,
+    /// `DATA_STREAM_NAMESPACE`: the last part of `logs-auth0.logs-<namespace>`, and of the alerts' stream.
+    pub namespace: String,
+    /// `STACK_NAME`: whose metrics these are.
+    pub stack: String,
+    /// `CHECKPOINT_TABLE`: the DynamoDB table.
+    pub checkpoint_table: String,
+    /// `ALERT_TOPIC_ARN`: the SNS topic.
+    pub topic: String,
+    /// `DETECTIONS_EXCLUDE`: names of rules that are not run, separated by commas.
+    pub exclude: Option<String>,
+    /// `DETECTIONS_SETTINGS`: exceptions and tuning, in JSON. Read by the function, which runs even if they
+    /// are broken.
+    pub settings: Option<String>,
+}
+
 /// Settings of `functions/setup`.
 #[derive(Clone, Debug)]
 pub struct SetupConfig {
@@ -218,6 +238,31 @@ impl PollerConfig {
     }
 }
 
+impl DetectConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Env::of_process().read(|env| {
+            let (search, namespace) = (SearchConfig::read(env), read_namespace(env));
+            let checkpoint_table =
+                env.required("CHECKPOINT_TABLE", "auth0-log-streams-checkpoints");
+            let topic =
+                env.required("ALERT_TOPIC_ARN", "arn:aws:sns:eu-west-1:123456789012:alerts");
+            Some(Self {
+                search: search?,
+                namespace: namespace?,
+                stack: env.name("STACK_NAME"),
+                checkpoint_table: checkpoint_table?,
+                topic: topic?,
+                exclude: env.optional("DETECTIONS_EXCLUDE"),
+                settings: env.optional("DETECTIONS_SETTINGS"),
+            })
+        })
+    }
+}
+
 impl SetupConfig {
     /// Reads the process's environment.
     ///
@@ -255,10 +300,8 @@ impl PipelineConfig {
             city: env.optional("GEOIP_CITY_FILE").map(PathBuf::from),
             asn: env.optional("GEOIP_ASN_FILE").map(PathBuf::from),
         };
-        let name =
-            |variable| env.optional(variable).unwrap_or_else(|| "auth0-log-streams".to_owned());
-        let function_name = name("AWS_LAMBDA_FUNCTION_NAME");
-        let stack = name("STACK_NAME");
+        let function_name = env.name("AWS_LAMBDA_FUNCTION_NAME");
+        let stack = env.name("STACK_NAME");
         let retry_queue_url = env.required("RETRY_QUEUE_URL", QUEUE_EXAMPLE);
         let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL", QUEUE_EXAMPLE);
         Some(Self {
@@ -372,7 +415,10 @@ fn read_namespace(env: &mut Env<'_>) -> Option<String> {
 }
 
 /// Parses `90s`, `15m`, `24h` or `7d`.
-fn parse_interval(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// The text is something else, or more than a year; says what, after the setting's name.
+pub fn parse_interval(text: &str) -> Result<Duration, String> {
     let wrong = || format!("is {text:?}, but has to be a number followed by s, m, h or d");
     let (count, unit) = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)]
         .into_iter()
@@ -411,6 +457,11 @@ impl<'a> Env<'a> {
     /// Returns a variable. An empty value counts as none: templates cannot omit a variable.
     fn optional(&self, variable: &str) -> Option<String> {
         (self.lookup)(variable).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
+    }
+
+    /// Returns a name, by default the project's.
+    fn name(&self, variable: &str) -> String {
+        self.optional(variable).unwrap_or_else(|| "auth0-log-streams".to_owned())
     }
 
     fn required(&mut self, variable: &'static str, example: &'static str) -> Option<String> {

@@ -47,10 +47,15 @@ struct Tokens {
 type TokenDigest = [u8; 32];
 
 impl WebhookToken {
-    /// Reads nothing before the first check.
+    /// Reads nothing before [`Self::prepare`] or the first check.
     #[must_use]
     pub fn new(secrets: Secrets, id: String) -> Self {
         Self { secrets, id, cache: Mutex::default() }
+    }
+
+    /// Reads the tokens ahead of the first check. If that fails, the check reads them.
+    pub async fn prepare(&self) {
+        drop(self.refresh().await);
     }
 
     /// Returns whether `authorization`, the whole header value, is the current or the previous token.

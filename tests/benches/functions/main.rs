@@ -5,7 +5,7 @@
 //! measurement is a line of JSON in the file `BENCH_RECORDS`, of which `tests/local/bench.py` makes
 //! tables. Nothing here fails because something is slow.
 //!
-//! Arguments select parts: `start`, `instructions`, `memory`, `pace`, `outage`, `throughput`.
+//! Arguments select parts: `start`, `share`, `instructions`, `memory`, `pace`, `outage`, `throughput`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -22,6 +22,7 @@ mod memory;
 mod outage;
 mod pace;
 mod process;
+mod share;
 mod start;
 mod throughput;
 mod world;
@@ -57,6 +58,9 @@ async fn main() {
     let world = World::new().await;
     if wants("start") {
         start::measure(&world, &records).await;
+    }
+    if wants("share") {
+        share::measure(&world, &records).await;
     }
     if wants("instructions") {
         instructions::measure(&world, &records).await;

@@ -86,6 +86,8 @@ impl World {
         changes: &[(&'static str, &str)],
     ) -> Function {
         let path = stack::variable("PATH");
+        let certificates = openssl_probe::probe().cert_file.expect("this system has a bundle file");
+        let certificates = certificates.to_str().expect("a UTF-8 path");
         let gzip = variant.gzip.to_string();
         let mut all = vec![
             ("PATH", path.as_str()),
@@ -93,6 +95,9 @@ impl World {
             ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
             ("MALLOC_TRIM_THRESHOLD_", "16777216"),
             ("MALLOC_MMAP_THRESHOLD_", "4194304"),
+            // Debian's folder has each certificate again, in a file of its own. Amazon Linux's has the
+            // bundle alone, which is then read once.
+            ("SSL_CERT_FILE", certificates),
             ("SEARCH_ENDPOINT", &self.world.stream.engine.url),
             ("SEARCH_SECRET_ID", &self.search_secret),
             ("SEARCH_GZIP", &gzip),

@@ -26,6 +26,7 @@ pub fn variables() -> Variables {
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
         ("AWS_ENDPOINT_URL_SQS", stack::moto_url()),
+        ("AWS_ENDPOINT_URL_SNS", stack::moto_url()),
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", stack::moto_url()),
         ("AWS_ENDPOINT_URL_DYNAMODB", stack::dynamodb_url()),
     ])
@@ -150,6 +151,58 @@ impl CheckpointTable {
             .send()
             .await
             .expect("the table can be written");
+    }
+}
+
+/// An SNS topic, with a queue that is subscribed to it.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its ARN.
+    pub arn: String,
+    queue: String,
+    client: aws_sdk_sqs::Client,
+}
+
+impl Topic {
+    /// Creates both.
+    ///
+    /// # Panics
+    /// If they cannot be created.
+    pub async fn create(name: &str) -> Self {
+        let client = aws_sdk_sqs::Client::new(&config(stack::moto_url()));
+        let topics = aws_sdk_sns::Client::new(&config(stack::moto_url()));
+        let arn = topics.create_topic().name(name).send().await.expect("a topic can be created");
+        let arn = arn.topic_arn.expect("a topic has an ARN");
+        let queue = client.create_queue().queue_name(format!("{name}-alerts")).send().await;
+        let queue = queue.expect("a queue can be created").queue_url.expect("a queue has a URL");
+        let endpoint = &attributes(&client, &queue).await[&QueueAttributeName::QueueArn];
+        let subscribe = topics.subscribe().topic_arn(&arn).protocol("sqs").endpoint(endpoint);
+        let subscribe = subscribe.attributes("RawMessageDelivery", "true");
+        subscribe.send().await.expect("a queue can be subscribed");
+        Self { arn, queue, client }
+    }
+
+    /// Takes all messages that were published since the last call.
+    ///
+    /// # Panics
+    /// If the queue cannot be read.
+    pub async fn published(&self) -> Vec<Value> {
+        let mut published = Vec::new();
+        loop {
+            let receive = self.client.receive_message().queue_url(&self.queue);
+            let messages = receive.max_number_of_messages(10).send().await;
+            let messages = messages.expect("the queue can be read").messages.unwrap_or_default();
+            if messages.is_empty() {
+                return published;
+            }
+            for message in messages {
+                let body = message.body.expect("a message has a body");
+                published.push(serde_json::from_str(&body).expect("a message is JSON"));
+                let delete = self.client.delete_message().queue_url(&self.queue);
+                let handle = message.receipt_handle.expect("a received message has a handle");
+                delete.receipt_handle(handle).send().await.expect("it can be deleted");
+            }
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub fn check(mapper: &Mapper, bytes: &[u8]) -> Vec<String> {
     let documents = documents.collect();
     assert!(pieces <= bytes.len(), "no byte belongs to two pieces");
     // Any result will do, as long as it returns.
-    let _is_json = split::is_json(bytes);
+    let _is_json = split::is_event_or_json(bytes);
     documents
 }
 

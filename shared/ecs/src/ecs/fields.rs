@@ -213,6 +213,69 @@ pub(crate) const FIELDS: &[Field] = {
     ]
 };
 
+/// The fields of an alert, by name. `functions/detect` writes them.
+#[rustfmt::skip]
+pub(crate) const ALERT_FIELDS: &[(&str, FieldType)] = {
+    use FieldType::{Constant, Date, GeoPoint, Ip, Keyword, Long, Text, Timestamp, Unsearched};
+    &[
+    ("@timestamp", Timestamp),
+    ("auth0.alerts.count", Long),
+    ("auth0.alerts.events", Keyword),
+    ("auth0.alerts.group", Keyword),
+    ("auth0.alerts.level", Keyword),
+    ("auth0.alerts.response", Unsearched),
+    ("auth0.alerts.window", Long),
+    ("auth0.logs.data.client_id", Keyword),
+    ("auth0.logs.data.client_name", Keyword),
+    ("auth0.logs.data.connection", Keyword),
+    ("auth0.logs.data.type_id", Keyword),
+    ("auth0.logs.family_id", Keyword),
+    ("auth0.logs.ja4", Keyword),
+    ("data_stream.dataset", Constant(Some("auth0.alerts"))),
+    ("data_stream.namespace", Constant(None)),
+    ("data_stream.type", Constant(Some("logs"))),
+    ("ecs.version", Keyword),
+    ("event.action", Keyword),
+    ("event.category", Keyword),
+    ("event.created", Date),
+    ("event.dataset", Constant(Some("auth0.alerts"))),
+    ("event.end", Date),
+    ("event.id", Keyword),
+    ("event.kind", Keyword),
+    ("event.module", Constant(Some("auth0"))),
+    ("event.severity", Long),
+    ("event.start", Date),
+    ("event.type", Keyword),
+    ("message", Text),
+    ("organization.id", Keyword),
+    ("related.ip", Ip),
+    ("related.user", Keyword),
+    ("rule.description", Unsearched),
+    ("rule.id", Keyword),
+    ("rule.name", Keyword),
+    ("rule.ruleset", Keyword),
+    ("source.as.number", Long),
+    ("source.as.organization.name", Keyword),
+    ("source.geo.country_iso_code", Keyword),
+    ("source.geo.country_name", Keyword),
+    ("source.geo.location", GeoPoint),
+    ("source.ip", Ip),
+    ("tags", Keyword),
+    ("threat.framework", Keyword),
+    ("threat.tactic.id", Keyword),
+    ("threat.tactic.name", Keyword),
+    ("threat.technique.id", Keyword),
+    ("threat.technique.name", Keyword),
+    ("url.path", Keyword),
+    ("user.email", Keyword),
+    ("user.id", Keyword),
+    ("user.name", Keyword),
+    ("user.target.email", Keyword),
+    ("user.target.id", Keyword),
+    ("user.target.name", Keyword),
+    ]
+};
+
 /// The prefix of the members of an event's data.
 const DATA: &str = "auth0.logs.data.";
 
@@ -263,6 +326,18 @@ Generated from `shared/ecs/src/ecs/fields.rs`: `UPDATE_DOCS=1 cargo test -p auth
 
 ";
 
+    const ALERTS: &str = "
+## Alerts
+
+The fields of `logs-auth0.alerts-<namespace>`, which `functions/detect` writes ([detections](analysts/detections/README.md)). `event.start` to
+`event.end` is the time of the events that made the rule ring, `@timestamp` is that of the last one, and `event.created` when it was noticed.
+`auth0.alerts.events` has their `event.id`s (100 at most), `auth0.alerts.count` their number, `auth0.alerts.window` the rule's timespan in seconds.
+Fields of users, sources and applications have the values of those events.
+
+| field | type |
+| --- | --- |
+";
+
     impl fmt::Display for FieldType {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(match self {
@@ -310,6 +385,10 @@ Generated from `shared/ecs/src/ecs/fields.rs`: `UPDATE_DOCS=1 cargo test -p auth
         for Field { name, kind, source, note } in FIELDS {
             let note = if note.is_empty() { String::new() } else { format!(": {note}") };
             writeln!(wanted, "| `{name}` | {kind} | {source}{note} |").unwrap();
+        }
+        wanted.push_str(ALERTS);
+        for (name, kind) in ALERT_FIELDS {
+            writeln!(wanted, "| `{name}` | {kind} |").unwrap();
         }
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/fields.md");
         #[expect(clippy::disallowed_methods, reason = "not a setting of the product")]

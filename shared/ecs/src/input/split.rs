@@ -27,9 +27,16 @@ pub fn split(body: &[u8]) -> Pieces<'_> {
     Pieces { rest: body, elements: None, in_page: false, may_span_lines: true }
 }
 
-/// Returns whether these bytes are JSON, apart from encoding and nesting that can be repaired.
+/// Returns whether these bytes are an event of the stream or other JSON, apart from encoding and nesting that
+/// can be repaired.
+///
+/// An event is told by its ends: mapping reads it anyway, and keeps it if it is broken.
 #[must_use]
-pub fn is_json(bytes: &[u8]) -> bool {
+pub fn is_event_or_json(bytes: &[u8]) -> bool {
+    (is_stream_event(bytes) && bytes.ends_with(b"}")) || is_json(bytes)
+}
+
+fn is_json(bytes: &[u8]) -> bool {
     let is_valid = |text: &str| {
         let mut json = Lexer::new(text);
         let skipped = json.peek().and_then(|kind| json.skip(kind));

@@ -1,7 +1,6 @@
-//! The checkpoint: one DynamoDB item per tenant with `id` (the tenant's host), `from` (the log id after
-//! which reading continues) and `updated_at`.
+//! A checkpoint: one DynamoDB item with `id`, `from` (where to continue) and `updated_at`.
 //!
-//! A write is conditional on the `from` that it replaces: of two pollers only one can move on from it,
+//! A write is conditional on the `from` that it replaces: of two invocations only one can move on from it,
 //! and neither can move it backwards.
 
 use std::collections::HashMap;
@@ -13,48 +12,51 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use chrono::{DateTime, SecondsFormat, Utc};
-use shared::error::{BoxError, sdk_cause};
-use shared::retry::Deadline;
 use tokio::time::timeout_at;
 
-use crate::log_id::{SHORTEST_RETENTION, time_of};
+use crate::error::{BoxError, sdk_cause};
+use crate::retry::Deadline;
 
 /// A checkpoint as saved.
 #[derive(Debug)]
-pub(crate) struct Checkpoint {
-    /// The log id after which reading continues.
-    pub(crate) from: String,
-    updated_at: Option<DateTime<Utc>>,
-}
-
-impl Checkpoint {
-    /// Returns whether no plan's retention is over for this log id. One of unknown age counts as kept.
-    pub(crate) fn is_certainly_kept(&self, now: DateTime<Utc>) -> bool {
-        // The event was logged before the checkpoint was saved, so either time is a lower bound for its age.
-        let since = time_of(&self.from).or(self.updated_at);
-        since.is_none_or(|since| now - since < SHORTEST_RETENTION)
-    }
+pub struct Checkpoint {
+    /// Where to continue.
+    pub from: String,
+    /// When it was saved.
+    pub updated_at: Option<DateTime<Utc>>,
 }
 
 /// Why the checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
+    /// DynamoDB did not answer, or refused.
     #[error("the checkpoint cannot be {verb}")]
-    Unavailable { verb: &'static str, source: BoxError },
+    Unavailable {
+        /// What was tried: "read" or "saved".
+        verb: &'static str,
+        /// The client's error, or the timeout's.
+        source: BoxError,
+    },
     /// Starting over would hide that somebody damaged it.
     #[error("the checkpoint item {id} has no string attribute `from`")]
-    Damaged { id: String },
+    Damaged {
+        /// The item's.
+        id: String,
+    },
 }
 
 /// The result of a conditional write.
-pub(crate) enum SaveResult {
+#[derive(Debug)]
+pub enum SaveResult {
+    /// It is saved.
     Saved,
-    /// Another poller was faster. Holds the checkpoint that it saved.
+    /// Another invocation was faster. Holds the checkpoint that it saved.
     Conflict(Option<String>),
 }
 
+/// The item of this id.
 #[derive(Debug)]
-pub(crate) struct Checkpoints {
+pub struct Checkpoints {
     client: Client,
     table: String,
     id: String,
@@ -63,7 +65,9 @@ pub(crate) struct Checkpoints {
 type Item = HashMap<String, AttributeValue>;
 
 impl Checkpoints {
-    pub(crate) fn new(config: &SdkConfig, table: String, id: String) -> Self {
+    /// Makes the client. Nothing is requested yet.
+    #[must_use]
+    pub fn new(config: &SdkConfig, table: String, id: String) -> Self {
         let timeouts =
             TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3)).build();
         let config =
@@ -72,10 +76,10 @@ impl Checkpoints {
     }
 
     /// Returns the checkpoint; `None` before the first run.
-    pub(crate) async fn load(
-        &self,
-        deadline: Deadline,
-    ) -> Result<Option<Checkpoint>, CheckpointError> {
+    ///
+    /// # Errors
+    /// It cannot be read, or somebody damaged it.
+    pub async fn load(&self, deadline: Deadline) -> Result<Option<Checkpoint>, CheckpointError> {
         let unavailable = |source| CheckpointError::Unavailable { verb: "read", source };
         let get = self
             .client
@@ -97,7 +101,10 @@ impl Checkpoints {
     }
 
     /// Moves the checkpoint from `previous` to `from`.
-    pub(crate) async fn save(
+    ///
+    /// # Errors
+    /// It cannot be saved.
+    pub async fn save(
         &self,
         previous: Option<&str>,
         from: &str,
@@ -142,31 +149,4 @@ impl Checkpoints {
 
 fn string(item: &Item, name: &str) -> Option<String> {
     item.get(name)?.as_s().ok().filter(|text| !text.is_empty()).cloned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::log_id::log_id_at;
-
-    fn time(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn checkpoint_can_expire_once_the_shortest_retention_is_over() {
-        let now = time("2026-11-22T12:00:00Z");
-        let kept = |from: String, updated_at: Option<&str>| {
-            Checkpoint { from, updated_at: updated_at.map(time) }.is_certainly_kept(now)
-        };
-        let (old, young) = ("2026-11-21T12:00:00Z", "2026-11-21T12:00:01Z");
-        assert!(kept(log_id_at(time(young)), None));
-        assert!(!kept(log_id_at(time(old)), None));
-        // Of a backlog that was read a moment ago.
-        assert!(!kept(log_id_at(time(old)), Some("2026-11-22T11:59:00Z")));
-        let cursor = || "cursor".to_owned();
-        assert!(kept(cursor(), Some(young)));
-        assert!(!kept(cursor(), Some(old)));
-        assert!(kept(cursor(), None));
-    }
 }

@@ -1,0 +1,554 @@
+//! One run of all rules: find, write the alert, publish it, move the rule's place. This order, and the
+//! list of pending alerts in the checkpoint, are the guarantee: nothing found is lost, and only a crash
+//! between publishing and saving makes an alert be published twice.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use shared::checkpoint::{CheckpointError, Checkpoints, SaveResult};
+use shared::engine::client::EngineError;
+use shared::engine::connection::ConnectionError;
+use shared::error::chain;
+use shared::retry::Deadline;
+
+use crate::alert::{Alert, Finding};
+use crate::detector::Detector;
+use crate::place::{Place, State};
+use crate::publish::PublishError;
+use crate::reader::{ReadError, Reader};
+use crate::rules::{Check, Correlation, Layout, Measure, Rule};
+use crate::search::{self, Bucket, Group, Range, group_name};
+use crate::window::{Bursts, Hit};
+
+/// Time reserved for the last save.
+const SAVE_TIME: Duration = Duration::from_secs(3);
+
+/// Pages of events that are read of one group. More are said to be left out.
+const MOST_PAGES: usize = 10;
+
+/// A search for candidates ends at a window's border once it has so many, and goes on from there. That bounds
+/// the memory, and what a run repeats that did not get further.
+const MOST_CANDIDATES: usize = 500;
+
+/// Alerts that are written at once.
+const BATCH: usize = 100;
+
+/// Why a run ends before all rules have run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Starting over would look at a day again, and hide that somebody damaged it.
+    #[error("the checkpoint is not in our format")]
+    Damaged(#[source] serde_json::Error),
+    #[error("another run has moved the checkpoint")]
+    AnotherRun,
+    #[error(transparent)]
+    Engine(ReadError),
+}
+
+/// Why a rule did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum RuleError {
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Read(ReadError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error("it was not compiled for {0:?}")]
+    Layout(Layout),
+}
+
+impl From<ReadError> for RuleError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Engine(_) | ReadError::Busy(_) => Self::Run(RunError::Engine(error)),
+            error => Self::Read(error),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// All rules have run, or failed for themselves.
+    Finished,
+    /// The next run goes on.
+    OutOfTime,
+    /// Another run is at work, or was until it crashed a moment ago.
+    AnotherRun,
+}
+
+impl Stopped {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::OutOfTime => "out_of_time",
+            Self::AnotherRun => "another_run",
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Rules that have looked at everything up to now.
+    pub(crate) rules: usize,
+    /// Rules, or parts of the settings, that failed for themselves.
+    pub(crate) failed: usize,
+    /// New alerts.
+    pub(crate) alerts: usize,
+    pub(crate) published: usize,
+    /// Groups that have more events than are read.
+    pub(crate) truncated: usize,
+    /// How far the rule that is furthest behind is behind, in seconds. `None` if that is unknown.
+    pub(crate) lag: Option<i64>,
+}
+
+/// A run in progress.
+pub(crate) struct Run<'a> {
+    detector: &'a Detector,
+    now: DateTime<Utc>,
+    deadline: Deadline,
+    state: State,
+    /// The state as it was saved last.
+    saved: Option<String>,
+    pub(crate) counts: Counts,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(detector: &'a Detector, deadline: Deadline, now: DateTime<Utc>) -> Self {
+        let counts = Counts { failed: detector.problems.len(), ..Counts::default() };
+        Self { detector, now, deadline, state: State::default(), saved: None, counts }
+    }
+
+    /// Runs all rules. The counts are right even if that fails.
+    pub(crate) async fn detect(&mut self) -> Result<Stopped, RunError> {
+        let checkpoint = self.detector.checkpoints.load(self.deadline).await?;
+        self.saved = checkpoint.map(|checkpoint| checkpoint.from);
+        if let Some(saved) = &self.saved {
+            self.state = serde_json::from_str(saved).map_err(RunError::Damaged)?;
+        }
+        if self.state.lease.is_some_and(|until| until > self.now) {
+            return Ok(Stopped::AnotherRun);
+        }
+        let ids: HashSet<&str> = self.detector.rules.iter().map(|rule| rule.id.as_str()).collect();
+        self.state.places.retain(|id, _| ids.contains(id.as_str()));
+        for id in ids {
+            self.state.places.entry(id.to_owned()).or_insert_with(|| Place::new(self.now));
+        }
+        let lease = TimeDelta::from_std(self.deadline.remaining()).unwrap_or_default();
+        self.state.lease = Some(self.now + lease);
+        self.save().await?;
+        let end = self.run_rules().await;
+        let places = self.state.places.values();
+        self.counts.lag = places.map(|place| (self.now - place.until).num_seconds()).max();
+        if matches!(end, Err(RunError::AnotherRun)) {
+            return end;
+        }
+        self.state.lease = None;
+        self.save().await?;
+        end
+    }
+
+    async fn run_rules(&mut self) -> Result<Stopped, RunError> {
+        let detector = self.detector;
+        let engine = detector.connection.engine(self.deadline).await?;
+        let reader = Reader::new(engine, &detector.namespace, self.deadline.minus(SAVE_TIME));
+        let layout = match reader.layout().await {
+            Err(ReadError::Engine(error @ EngineError::Unauthorized { .. })) => {
+                detector.connection.reload_credentials().await;
+                return Err(RunError::Engine(error.into()));
+            }
+            layout => layout.map_err(RunError::Engine)?,
+        };
+        // Whoever is furthest behind is first.
+        let mut rules: Vec<&Rule> = detector.rules.iter().collect();
+        rules.sort_by_key(|rule| self.state.places.get(&rule.id).map(|place| place.until));
+        for rule in rules {
+            let Some(mut place) = self.state.places.get(&rule.id).cloned() else { continue };
+            let begin = place.start(self.now);
+            self.state.places.insert(rule.id.clone(), place);
+            let ran = match layout {
+                // There is no event yet.
+                None => Ok(self.now),
+                Some(layout) => self.run_rule(&reader, rule, layout, (begin, self.now)).await,
+            };
+            match ran {
+                Ok(until) => {
+                    self.place(rule).until = until;
+                    if until < self.now {
+                        return Ok(Stopped::OutOfTime);
+                    }
+                    self.counts.rules += 1;
+                }
+                Err(RuleError::Run(error)) => return Err(error),
+                Err(error) => {
+                    self.counts.failed += 1;
+                    let (rule, error) = (&rule.name, chain(&error));
+                    tracing::error!(rule, error, "a detection failed, the others go on");
+                }
+            }
+        }
+        Ok(Stopped::Finished)
+    }
+
+    /// Returns until when the rule has looked at everything: `range.1`, unless the time was too short.
+    async fn run_rule(
+        &mut self,
+        reader: &Reader,
+        rule: &Rule,
+        layout: Layout,
+        range: Range,
+    ) -> Result<DateTime<Utc>, RuleError> {
+        self.publish_pending(reader, rule).await?;
+        let queries = rule.queries(layout).ok_or(RuleError::Layout(layout))?;
+        match &rule.correlation {
+            None => self.each_event(reader, rule, queries, range).await,
+            Some(Correlation { check: Check::New { fields, seconds }, .. }) => {
+                let history = TimeDelta::seconds((*seconds).into());
+                self.new_values(reader, rule, queries, range, fields, history).await
+            }
+            Some(correlation) => {
+                let mut begin = range.0;
+                while begin < range.1 && !self.is_out_of_time() {
+                    let slice = (begin, range.1);
+                    begin = self.correlate(reader, rule, queries, correlation, slice).await?;
+                }
+                Ok(begin)
+            }
+        }
+    }
+
+    /// Each event is a finding.
+    async fn each_event(
+        &mut self,
+        reader: &Reader,
+        rule: &Rule,
+        queries: &[String],
+        range: Range,
+    ) -> Result<DateTime<Utc>, RuleError> {
+        let query = search::query(queries, &rule.exceptions, range, &[]);
+        let mut last = None;
+        loop {
+            let mut response = reader.search(&search::events(&query, &[], last.as_ref())).await?;
+            let (hits, next) = search::hits(&mut response);
+            let (Some(first), Some(end)) = (hits.first(), hits.last()) else { return Ok(range.1) };
+            let (first, end) = (first.time, end.time);
+            let known = reader.known(&rule.id, first).await?;
+            let known: HashSet<String> = known.into_iter().map(|(group, _)| group).collect();
+            let findings = hits.into_iter().map(|hit| Finding {
+                group: vec![("event.id".to_owned(), json!(hit.id))],
+                events: vec![hit],
+            });
+            let new = findings.filter(|finding| !known.contains(&group_name(&finding.group)));
+            self.report(reader, rule, new.collect()).await?;
+            match next {
+                None => return Ok(range.1),
+                Some(_) if self.is_out_of_time() => return Ok(end),
+                next => last = next,
+            }
+        }
+    }
+
+    /// Returns until when this slice has looked at everything.
+    async fn correlate(
+        &mut self,
+        reader: &Reader,
+        rule: &Rule,
+        queries: &[String],
+        correlation: &Correlation,
+        slice: Range,
+    ) -> Result<DateTime<Utc>, RuleError> {
+        let range = search::widened(slice, correlation.span());
+        let (candidates, until) =
+            self.candidates(reader, rule, queries, correlation, range, slice.0).await?;
+        if candidates.is_empty() {
+            return Ok(until);
+        }
+        let known = reader.known(&rule.id, range.0 - correlation.realert()).await?;
+        let mut findings = Vec::new();
+        for (name, (group, ranges)) in candidates {
+            if self.is_out_of_time() {
+                self.report(reader, rule, findings).await?;
+                return Ok(slice.0);
+            }
+            let starts = known.iter().filter(|(group, _)| *group == name).map(|(_, start)| *start);
+            let mut bursts = Bursts::new(
+                &correlation.measure,
+                queries.len(),
+                correlation.span(),
+                correlation.realert(),
+                starts.collect(),
+            );
+            for (from, to) in ranges {
+                let part = (from.max(range.0), to.min(range.1));
+                let query = search::query(queries, &rule.exceptions, part, &group);
+                for hit in self.group_events(reader, rule, correlation, &query).await? {
+                    if let Some(events) = bursts.add(hit) {
+                        findings.push(Finding { group: group.clone(), events });
+                    }
+                }
+            }
+        }
+        if let Check::Spike { factor, seconds } = correlation.check {
+            let history = TimeDelta::seconds(seconds.into());
+            let mut spikes = Vec::new();
+            for finding in findings {
+                let count = async |range| {
+                    let query = search::query(queries, &rule.exceptions, range, &finding.group);
+                    let body = json!({"size": 0, "track_total_hits": true, "query": query});
+                    let found = reader.search(&body).await?;
+                    Ok::<_, ReadError>(found.pointer("/hits/total/value").and_then(Value::as_f64))
+                };
+                let Some(start) = finding.events.first().map(|hit| hit.time) else { continue };
+                let events = count((start, start + correlation.span())).await?.unwrap_or(0.0);
+                let before = count((start - history, start)).await?.unwrap_or(0.0);
+                let windows = history.as_seconds_f64() / correlation.span().as_seconds_f64();
+                if events >= factor * before / windows {
+                    spikes.push(finding);
+                }
+            }
+            findings = spikes;
+        }
+        self.report(reader, rule, findings).await?;
+        Ok(until)
+    }
+
+    /// Returns the groups that two windows after each other have enough of, with the times to look at, and
+    /// until when that is everything. A window that slides is within two that do not.
+    async fn candidates(
+        &self,
+        reader: &Reader,
+        rule: &Rule,
+        queries: &[String],
+        correlation: &Correlation,
+        range: Range,
+        begin: DateTime<Utc>,
+    ) -> Result<(BTreeMap<String, (Group, Vec<Range>)>, DateTime<Utc>), ReadError> {
+        let span = correlation.span();
+        let is_ordered = matches!(correlation.measure, Measure::Ordered);
+        let asked = queries.get(..if is_ordered { 1 } else { queries.len() }).unwrap_or_default();
+        let query = search::query(asked, &rule.exceptions, range, &[]);
+        let (distinct, wanted) = search::candidates(correlation);
+        let mut candidates: BTreeMap<String, (Group, Vec<Range>)> = BTreeMap::new();
+        // Of each group, its last window and the count in it.
+        let mut last: HashMap<String, (DateTime<Utc>, u64)> = HashMap::new();
+        let mut after = None;
+        loop {
+            let body = search::groups(
+                &query,
+                &correlation.group_by,
+                Some(correlation.seconds),
+                distinct,
+                after.as_ref(),
+            );
+            let (buckets, next) = search::buckets(&mut reader.search(&body).await?);
+            let mut newest = range.0;
+            for Bucket { window, group, count } in buckets {
+                let Some(window) = window else { continue };
+                let name = group_name(&group);
+                let before = last.get(&name).filter(|(last, _)| *last + span == window);
+                if count + before.map_or(0, |(_, count)| *count) >= wanted {
+                    let from = if is_ordered { window } else { window - span };
+                    let (_, ranges) = candidates.entry(name.clone()).or_insert((group, vec![]));
+                    match ranges.last_mut().filter(|(_, to)| *to >= from) {
+                        Some((_, to)) => *to = from + span * 2,
+                        None => ranges.push((from, from + span * 2)),
+                    }
+                }
+                last.insert(name, (window, count));
+                newest = window;
+            }
+            last.retain(|_, (window, _)| *window + span >= newest);
+            let is_enough = candidates.len() >= MOST_CANDIDATES || self.is_out_of_time();
+            match next {
+                None => return Ok((candidates, range.1)),
+                // Only where the next slice begins later than this one.
+                Some(_) if is_enough && newest > begin => return Ok((candidates, newest)),
+                next => after = next,
+            }
+        }
+    }
+
+    /// Returns the events of a group, the first ones if there are too many.
+    async fn group_events(
+        &mut self,
+        reader: &Reader,
+        rule: &Rule,
+        correlation: &Correlation,
+        query: &Value,
+    ) -> Result<Vec<Hit>, ReadError> {
+        let field = match &correlation.measure {
+            Measure::Values { field, .. } => Some(field.as_str()),
+            _ => None,
+        };
+        let mut events = Vec::new();
+        let mut last = None;
+        for _ in 0..MOST_PAGES {
+            let body = search::events(query, field.as_slice(), last.as_ref());
+            let (hits, next) = search::hits(&mut reader.search(&body).await?);
+            events.extend(hits);
+            match next {
+                None => return Ok(events),
+                next => last = next,
+            }
+        }
+        self.counts.truncated += 1;
+        let (rule, events_read) = (&rule.name, events.len());
+        tracing::warn!(rule, events_read, "a group has more events than are read");
+        Ok(events)
+    }
+
+    /// A group is a finding if its values of `fields` are new.
+    async fn new_values(
+        &mut self,
+        reader: &Reader,
+        rule: &Rule,
+        queries: &[String],
+        range: Range,
+        fields: &[String],
+        history: TimeDelta,
+    ) -> Result<DateTime<Utc>, RuleError> {
+        let Some(correlation) = &rule.correlation else { return Ok(range.1) };
+        let group_by = &correlation.group_by;
+        let query = search::query(queries, &rule.exceptions, range, &[]);
+        let before = (range.0 - history, range.0);
+        // The rest of the group, such as the user of a user and a country.
+        let rest = |group: &Group| {
+            let rest = group.iter().filter(|(field, _)| !fields.contains(field));
+            rest.cloned().collect::<Group>()
+        };
+        let known = reader.known(&rule.id, before.0).await?;
+        let known: HashSet<String> = known.into_iter().map(|(group, _)| group).collect();
+        let mut after = None;
+        loop {
+            if self.is_out_of_time() {
+                return Ok(range.0);
+            }
+            let body = search::groups(&query, group_by, None, None, after.as_ref());
+            let (buckets, next) = search::buckets(&mut reader.search(&body).await?);
+            // Of these groups' rests only.
+            let mut earlier = search::query(queries, &rule.exceptions, before, &[]);
+            let mut clauses: BTreeMap<String, HashSet<String>> = BTreeMap::new();
+            for (field, value) in buckets.iter().flat_map(|bucket| rest(&bucket.group)) {
+                clauses.entry(field).or_default().insert(search::text(&value));
+            }
+            if let Some(filter) = earlier.pointer_mut("/bool/filter").and_then(Value::as_array_mut)
+            {
+                filter.extend(
+                    clauses.iter().map(|(field, values)| json!({"terms": {field: values}})),
+                );
+            }
+            let (mut seen, mut rests) = (HashSet::new(), HashSet::new());
+            let mut page = None;
+            loop {
+                let body = search::groups(&earlier, group_by, None, None, page.as_ref());
+                let (found, next) = search::buckets(&mut reader.search(&body).await?);
+                for Bucket { group, .. } in found {
+                    seen.insert(group_name(&group));
+                    rests.insert(group_name(&rest(&group)));
+                }
+                match next {
+                    None => break,
+                    next => page = next,
+                }
+            }
+            let mut findings = Vec::new();
+            for Bucket { group, .. } in buckets {
+                let name = group_name(&group);
+                let is_new = !seen.contains(&name) && rests.contains(&group_name(&rest(&group)));
+                if !is_new || known.contains(&name) {
+                    continue;
+                }
+                let query = search::query(queries, &rule.exceptions, range, &group);
+                let mut response = reader.search(&search::events(&query, &[], None)).await?;
+                let events = search::hits(&mut response).0.into_iter().take(1).collect();
+                findings.push(Finding { group, events });
+            }
+            self.report(reader, rule, findings).await?;
+            match next {
+                None => return Ok(range.1),
+                next => after = next,
+            }
+        }
+    }
+
+    /// Writes and publishes alerts.
+    async fn report(
+        &mut self,
+        reader: &Reader,
+        rule: &Rule,
+        findings: Vec<Finding>,
+    ) -> Result<(), RuleError> {
+        let namespace = &self.detector.namespace;
+        let alerts =
+            findings.iter().filter_map(|found| Alert::new(rule, found, namespace, self.now));
+        let alerts: Vec<Alert> = alerts.collect();
+        for alerts in alerts.chunks(BATCH) {
+            let left: HashSet<String> = self.place(rule).pending.iter().cloned().collect();
+            let new = alerts.iter().map(|alert| alert.id.clone()).filter(|id| !left.contains(id));
+            self.place(rule).pending.extend(new);
+            self.save().await?;
+            for (alert, is_new) in alerts.iter().zip(reader.create(alerts).await?) {
+                self.counts.alerts += usize::from(is_new);
+                if is_new || left.contains(&alert.id) {
+                    self.publish(rule, alert).await?;
+                } else {
+                    self.place(rule).pending.retain(|id| *id != alert.id);
+                }
+            }
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes what an earlier run has written, but perhaps not published.
+    async fn publish_pending(&mut self, reader: &Reader, rule: &Rule) -> Result<(), RuleError> {
+        let pending = self.place(rule).pending.clone();
+        if pending.is_empty() {
+            return Ok(());
+        }
+        for alert in reader.alerts(&pending).await? {
+            self.publish(rule, &alert).await?;
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, rule: &Rule, alert: &Alert) -> Result<(), PublishError> {
+        self.detector.topic.publish(alert, self.deadline.minus(SAVE_TIME)).await?;
+        self.place(rule).pending.retain(|id| *id != alert.id);
+        self.counts.published += 1;
+        let (name, group) = (&rule.name, alert.text("event.id"));
+        tracing::warn!(rule = name, alert = group, "alert published");
+        Ok(())
+    }
+
+    fn place(&mut self, rule: &Rule) -> &mut Place {
+        let now = self.now;
+        self.state.places.entry(rule.id.clone()).or_insert_with(|| Place::new(now))
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.deadline.minus(SAVE_TIME).remaining().is_zero()
+    }
+
+    /// Saves the state, unless another run has saved its own.
+    async fn save(&mut self) -> Result<(), RunError> {
+        let state = serde_json::to_string(&self.state).map_err(RunError::Damaged)?;
+        let checkpoints: &Checkpoints = &self.detector.checkpoints;
+        let previous = self.saved.as_deref();
+        match checkpoints.save(previous, &state, self.now, self.deadline).await? {
+            SaveResult::Saved => {
+                self.saved = Some(state);
+                Ok(())
+            }
+            SaveResult::Conflict(_) => Err(RunError::AnotherRun),
+        }
+    }
+}
