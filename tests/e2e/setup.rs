@@ -228,7 +228,7 @@ async fn create_and_update_install_every_exported_field(kind: EngineKind) {
     let said = created["Reason"].as_str().unwrap();
     assert!(
         said.contains(&format!("index template auth0-log-streams-{namespace} is installed"))
-            && said.contains("is installed, details: flat, codec: best_compression; ")
+            && said.contains("is installed, details: flat, codec: best_compression")
             && (said.contains("; lifecycle: none") || said.contains("data stream lifecycle: on")),
         "{said}"
     );

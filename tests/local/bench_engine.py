@@ -45,7 +45,8 @@ def fleet(flat: dict[str, Any]) -> dict[str, Any]:
     names = {
         "type": "keyword",
         "ignore_above": 1024,
-        "fields": {"text": {"type": "match_only_text"}},
+        # What `match_only_text` indexes, which Elasticsearch's minimal distribution lacks.
+        "fields": {"text": {"type": "text", "norms": False, "index_options": "docs"}},
     }
     strings = {"type": "keyword", "ignore_above": 1024}
     properties = flat["mappings"]["properties"]

@@ -55,7 +55,7 @@ impl fmt::Display for Product {
 pub enum DetailsIndexing {
     /// Each as one flat field, as in Elastic's integration.
     Flat,
-    /// The leaves that Auth0's schemas name as fields, and all others in [`DETAILS_OTHER`].
+    /// The leaves that Auth0's schemas name as fields, and all others in `auth0.logs.details_other`.
     Fields,
     /// Not at all: they are in the document only.
     None,

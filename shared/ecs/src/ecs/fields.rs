@@ -364,9 +364,9 @@ Fields of users, sources and applications have the values of those events.
 With `DetailsIndexing=fields`, these paths below `auth0.logs.data` are fields. They are all that Auth0's log schemas name, and what
 the search guide, our detections and Auth0's use. Everything else in `details`, `auth0_client`, `body` and `query` is found by its path below
 `auth0.logs.details_other` (flattened; flat_object on OpenSearch) instead of `auth0.logs.data`: `auth0.logs.details_other.details.request.body.name`.
-So is a value that does not fit: a text where a number, date or address belongs.
+So is a text where a number or a date belongs.
 
-An object where a field is, or a text or a list of texts where an object is, stands next to it, in `<name>_text`. `error`, `response`,
+An object where a field is, no address where one belongs, or a text or a list of texts where an object is, stands next to it, in `<name>_text`. `error`, `response`,
 `response.body` and some others, which are objects in some types of events and texts or lists in others, always do so (`details.error_text`);
 any other such event is tagged `mapping_adjusted`. This holds for the document, so for `flat` and `none`, too.
 

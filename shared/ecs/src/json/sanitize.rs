@@ -377,7 +377,9 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
                 };
                 if self.copy_at(kind, inner_level, path, inner)? {
                     match node {
-                        Some(Node::Leaf(Leaf::Text | Leaf::Boolean) | Node::Object(_)) => {}
+                        Some(
+                            Node::Leaf(Leaf::Text | Leaf::Boolean | Leaf::Ip) | Node::Object(_),
+                        ) => {}
                         Some(Node::Leaf(leaf)) => {
                             self.has_others |= !leaf.finds(self.json.slice(at, self.json.at()));
                         }

@@ -37,10 +37,11 @@ pub(crate) enum Leaf {
     Text,
     /// A boolean and nothing else: OpenSearch refuses the rest.
     Boolean,
+    /// An address and nothing else.
+    Ip,
     // Engines take any scalar here, and leave out of the index what is malformed.
     Long,
     Date,
-    Ip,
 }
 
 impl Schema {
@@ -155,6 +156,8 @@ impl Node {
     pub(crate) fn takes(&self, kind: ValueKind, json: &Lexer<'_>) -> bool {
         use ValueKind::{Array, Boolean, Null, Object};
         match (self, kind) {
+            // Elasticsearch (9.2) refuses some that have a zone, in spite of `ignore_malformed`.
+            (Self::Leaf(Leaf::Ip), _) => json.clone().token(kind).is_ok_and(is_address),
             (Self::Leaf(leaf), _) if *leaf != Leaf::Boolean => kind != Object,
             (_, Null) | (Self::Leaf(_), Boolean) | (Self::Object(_), Object) => true,
             (Self::Leaf(_), _) => false,
@@ -169,6 +172,10 @@ impl Node {
             (Self::Object(_), _) => false,
         }
     }
+}
+
+fn is_address(token: &str) -> bool {
+    token == "null" || decode(token).parse::<IpAddr>().is_ok()
 }
 
 /// Whether two names are equal. Most have up to 16 bytes, for which a call of `memcmp` is the larger part.
@@ -196,7 +203,7 @@ impl Leaf {
         let is_digits = |text: &str| text.len() < 19 && text.bytes().all(|b| b.is_ascii_digit());
         let is_long = |text: &str| text.parse::<i64>().is_ok();
         match self {
-            Self::Text | Self::Boolean => true,
+            Self::Text | Self::Boolean | Self::Ip => true,
             Self::Long | Self::Date if is_digits(token) => true,
             _ if token.starts_with('[') => false,
             Self::Long => is_long(&decode(token)),
@@ -206,7 +213,6 @@ impl Leaf {
                     || DateTime::parse_from_rfc3339(&text).is_ok()
                     || text.parse::<NaiveDate>().is_ok()
             }
-            Self::Ip => decode(token).parse::<IpAddr>().is_ok(),
         }
     }
 }
