@@ -403,6 +403,11 @@ In Auth0: ./auth0-setup.sh --stack $stack creates the stream, or by hand:
   Content Format        JSON Lines
 END
   fi
+  topic=$(output AlertTopicArn)
+  [ -z "$topic" ] || cat <<END
+
+Alerts of the detections: aws sns subscribe --topic-arn $topic --protocol email --notification-endpoint <address>
+END
   cat <<END
 
 Dashboard: $(output DashboardUrl)

@@ -225,14 +225,18 @@ def deployed(function: str) -> Callable[[dict], dict]:
 
 def docs(_: argparse.Namespace) -> None:
     """Builds the site. Links to files outside of docs/ lead to the repository, if CI names it."""
-    run([str(tools.mdbook()), "build", "docs"], dict(os.environ))
+    with tools.exclusive("setup", wait=True):
+        mdbook = tools.mdbook()
+    run([str(mdbook), "build", "docs"], dict(os.environ))
     site = ROOT / "target/book"
-    if "GITHUB_REPOSITORY" in os.environ:
-        where = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/blob/{GITHUB_SHA}".format_map(os.environ)
-        for page in site.rglob("*.html"):
-            depth = len(page.relative_to(site).parts)
-            outside = f'href="{"../" * depth}'
-            page.write_text(page.read_text().replace(outside, f'href="{where}/'))
+    repository = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/blob/{GITHUB_SHA}/"
+    for page in site.rglob("*.html"):
+        up = "../" * len(page.relative_to(site).parts)
+        root = repository.format_map(os.environ) if "GITHUB_SHA" in os.environ else f"../{up}"
+        text = page.read_text().replace('README.html"', 'index.html"')
+        # mdBook takes every Markdown file for one of its pages.
+        text = re.sub(rf'href="{up}([A-Z]+)\.html', rf'href="{up}\1.md', text)
+        page.write_text(text.replace(f'href="{up}', f'href="{root}'))
     say(f"{site.relative_to(ROOT)}/index.html")
 
 
