@@ -880,8 +880,18 @@ class Run:
         """Turns the detections on, and has one ring."""
         stack.expect("UPDATE_COMPLETE", Detections="on")
         topic = stack.resources["AlertTopic"]
-        queue = self.cloud.sqs.create_queue(QueueName=f"{stack.stack}-subscribed")["QueueUrl"]
-        endpoint = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{stack.stack}-subscribed"
+        name = f"{stack.stack}-subscribed"
+        endpoint = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+        allowed = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": endpoint,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        attributes = {"Policy": policy}
+        queue = self.cloud.sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
         self.cloud.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint)
         self.ring(stack)
         results = [self.cloud.invoke(f"{stack.stack}-detect", {}) for _ in range(2)]
