@@ -46,13 +46,16 @@ wrong() {
 
 # Calls the Management API: method, path, and a body from standard input unless the method is GET. Prints the answer.
 api() {
+  if [ "$1" = GET ]; then body=; else body=$(cat); fi
   if [ -z "$token" ]; then
-    if [ "$1" = GET ]; then auth0 api get "$2" --no-input; else auth0 api "$1" "$2" --no-input; fi
+    answer=$(printf '%s' "$body" | auth0 api "$1" "$2" --no-input --no-color) || fail "the Auth0 CLI refused $1 $2"
+    # It ends with 0 whatever Auth0 has answered.
+    if reason=$(printf '%s' "$answer" | jq -er 'objects | select(.statusCode >= 400) | .message'); then fail "$1 $2: $reason"; fi
+    printf '%s\n' "$answer"
     return
   fi
   # The token is not an argument, which every process of the machine could read.
   set -- "$@" "$(printf 'header = "Authorization: Bearer %s"\n' "$token")"
-  if [ "$1" = GET ]; then body=; else body=$(cat); fi
   answer=$({
     printf '%s\n' "$3"
     printf 'request = "%s"\nurl = "%s/api/v2/%s"\n' "$1" "$tenant" "$2"

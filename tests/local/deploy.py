@@ -65,13 +65,17 @@ def build(arguments: argparse.Namespace) -> None:
     build_zips(architecture(arguments.arch), ZIPS)
 
 
+# What programs call the folders of the machine that builds them.
+FOLDERS = {
+    ROOT: "/auth0-log-streams",
+    Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo")): "/cargo",
+}
+
+
 def without_paths() -> dict[str, str]:
     """Returns compiler flags that keep the folders of this machine out of the programs."""
-    cargo_home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
-    folders = {ROOT: "/auth0-log-streams", cargo_home: "/cargo"}
-    # As cargo does it: flags of the environment replace those of a config file.
-    rust = [f"--remap-path-prefix={folder}={name}" for folder, name in folders.items()]
-    c = [f"-ffile-prefix-map={folder}={name}" for folder, name in folders.items()]
+    rust = [f"--remap-path-prefix={folder}={name}" for folder, name in FOLDERS.items()]
+    c = [f"-ffile-prefix-map={folder}={name}" for folder, name in FOLDERS.items()]
     return {"RUSTFLAGS": " ".join(rust), "CFLAGS": " ".join(c)}
 
 

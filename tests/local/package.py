@@ -289,6 +289,12 @@ def main() -> None:
     }
     if missing := [str(path) for path in zips.values() if not path.exists()]:
         sys.exit(f"not built: {', '.join(missing)}")
+    for archive in zips.values():
+        content = program(archive)
+        if found := [str(folder) for folder in deploy.FOLDERS if str(folder).encode() in content]:
+            sys.exit(
+                f"{archive} names folders of this machine, so others cannot repeat it: {found}"
+            )
     source = yaml_parse((ROOT / "template.yaml").read_text())
     try:
         archive = package(zips, source, arguments.dist, arguments.bucket)

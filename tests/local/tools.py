@@ -70,6 +70,7 @@ PREREQUISITES = {
     "make": "make",
     "mvn": "maven",
     "curl": "curl",
+    "git": "git",
     "unzip": "unzip",
 }
 
