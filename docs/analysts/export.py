@@ -21,7 +21,7 @@ import yaml
 from sigma.collection import SigmaCollection
 
 import hunt
-from compile import LAYOUTS, TECHNIQUES, compiled, mapped
+from compile import TECHNIQUES, compiled, mapped
 
 INDEX = "logs-auth0.logs-*"
 Json = dict[str, Any]
@@ -266,7 +266,7 @@ def main() -> int:
     folder = Path(sys.argv[1])
     details = os.environ.get("DETAILS", "")
     try:
-        written = write(folder, details or "flat", details or LAYOUTS[-1])
+        written = write(folder, details or "flat", details or "fields")
     except hunt.RuleError as error:
         print(error, file=sys.stderr)
         return 1

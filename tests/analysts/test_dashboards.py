@@ -91,17 +91,21 @@ def browse(folder: Path, page: str, *options: str) -> str:
 class Dashboards(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.stream = stream = world.index("dashboards", seed.day(END))
-        alerts.index(stream)
+        cls.streams = {
+            product: world.index("dashboards", seed.day(END), details)
+            for product, details in world.DEFAULTS.items()
+        }
+        for stream in cls.streams.values():
+            alerts.index(stream)
         scripts = tools.vega()
         cls.pages = {
-            product: overview.page(engine, stream, START, END, scripts)
+            product: overview.page(engine, cls.streams[product], START, END, scripts)
             for product, engine in world.engines().items()
         }
         cls.answers = {
             product: {
                 id: engine.search(
-                    overview.stream_of(panel, stream),
+                    overview.stream_of(panel, cls.streams[product]),
                     overview.filled(panel.search, product, START, END),
                 )
                 for id, panel in PANELS
@@ -111,7 +115,7 @@ class Dashboards(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             cls.drawings = {product: drawing(folder, page) for product, page in cls.pages.items()}
             if os.environ.get("UPDATE_DOCS"):
-                engine = world.engines()["opensearch"]
+                engine, stream = world.engines()["opensearch"], cls.streams["opensearch"]
                 for dashboard in panels.DASHBOARDS:
                     page = overview.page(engine, stream, START, END, scripts, [dashboard])
                     page = page.replace(stream, "logs-auth0.logs-default")
@@ -231,7 +235,7 @@ class Dashboards(unittest.TestCase):
                 for label, filter in clicked:
                     with self.subTest(product=product, panel=id, mark=label):
                         self.assertEqual(filter["index"], panels.INDEX)
-                        stream = overview.stream_of(panel, self.stream)
+                        stream = overview.stream_of(panel, self.streams[product])
                         found = self.total(product, filter, stream)
                         cell = bool(panel.search["size"])
                         self.assertGreaterEqual(found, 1 if cell else number((label, filter)))
@@ -257,16 +261,17 @@ class Dashboards(unittest.TestCase):
                 filter = cells[rule]
                 self.assertEqual(filter["alias"], f"Events of: {rule}")
                 events = len(alerts.events_of(wanted))
-                self.assertEqual(self.total(product, filter, self.stream), events)
-                both = self.stream.replace(".logs-", ".*-")
+                stream = self.streams[product]
+                self.assertEqual(self.total(product, filter, stream), events)
+                both = stream.replace(".logs-", ".*-")
                 self.assertEqual(self.total(product, filter, both), events + 1)
 
     def test_panel_without_events_says_so(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            for engine in world.engines().values():
+            for product, engine in world.engines().items():
                 early = START - timedelta(days=9)
                 page = overview.page(
-                    engine, self.stream, early - timedelta(hours=1), early, tools.vega()
+                    engine, self.streams[product], early - timedelta(hours=1), early, tools.vega()
                 )
                 drawn = drawing(folder, page)
                 for id, panel in PANELS:

@@ -19,8 +19,6 @@ Json = dict[str, Any]
 DETECTIONS = {rule["name"]: rule for rule in export.detections()}
 # To Kibana, a user's first value of all is new; functions/detect waits for another one.
 FIRST_OF_ALL = {"new-country": "auth0|newcomer", "token-exchange-new-client": "auth0|first"}
-# DetailsIndexing of template.yaml.
-DEFAULTS = {"elasticsearch": "flat", "opensearch": export.LAYOUTS[-1]}
 # There is no ASN file here; tests/e2e/detect.rs has one.
 UNTESTED = {"new-network-of-administrator"}
 
@@ -56,7 +54,7 @@ class Exports(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         day = [e for rule in DETECTIONS.values() for e in events(rule["path"])]
-        cls.streams = dict.fromkeys(DEFAULTS, world.index("exports", day))
+        cls.streams = {p: world.index("exports", day, d) for p, d in world.DEFAULTS.items()}
 
     def wanted(self, rule: Json) -> list[str]:
         """Returns the ids of the events, or the groups, that a rule must find."""
@@ -88,7 +86,7 @@ class Exports(unittest.TestCase):
     def test_elastic_rule_has_the_published_format(self) -> None:
         ids = set()
         for rule in DETECTIONS.values():
-            line = export.elastic_rule(rule, DEFAULTS["elasticsearch"])
+            line = export.elastic_rule(rule, world.DEFAULTS["elasticsearch"])
             if line is None:
                 continue
             with self.subTest(rule=rule["name"]):
@@ -110,7 +108,7 @@ class Exports(unittest.TestCase):
 
     def test_elastic_rule_finds_its_events(self) -> None:
         for rule in DETECTIONS.values():
-            line = export.elastic_rule(rule, DEFAULTS["elasticsearch"])
+            line = export.elastic_rule(rule, world.DEFAULTS["elasticsearch"])
             if line is None or rule["name"] in UNTESTED:
                 continue
             with self.subTest(rule=rule["name"]):
@@ -154,7 +152,7 @@ class Exports(unittest.TestCase):
     def test_monitor_fires_for_its_events(self) -> None:
         """The trigger's script runs on the engine, with what the alerting plugin gives it."""
         for rule in DETECTIONS.values():
-            body = export.monitor(rule, DEFAULTS["opensearch"])
+            body = export.monitor(rule, world.DEFAULTS["opensearch"])
             if body is None:
                 continue
             with self.subTest(rule=rule["name"]):
@@ -193,7 +191,7 @@ class Exports(unittest.TestCase):
         """The plugin converts a rule as pySigma's backend does, without a pipeline."""
         written = 0
         for rule in DETECTIONS.values():
-            text = export.security_rule(rule, DEFAULTS["opensearch"])
+            text = export.security_rule(rule, world.DEFAULTS["opensearch"])
             if text is None:
                 continue
             with self.subTest(rule=rule["name"]):
@@ -212,7 +210,9 @@ class Exports(unittest.TestCase):
 
     def test_all_files_are_written(self) -> None:
         with tempfile.TemporaryDirectory() as name:
-            written = export.write(Path(name), DEFAULTS["elasticsearch"], DEFAULTS["opensearch"])
+            written = export.write(
+                Path(name), world.DEFAULTS["elasticsearch"], world.DEFAULTS["opensearch"]
+            )
             lines = (Path(name) / "elastic-rules.ndjson").read_text().splitlines()
             self.assertEqual([json.loads(line)["enabled"] for line in lines], [False] * len(lines))
             self.assertEqual(written["elastic-rules.ndjson"], len(lines))

@@ -29,6 +29,8 @@ RUN = f"{os.getpid()}_{int(time.time())}"
 
 # How details are indexed: DetailsIndexing of template.yaml.
 SETTINGS = ("flat", "fields")
+# The default of each engine.
+DEFAULTS = {"opensearch": "fields", "elasticsearch": "flat"}
 
 
 @cache
