@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/docs/analysts
 
 .DEFAULT_GOAL := help
 .PHONY: help run up services down poll detect redrive logs setup-tools test lint unit instructions e2e e2e-secured \
-	types test-watch chaos fuzz bench build smoke validate deploy package geoip-layer backfill audit sbom test-analysts hunt \
+	types test-watch chaos fuzz bench bench-engine build smoke validate deploy package geoip-layer backfill audit sbom test-analysts hunt \
 	detections exports dashboards overview docs
 
 help: ## list the targets
@@ -80,6 +80,9 @@ fuzz: ## search for bodies that break an invariant of all documents (nightly Rus
 bench: ## measure the built functions and write the numbers into docs/performance.md (ARGS=start)
 	@$(DEPLOY) build --arch x86_64
 	@$(PYTHON) tests/local/bench.py
+
+bench-engine: ## measure what a document costs each engine and write it into docs/performance.md
+	@$(PYTHON) tests/local/bench_engine.py
 
 build: ## build the functions' zips for Lambda, without Docker (ARCH=x86_64)
 	@$(DEPLOY) build

@@ -123,7 +123,7 @@ class Detection:
             body["aggs"]["groups"]["composite"]["after"] = found["after_key"]
 
 
-def read(path: Path, product: str) -> list[Detection]:
+def read(path: Path, product: str, details: str = "flat") -> list[Detection]:
     """Returns the detections of a file: its correlations, or its rules if it has none.
 
     Raises RuleError."""
@@ -132,14 +132,14 @@ def read(path: Path, product: str) -> list[Detection]:
         queries = {}
         for rule in rules.rules:
             if isinstance(rule, SigmaRule):
-                backend = BACKENDS[product](pipeline(product))
+                backend = BACKENDS[product](pipeline(product, details))
                 # Returns nothing for a rule that a correlation refers to, but keeps its query.
                 backend.convert_rule(rule)
                 alternatives = (f"({query})" for query in rule.get_conversion_result())
                 queries[rule.name or str(rule.id)] = " OR ".join(alternatives)
         correlations = [rule for rule in rules.rules if isinstance(rule, SigmaCorrelationRule)]
         if correlations:
-            return [_correlated(rule, queries, product) for rule in correlations]
+            return [_correlated(rule, queries, pipeline(product, details)) for rule in correlations]
         return [
             Detection(rule.title, str(rule.level), queries[rule.name or str(rule.id)])
             for rule in rules.rules
@@ -151,7 +151,9 @@ def read(path: Path, product: str) -> list[Detection]:
         raise RuleError(f"{path.name}: {error}") from error
 
 
-def _correlated(rule: SigmaCorrelationRule, queries: dict[str, str], product: str) -> Detection:
+def _correlated(
+    rule: SigmaCorrelationRule, queries: dict[str, str], pipeline: ProcessingPipeline
+) -> Detection:
     counted = (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT)
     if rule.type not in counted or rule.custom_attributes.get("custom"):
         raise DetectOnlyError(f"{rule.title}: only functions/detect runs this kind")
@@ -159,7 +161,7 @@ def _correlated(rule: SigmaCorrelationRule, queries: dict[str, str], product: st
     is_distinct = rule.type is SigmaCorrelationType.VALUE_COUNT
     field = rule.condition.fieldref
     raw = [*(rule.group_by or []), *([field] if field else [])]
-    pipeline(product).apply(rule)
+    pipeline.apply(rule)
     field = rule.condition.fieldref
     mapped = [*(rule.group_by or []), *([field] if field else [])]
     # pySigma checks the fields of rules, but not those of correlations.
@@ -182,6 +184,13 @@ def _correlated(rule: SigmaCorrelationRule, queries: dict[str, str], product: st
     )
 
 
+def indexing(engine: Engine, index: str) -> str:
+    """Returns how the newest template of the index has details indexed."""
+    other = "auth0.logs.details_other"
+    known = engine.request("GET", f"{index}/_field_caps?fields={other}")["fields"]
+    return "fields" if other in known else "flat"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the detections against an engine.")
     parser.add_argument("--url", default="", help="instead of SEARCH_ENDPOINT")
@@ -190,6 +199,9 @@ def main() -> int:
         "--since", default=os.environ.get("SINCE") or "24h", help="such as 24h or 7d"
     )
     parser.add_argument("--show", choices=BACKENDS, help="only print the searches")
+    parser.add_argument(
+        "--details", choices=("flat", "fields"), help="DetailsIndexing, instead of the index's own"
+    )
     parser.add_argument("rules", nargs="*", type=Path, default=sorted(RULES.glob("*.yml")))
     arguments = parser.parse_args()
     recent = {"range": {"@timestamp": {"gte": f"now-{arguments.since}"}}}
@@ -197,9 +209,10 @@ def main() -> int:
     try:
         engine = None if arguments.show else Engine.from_environment(arguments.url)
         product = arguments.show or engine.product()
+        details = arguments.details or (indexing(engine, arguments.index) if engine else "flat")
         for path in arguments.rules:
             try:
-                detections = read(path, product)
+                detections = read(path, product, details)
             except RuleError as error:
                 print(error, file=sys.stderr)
                 failed = failed or not isinstance(error, DetectOnlyError)

@@ -97,8 +97,8 @@ ALERT_COLUMNS = (
     Column("Level", "auth0.alerts.level", 7, query=None),
     Column("Alert", "rule.name", 33, EVENTS_OF_ALERT, "'Events of: ' + datum.cell2"),
     Column("Events", "auth0.alerts.count", 7, query=None),
-    Column("Who", "related.user", 22),
-    Column("From", "related.ip", 18),
+    Column("Who", "user.name", 22),
+    Column("From", "source.ip", 18),
 )
 
 

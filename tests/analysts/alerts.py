@@ -43,6 +43,7 @@ def index(stream: str) -> None:
             "auth0": {"alerts": {"level": level, "count": len(events)}},
             "event": {"id": f"alert-{n}", "kind": "alert", "module": "auth0"},
             "rule": {"name": rule},
+            "user": {"name": sorted({e["user_name"] for e in events})},
             "related": {"user": sorted({e["user_name"] for e in events}), "ip": seed.ATTACKER},
             "source": {"ip": seed.ATTACKER},
         }

@@ -1,6 +1,7 @@
 """Every detection hits its events and no others; known raw fields convert, unknown ones do not."""
 
 import csv
+import itertools
 import json
 import re
 import subprocess
@@ -50,8 +51,8 @@ def rule_with(field: str, value: object = "x") -> str:
     )
 
 
-def convert(text: str, product: str) -> str:
-    backend = hunt.BACKENDS[product](hunt.pipeline(product))
+def convert(text: str, product: str, details: str = "flat") -> str:
+    backend = hunt.BACKENDS[product](hunt.pipeline(product, details))
     (query,) = backend.convert(SigmaCollection.from_yaml(text))
     return query
 
@@ -59,13 +60,15 @@ def convert(text: str, product: str) -> str:
 class Detections(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.stream = world.index("detections", [e for rule in HUNTED for e in events(rule)])
+        every = [e for rule in HUNTED for e in events(rule)]
+        cls.streams = {d: world.index("detections", every, d) for d in world.SETTINGS}
 
-    def found(self, rule: Path, product: str) -> list[dict[str, str]]:
+    def found(self, rule: Path, product: str, details: str) -> list[dict[str, str]]:
         # The misses of one rule may be hits of another.
         of_this_rule = {"prefix": {"event.id": f"{rule.stem}-"}}
-        (detection,) = hunt.read(rule, product)
-        found = detection.run(world.engines()[product], self.stream, of_this_rule)
+        (detection,) = hunt.read(rule, product, details)
+        stream = self.streams[details]
+        found = detection.run(world.engines()[product], stream, of_this_rule)
         # Hits have the people, too; groups have only what they are grouped by.
         id_of = {"event.id"}
         return [{k: one[k] for k in id_of} if id_of <= one.keys() else one for one in found]
@@ -75,9 +78,9 @@ class Detections(unittest.TestCase):
         for rule in HUNTED:
             hits = [{"event.id": e["log_id"]} for e in events(rule) if "-hits-" in e["log_id"]]
             wanted = cases(rule).get("groups", hits)
-            for product in world.URLS:
-                with self.subTest(rule=rule.stem, product=product):
-                    found = self.found(rule, product)
+            for product, details in itertools.product(world.URLS, world.SETTINGS):
+                with self.subTest(rule=rule.stem, product=product, details=details):
+                    found = self.found(rule, product, details)
                     self.assertEqual(sorted(map(str, found)), sorted(map(str, wanted)))
 
     def test_rule_that_only_the_function_runs_is_named(self) -> None:
@@ -88,6 +91,11 @@ class Detections(unittest.TestCase):
 
     def test_compiled_rules_are_up_to_date(self) -> None:
         self.assertEqual(compile.COMPILED.read_text(), compile.compile_all(), "make detections")
+
+    def test_hunt_knows_how_details_are_indexed(self) -> None:
+        for engine in world.engines().values():
+            for details, stream in self.streams.items():
+                self.assertEqual(hunt.indexing(engine, stream), details)
 
     def test_rule_has_hits_and_misses(self) -> None:
         self.assertEqual(
@@ -112,14 +120,14 @@ class Pipeline(unittest.TestCase):
         with open(world.HERE / "raw-fields.csv") as file:
             fields = [row["field"] for row in csv.DictReader(file)]
         self.assertGreater(len(fields), 400)
-        backends = {p: backend(hunt.pipeline(p)) for p, backend in hunt.BACKENDS.items()}
-        for product, backend in backends.items():
+        for product, details in itertools.product(world.URLS, world.SETTINGS):
+            backend = hunt.BACKENDS[product](hunt.pipeline(product, details))
             for field in fields:
-                with self.subTest(field=field, product=product):
+                with self.subTest(field=field, product=product, details=details):
                     (query,) = backend.convert(SigmaCollection.from_yaml(rule_with(field)))
                     target, _, value = query.rpartition(":")
                     self.assertEqual(value, "x")
-                    self.assertTrue(world.in_template(target), target)
+                    self.assertTrue(world.in_template(target, details), target)
 
     def test_unknown_field_is_named(self) -> None:
         for product in world.URLS:
@@ -200,6 +208,29 @@ class Pipeline(unittest.TestCase):
                 convert(rule_with(f"{field}|{modifier}"), "elasticsearch")
         for allowed in ("x", "x*", True, False, 5, None):
             convert(rule_with(field, allowed), "elasticsearch")
+
+    def test_wildcard_in_a_field_of_details_stays_a_wildcard(self) -> None:
+        for product in world.URLS:
+            query = convert(rule_with("details.error.message|contains", "a/b"), product, "fields")
+            self.assertEqual(query, r"auth0.logs.data.details.error.message:*a\/b*")
+            query = convert(rule_with("details.request.body.name", "x"), product, "fields")
+            self.assertEqual(query, "auth0.logs.details_other.details.request.body.name:x")
+
+    def test_lucene_operator_in_a_flat_object_is_quoted(self) -> None:
+        field = "data.details.body.email"
+        addresses = ("a@evil.com", "a@notevil.com", "<a>@evil.com")
+        with_address = [
+            world.event(str(n), START, {"type": "fs", "details": {"body": {"email": address}}})
+            for n, address in enumerate(addresses)
+        ]
+        stream = world.index("operators", with_address)
+        for value, wanted in (("@evil.com", {"0", "2"}), (">@evil.com", {"2"})):
+            query = convert(rule_with(f"{field}|endswith", value), "opensearch")
+            search = {"query": {"query_string": {"query": query}}}
+            hits = world.engines()["opensearch"].search(stream, search)["hits"]["hits"]
+            self.assertEqual({hit["_id"] for hit in hits}, wanted, query)
+        with self.assertRaisesRegex(SigmaTransformationError, "quotation mark"):
+            convert(rule_with(f"{field}|contains", 'a"b'), "opensearch")
 
 
 if __name__ == "__main__":

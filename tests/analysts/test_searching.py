@@ -141,15 +141,12 @@ NEEDS_FIELDS = '"field": "auth0.logs.data.details'
 class Searching(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        stream = world.index("day", [{"log_id": data["log_id"], "data": data} for data in DAY])
-        alerts.index(stream)
+        events = [{"log_id": data["log_id"], "data": data} for data in DAY]
+        cls.streams = {d: world.index("day", events, d) for d in world.SETTINGS}
+        for stream in cls.streams.values():
+            alerts.index(stream)
         text = (ROOT / "docs/analysts/searching.md").read_text()
         sections = re.split(r"^## \d+\. ", text, flags=re.MULTILINE)[1:]
-        # Questions about alerts search the stream next to that of the events.
-        cls.streams = [
-            stream.replace(".logs-", ".alerts-" if "\nevent.kind:alert" in section else ".logs-")
-            for section in sections
-        ]
         cls.questions = [section.partition("\n")[0] for section in sections]
         cls.lines = [re.search(r"```text\n(.*)\n```", section)[1] for section in sections]
         cls.searches = [
@@ -162,11 +159,9 @@ class Searching(unittest.TestCase):
         self.assertEqual(len(ANSWERS), 30)
 
     def test_query_finds_its_events(self) -> None:
-        for question, line, stream, (events, _) in zip(
-            self.questions, self.lines, self.streams, ANSWERS, strict=True
-        ):
-            for product, engine in world.engines().items():
-                with self.subTest(question=question, product=product):
+        for question, line, (events, _) in zip(self.questions, self.lines, ANSWERS, strict=True):
+            for product, engine, details, stream in self.places(line):
+                with self.subTest(question=question, product=product, details=details):
                     self.assertGreater(events, 0)
                     query = {"query_string": {"query": line}}
                     hits = engine.search(
@@ -175,13 +170,13 @@ class Searching(unittest.TestCase):
                     self.assertEqual(hits["hits"]["total"]["value"], events)
 
     def test_search_counts_its_events(self) -> None:
-        for question, search, stream, (_, answer) in zip(
-            self.questions, self.searches, self.streams, ANSWERS, strict=True
+        for question, line, search, (_, answer) in zip(
+            self.questions, self.lines, self.searches, ANSWERS, strict=True
         ):
-            if NEEDS_FIELDS in json.dumps(search):
-                continue
-            for product, engine in world.engines().items():
-                with self.subTest(question=question, product=product):
+            for product, engine, details, stream in self.places(line):
+                if details == "flat" and NEEDS_FIELDS in json.dumps(search):
+                    continue
+                with self.subTest(question=question, product=product, details=details):
                     buckets = engine.search(stream, search)["aggregations"]["answer"]["buckets"]
                     if isinstance(buckets, dict):
                         buckets = [{"key": key, **bucket} for key, bucket in buckets.items()]
@@ -190,6 +185,29 @@ class Searching(unittest.TestCase):
                     self.assertLessEqual(found.items(), answer.items())
                     # The search returns the first ten only.
                     self.assertEqual(sorted(found.values()), sorted(answer.values())[-10:])
+
+    def test_details_as_fields_take_wildcards_and_groupings(self) -> None:
+        field = "auth0.logs.data.details.riskAssessment.confidence"
+        query = {"query_string": {"query": f"{field}:*ig*"}}
+        search = {"size": 0, "query": query, "aggs": {"answer": {"terms": {"field": field}}}}
+        for product, engine in world.engines().items():
+            with self.subTest(product=product):
+                found = engine.search(self.streams["fields"], search)
+                ((key, count),) = [
+                    (bucket["key"], bucket["doc_count"])
+                    for bucket in found["aggregations"]["answer"]["buckets"]
+                ]
+                self.assertEqual((key, count), ("high", ANSWERS[17][1]["high"]))
+
+    def places(self, line: str) -> list[tuple]:
+        """Returns product, engine, setting and data stream of each place that answers a query."""
+        # Questions about alerts search the stream next to that of the events.
+        kind = ".alerts-" if line.startswith("event.kind:alert") else ".logs-"
+        return [
+            (product, engine, details, stream.replace(".logs-", kind))
+            for product, engine in world.engines().items()
+            for details, stream in self.streams.items()
+        ]
 
     @staticmethod
     def counted(bucket: dict) -> int:
@@ -204,7 +222,9 @@ class Searching(unittest.TestCase):
             names = set(re.findall(r"([A-Za-z_@][\w.@]*\.[\w.]+|tags):", line)) | fields_of(search)
             self.assertTrue(names, question)
             for name in names - alerts.FIELDS:
-                self.assertTrue(world.in_template(name), f"{question}: {name}")
+                for details in world.SETTINGS:
+                    found = world.in_template(name, details)
+                    self.assertTrue(found, f"{question}: {name} with {details}")
 
 
 def fields_of(search: object) -> set[str]:

@@ -27,24 +27,33 @@ BINARIES = Path(os.environ["ANALYSTS_BIN_DIR"])
 RUN = f"{os.getpid()}_{int(time.time())}"
 
 
+# How details are indexed: DetailsIndexing of template.yaml.
+SETTINGS = ("flat", "fields")
+
+
 @cache
 def engines() -> dict[str, Engine]:
     """Returns both engines by product; the namespace `default` has its index template."""
-    install("default")
+    install("default", "flat")
     return {product: Engine(url) for product, url in URLS.items()}
 
 
-def install(namespace: str) -> None:
+def install(namespace: str, details: str) -> None:
     """Runs the setup function for a namespace of both engines."""
     for url in URLS.values():
-        env = plain_environment() | {"SEARCH_ENDPOINT": url, "DATA_STREAM_NAMESPACE": namespace}
+        env = plain_environment() | {
+            "SEARCH_ENDPOINT": url,
+            "DATA_STREAM_NAMESPACE": namespace,
+            "DETAILS_INDEXING": details,
+        }
         subprocess.run([BINARIES / "setup", "install"], env=env, check=True, capture_output=True)
 
 
 @cache
-def template_fields() -> dict[str, str]:
+def template_fields(details: str = "flat") -> dict[str, str]:
     """Returns every field of the template that can be searched, with its type on OpenSearch."""
-    found = engines()["opensearch"].request("GET", "_index_template/auth0-log-streams-default")
+    install(details, details)
+    found = engines()["opensearch"].request("GET", f"_index_template/auth0-log-streams-{details}")
     mappings = found["index_templates"][0]["index_template"]["template"]["mappings"]
     fields: dict[str, str] = {}
 
@@ -61,15 +70,15 @@ def template_fields() -> dict[str, str]:
     return fields
 
 
-def in_template(field: str) -> bool:
+def in_template(field: str, details: str = "flat") -> bool:
     """Returns whether `field` can be searched: it is in the template, or a part of a flat field."""
-    fields = template_fields()
+    fields = template_fields(details)
     parts = field.split(".")
     parents = (".".join(parts[:length]) for length in range(1, len(parts)))
     return field in fields or any(fields.get(parent) == "flat_object" for parent in parents)
 
 
-def index(namespace: str, events: list[dict[str, Any]]) -> str:
+def index(namespace: str, events: list[dict[str, Any]], details: str = "flat") -> str:
     """Maps the events, writes them into both engines, and returns the data stream."""
     body = "".join(json.dumps(event) + "\n" for event in events)
     argv = [BINARIES / "examples/map"]
@@ -80,8 +89,8 @@ def index(namespace: str, events: list[dict[str, Any]]) -> str:
     for document in documents:
         lines += [json.dumps({"create": {"_id": json.loads(document)["event"]["id"]}}), document]
     bulk = ("\n".join(lines) + "\n").encode()
-    namespace = f"{namespace}_{RUN}"
-    install(namespace)
+    namespace = f"{namespace}_{details}_{RUN}"
+    install(namespace, details)
     stream = f"logs-auth0.logs-{namespace}"
     for engine in engines().values():
         response = engine.request("POST", f"{stream}/_bulk?refresh=true", bulk)

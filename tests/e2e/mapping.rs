@@ -24,7 +24,7 @@ on_both_engines!(
 const EVENTS_PER_TYPE: usize = 3;
 
 async fn log_type_is_found_by_code_with_its_details(engine: EngineKind) {
-    let stream = Stream::new(engine).await;
+    let stream = Stream::new(engine, "flat").await;
     let mut runner = runner();
     let details = details();
     let mut events = BTreeMap::new();
@@ -68,7 +68,12 @@ async fn log_type_is_found_by_code_with_its_details(engine: EngineKind) {
 }
 
 async fn hostile_event_is_neither_refused_nor_lost(engine: EngineKind) {
-    let stream = Stream::new(engine).await;
+    for details in ["flat", "fields", "none"] {
+        neither_refuses_nor_loses_hostile_events(&Stream::new(engine, details).await).await;
+    }
+}
+
+async fn neither_refuses_nor_loses_hostile_events(stream: &Stream) {
     let all = cases(1_500);
     let count = all.len();
     // A log id as a number and the same one as text are one event.
@@ -138,9 +143,9 @@ struct Stream {
 }
 
 impl Stream {
-    async fn new(engine: EngineKind) -> Self {
+    async fn new(engine: EngineKind, details: &str) -> Self {
         let namespace = stack::unique("mapping");
-        let stream = DataStream::create(engine, &namespace).await;
+        let stream = DataStream::create_with(engine, &namespace, details).await;
         Self { stream, mapper: mapper_for(&namespace) }
     }
 

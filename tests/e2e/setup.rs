@@ -216,8 +216,11 @@ async fn create_and_update_install_every_exported_field(kind: EngineKind) {
     let namespace = unique("e2e");
     let stream = DataStream::new(Engine::new(kind), &namespace);
     let engine = kind.url();
-    let settings =
-        [("SEARCH_ENDPOINT", engine.as_str()), ("DATA_STREAM_NAMESPACE", namespace.as_str())];
+    let settings = [
+        ("SEARCH_ENDPOINT", engine.as_str()),
+        ("DATA_STREAM_NAMESPACE", namespace.as_str()),
+        ("DETAILS_INDEXING", "flat"),
+    ];
 
     let created = CloudFormation::default().ask("Create", &settings, TIMEOUT).await;
     assert_eq!(created["Status"], "SUCCESS", "{created}");
@@ -225,6 +228,7 @@ async fn create_and_update_install_every_exported_field(kind: EngineKind) {
     let said = created["Reason"].as_str().unwrap();
     assert!(
         said.contains(&format!("index template auth0-log-streams-{namespace} is installed"))
+            && said.contains("is installed, details: flat, codec: best_compression; ")
             && (said.contains("; lifecycle: none") || said.contains("data stream lifecycle: on")),
         "{said}"
     );
@@ -929,8 +933,8 @@ async fn serverless_project_gets_what_it_knows() {
         serverless(&["codec", "refresh_interval", "query.default_field"]).await;
     let settings = [("SEARCH_ENDPOINT", project.url())];
     let answer = CloudFormation::keeping("30").ask("Create", &settings, TIMEOUT).await;
-    let said = "Elasticsearch Serverless: index template auth0-log-streams-default is installed; \
-                data stream lifecycle: on, in the template";
+    let said = "Elasticsearch Serverless: index template auth0-log-streams-default is installed, \
+                details: flat, codec: best_compression; data stream lifecycle: on, in the template";
     assert_eq!(answer["Reason"], said);
     let template = |requests: &Requests| -> Value {
         let requests = requests.lock().unwrap();
@@ -1025,8 +1029,8 @@ async fn collection_of_the_wrong_type_is_named() {
     };
     let item = |status: u16, kind: &str, reason: &str| json!({ "status": status, "error": { "type": kind, "reason": reason } });
     let search = item(400, "mapper_parsing_exception", "failed to parse field [@timestamp]");
-    let said = "OpenSearch Serverless: index template auth0-log-streams-default is installed; \
-                lifecycle: none, this engine has no such feature, so RetentionDays does not apply";
+    let said = "OpenSearch Serverless: index template auth0-log-streams-default is installed, \
+                details: fields; lifecycle: none, this engine has no such feature, so RetentionDays does not apply";
     assert_eq!(install(search).await, said);
     // https://github.com/opensearch-project/opensearch-py/issues/792
     let reason = "Document ID is not supported in create/index operation request";

@@ -347,33 +347,39 @@ def costs(records: Records) -> str:
     return text
 
 
-def machine() -> str:
-    def first(command: list[str]) -> str:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        return done.stdout.partition("\n")[0].strip()
+def first(command: list[str]) -> str:
+    """Returns the first line of a command's output."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0].strip()
 
+
+def machine() -> list[list[str]]:
+    """Returns what was measured, when and where."""
     cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
     cpus = [line.partition(": ")[2] for line in cpuinfo if line.startswith("model name")]
     gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     # The page itself is about to change.
     status = ["git", "status", "--porcelain", "-uno", "--", ".", ":!docs/performance.md"]
     dirty = ", with changes" if first(status) else ""
+    return [
+        ["date", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())],
+        ["commit", first(["git", "rev-parse", "--short", "HEAD"]) + dirty],
+        ["processor", f"{len(cpus)} × {cpus[0] if cpus else platform.machine()}"],
+        ["memory", f"{gigabytes:.0f} GB"],
+        ["kernel", platform.release()],
+        ["load at the start", f"{LOAD:.1f}"],
+    ]
+
+
+def programs() -> list[list[str]]:
+    """Returns what measured the functions."""
     strace = first(["strace", "--version"]).replace(" -- version", "")
-    return table(
-        ["", ""],
-        [
-            ["date", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())],
-            ["commit", first(["git", "rev-parse", "--short", "HEAD"]) + dirty],
-            ["processor", f"{len(cpus)} × {cpus[0] if cpus else platform.machine()}"],
-            ["memory", f"{gigabytes:.0f} GB"],
-            ["kernel", platform.release()],
-            ["load at the start", f"{LOAD:.1f}"],
-            ["compiler", first(["rustc", "--version"])],
-            ["functions", f"`make build ARCH=x86_64`: cargo-lambda {tools.CARGO_LAMBDA}, x86_64"],
-            ["engine", f"OpenSearch {tools.OPENSEARCH}, one node, `{ENGINE_JAVA}`"],
-            ["counted by", f"{first(['valgrind', '--version'])}, {strace}"],
-        ],
-    )
+    return [
+        ["compiler", first(["rustc", "--version"])],
+        ["functions", f"`make build ARCH=x86_64`: cargo-lambda {tools.CARGO_LAMBDA}, x86_64"],
+        ["engine", f"OpenSearch {tools.OPENSEARCH}, one node, `{ENGINE_JAVA}`"],
+        ["counted by", f"{first(['valgrind', '--version'])}, {strace}"],
+    ]
 
 
 def tables(records: Records) -> str:
@@ -387,18 +393,19 @@ def tables(records: Records) -> str:
         "Outage": outages,
         "Cost": costs,
     }
-    text = machine()
+    text = table(["", ""], [*machine(), *programs()])
     for title, make in sections.items():
         text += f"\n### {title}\n\n{make(records)}"
     return text
 
 
-def write(text: str) -> None:
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise StackError(f"{PAGE.relative_to(ROOT)} lacks the marks {BEGIN} and {END}")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+def write(text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Writes the text between two marks of the page."""
+    before, _, rest = PAGE.read_text().partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise StackError(f"{PAGE.relative_to(ROOT)} lacks the marks {begin} and {end}")
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
     say(f"written: {PAGE.relative_to(ROOT)}")
 
 

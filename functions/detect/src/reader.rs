@@ -115,7 +115,9 @@ impl Reader {
         let found: Value = parse("search", &response)?;
         let failed = found.pointer("/_shards/failed").and_then(Value::as_u64).unwrap_or(0);
         if failed > 0 || found.get("timed_out") == Some(&Value::Bool(true)) {
-            return Err(ReadError::Incomplete(format!("{failed} shards failed, or it timed out")));
+            let reason = found.pointer("/_shards/failures/0/reason/reason");
+            let reason = reason.and_then(Value::as_str).unwrap_or("it timed out");
+            return Err(ReadError::Incomplete(reason.to_owned()));
         }
         Ok(found)
     }
@@ -135,9 +137,11 @@ impl Reader {
         let status = |item: &Value| match item.pointer("/create/status").and_then(Value::as_u64) {
             Some(201) => Ok(true),
             Some(409) => Ok(false),
-            _ => {
-                let reason = item.pointer("/create/error/reason").and_then(Value::as_str);
-                Err(ReadError::Refused("write an alert", reason.unwrap_or("no reason").to_owned()))
+            status => {
+                // Other reasons than those of a missing privilege or a block may quote the alert.
+                let member = if status == Some(403) { "reason" } else { "type" };
+                let why = item.pointer(&format!("/create/error/{member}")).and_then(Value::as_str);
+                Err(ReadError::Refused("write an alert", why.unwrap_or("no reason").to_owned()))
             }
         };
         let created: Vec<bool> = items.iter().map(status).collect::<Result<_, _>>()?;

@@ -92,7 +92,11 @@ pub(crate) fn events(query: &Value, extra: &[&str], last: Option<&Value>) -> Val
         "track_total_hits": false,
         "query": query,
         "_source": source,
-        "sort": [{"@timestamp": {"order": "asc"}}, {"event.id": {"order": "asc"}}],
+        // An index of an older template may lack a field.
+        "sort": [
+            {"@timestamp": {"order": "asc"}},
+            {"event.id": {"order": "asc", "unmapped_type": "keyword"}},
+        ],
     });
     if let (Some(last), Some(body)) = (last, body.as_object_mut()) {
         body.insert("search_after".into(), last.clone());

@@ -9,7 +9,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use auth0_ecs::index_template::{
-    self, FORMER_NAME, IndexTemplate, Lifecycle, PolicyKind, PolicyState, Product, Retention,
+    self, DetailsIndexing, FORMER_NAME, IndexTemplate, Lifecycle, PolicyKind, PolicyState, Product,
+    Retention,
 };
 use serde_json::{Value, json};
 use shared::delivery::rollover::generation;
@@ -48,9 +49,7 @@ pub(crate) struct Installed {
     engine: Detected,
     /// The name of the index template.
     name: String,
-    constant_keyword: bool,
-    /// Settings that the engine does not have.
-    left_out: Vec<String>,
+    template: Template,
     lifecycle: Lifecycle,
     retention: Retention,
     /// Outcome for the lifecycle policy, if the engine has such policies.
@@ -99,12 +98,17 @@ impl fmt::Display for Installed {
         if let Some(version) = self.engine.version {
             write!(f, " {version}")?;
         }
+        let Template { details, codec, left_out, .. } = &self.template;
         write!(f, ": index template {} is installed", self.name)?;
-        if !self.constant_keyword {
+        write!(f, ", details: {details}")?;
+        if let Some(codec) = codec {
+            write!(f, ", codec: {codec}")?;
+        }
+        if !self.template.constant_keyword {
             write!(f, " (without constant_keyword, which this engine lacks)")?;
         }
-        if !self.left_out.is_empty() {
-            write!(f, " (without {}, which this engine refuses)", self.left_out.join(", "))?;
+        if !left_out.is_empty() {
+            write!(f, " (without {}, which this engine refuses)", left_out.join(", "))?;
         }
         match (&self.policy, &self.lifecycle) {
             (Some(policy), lifecycle) => {
@@ -173,11 +177,12 @@ pub(crate) async fn install(
             NonZeroU32::new(parsed)
         }
     };
-    let SetupConfig { search, namespace, .. } = SetupConfig::from_env()?;
+    let SetupConfig { search, namespace, details } = SetupConfig::from_env()?;
     let credentials = credentials(&search).await?;
     let engine = Engine::new(&search, credentials)?;
     let stream = index_template::data_stream(&namespace);
-    Installation { engine, product: None, namespace, stream, retention, deadline }.run().await
+    let product = None;
+    Installation { engine, product, namespace, stream, details, retention, deadline }.run().await
 }
 
 /// Loads the AWS configuration only if needed: without a region, the SDK looks for one on the network.
@@ -197,6 +202,7 @@ struct Installation {
     namespace: String,
     /// The data stream's name.
     stream: String,
+    details: Option<DetailsIndexing>,
     retention: Retention,
     deadline: Deadline,
 }
@@ -231,8 +237,7 @@ impl Installation {
         Ok(Installed {
             engine,
             name: self.name(),
-            constant_keyword: template.constant_keyword,
-            left_out: template.left_out,
+            template,
             lifecycle,
             retention: self.retention,
             policy,
@@ -388,8 +393,10 @@ impl Installation {
         let mut template = IndexTemplate {
             namespace: &self.namespace,
             product: engine.product,
+            details: self.details.unwrap_or_else(|| DetailsIndexing::of(engine.product)),
             constant_keyword: true,
             failure_store: has_failure_store(engine),
+            zstd: true,
             lifecycle,
             retention: self.retention,
         };
@@ -411,14 +418,23 @@ impl Installation {
                     let name = index_template::alerts_name(&self.namespace);
                     let path = format!("_index_template/{name}");
                     self.write(Step::WriteTemplate, &path, &alerts).await?;
-                    let hash = hash.unwrap_or_default();
-                    let constant_keyword = template.constant_keyword;
-                    return Ok(Template { hash, constant_keyword, left_out });
+                    return Ok(Template {
+                        hash: hash.unwrap_or_default(),
+                        details: template.details,
+                        codec: template.codec(),
+                        constant_keyword: template.constant_keyword,
+                        left_out,
+                    });
                 }
                 Err(InstallError::Refused { reason, .. })
                     if template.constant_keyword && reason.contains("constant_keyword") =>
                 {
                     template.constant_keyword = false;
+                }
+                Err(InstallError::Refused { reason, .. })
+                    if template.zstd && reason.contains("index.codec") =>
+                {
+                    template.zstd = false;
                 }
                 Err(InstallError::Refused { step, reason }) => {
                     let unknown = unavailable_settings(&reason);
@@ -693,10 +709,14 @@ impl Installation {
 }
 
 /// The index template as it was installed.
+#[derive(Debug)]
 struct Template {
     /// Hash in `_meta` of the backing indices' mapping.
     hash: Value,
+    details: DetailsIndexing,
+    codec: Option<&'static str>,
     constant_keyword: bool,
+    /// Settings that the engine does not have.
     left_out: Vec<String>,
 }
 

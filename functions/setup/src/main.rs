@@ -29,6 +29,7 @@ Environment:
   SEARCH_SIGV4_SERVICE    es or aoss: sign requests with AWS credentials instead
   SEARCH_CA_CERTIFICATE   PEM of the CA that signed the engine's certificate
   DATA_STREAM_NAMESPACE   last part of the data stream's name (default: default)
+  DETAILS_INDEXING        flat, fields, none or auto: fields on OpenSearch, flat on Elasticsearch (default: auto)
 ";
 
 /// Time limit of `setup install`, which has no Lambda timeout.

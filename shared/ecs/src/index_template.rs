@@ -2,7 +2,8 @@
 //!
 //! `dynamic: false` keeps what is not in the table in the document but out of the index, so that no event
 //! can add a field or be refused for the type of one. Whatever analysts group by is a field of its own,
-//! because neither engine can group by part of a flat object everywhere.
+//! because neither engine can group by part of a flat object everywhere. [`DetailsIndexing`] is the one
+//! choice: the document is the same with each.
 
 #![expect(clippy::indexing_slicing, reason = "a member of an object made here; serde_json adds it")]
 
@@ -12,7 +13,8 @@ use std::num::NonZeroU32;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::ecs::fields::{ALERT_FIELDS, FIELDS, FieldType};
+use crate::ecs::details_fields::DETAILS_FIELDS;
+use crate::ecs::fields::{ALERT_FIELDS, DATA, FIELDS, FieldType};
 use crate::input::mask::hex;
 
 /// The product that an engine is.
@@ -46,6 +48,44 @@ impl fmt::Display for Product {
         })
     }
 }
+
+/// How the members of an event's data that differ from type to type are indexed: `details`, `auth0_client`,
+/// `body` and `query`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DetailsIndexing {
+    /// Each as one flat field, as in Elastic's integration.
+    Flat,
+    /// The leaves that Auth0's schemas name as fields, and all others in [`DETAILS_OTHER`].
+    Fields,
+    /// Not at all: they are in the document only.
+    None,
+}
+
+impl DetailsIndexing {
+    /// All of them, by name.
+    pub const ALL: [(&str, Self); 3] =
+        [("flat", Self::Flat), ("fields", Self::Fields), ("none", Self::None)];
+
+    /// Returns the setting for an engine where the operator chose none.
+    #[must_use]
+    pub const fn of(product: Product) -> Self {
+        match product.is_elasticsearch() {
+            // Its flat type takes half of the disk that OpenSearch's takes.
+            true => Self::Flat,
+            false => Self::Fields,
+        }
+    }
+}
+
+impl fmt::Display for DetailsIndexing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, _) = Self::ALL.iter().find(|(_, details)| details == self).ok_or(fmt::Error)?;
+        f.write_str(name)
+    }
+}
+
+/// The flat field of what is no field of its own below `auth0.logs.data`, by the same path.
+const DETAILS_OTHER: &str = "auth0.logs.details_other";
 
 /// The name of the index template and the lifecycle policy of releases up to 0.1, which all namespaces
 /// shared. The template of Elastic's Auth0 integration has the same name.
@@ -91,13 +131,12 @@ pub const OWNER: &str = "auth0-log-streams";
 /// created from.
 pub const HASH: &str = "/mappings/_meta/hash";
 
-/// Fields that a search without a field name covers: texts that people type. No addresses, dates or
-/// numbers, because engines refuse a word as a value of these.
+/// Fields that a search without a field name covers, besides those in details: texts that people type. No
+/// addresses, dates or numbers, because engines refuse a word as a value of these.
 const DEFAULT_FIELDS: &[&str] = &[
     "auth0.logs.data.client_name",
     "auth0.logs.data.connection",
     "auth0.logs.data.description",
-    "auth0.logs.data.details",
     "auth0.logs.data.type",
     "auth0.logs.data.type_id",
     "error.message",
@@ -160,11 +199,15 @@ pub struct IndexTemplate<'a> {
     pub namespace: &'a str,
     /// Where it is installed.
     pub product: Product,
+    /// How `details` and its like are indexed.
+    pub details: DetailsIndexing,
     /// Whether an Elasticsearch has that type; its minimal distribution does not, and gets `keyword`
     /// instead.
     pub constant_keyword: bool,
     /// Whether the engine has failure stores.
     pub failure_store: bool,
+    /// Whether an OpenSearch has that codec, of the plugin custom-codecs (2.9).
+    pub zstd: bool,
     /// The feature that rolls the data stream over.
     pub lifecycle: Lifecycle,
     /// For [`Lifecycle::DataStream`]; policies have it of their own.
@@ -172,34 +215,50 @@ pub struct IndexTemplate<'a> {
 }
 
 impl IndexTemplate<'_> {
+    /// Returns the codec of the stored documents, unless the engine chooses it.
+    #[must_use]
+    pub const fn codec(&self) -> Option<&'static str> {
+        match self.product {
+            Product::OpenSearchServerless => None,
+            Product::OpenSearch if self.zstd => Some("zstd"),
+            _ => Some("best_compression"),
+        }
+    }
+
     /// Returns the body of `PUT _index_template/`[`name`].
     #[must_use]
     pub fn render(&self) -> Value {
-        let fields = FIELDS.iter().map(|field| (field.name, field.kind));
-        self.render_stream(&data_stream(self.namespace), fields, DEFAULT_FIELDS)
+        let stream = data_stream(self.namespace);
+        self.render_stream(&stream, event_mappings(self), &default_fields(self.details))
     }
 
     /// Returns the body of `PUT _index_template/`[`alerts_name`].
     #[must_use]
     pub fn render_alerts(&self) -> Value {
-        let fields = ALERT_FIELDS.iter().copied();
-        self.render_stream(&alerts_stream(self.namespace), fields, ALERT_DEFAULT_FIELDS)
+        let mappings =
+            ALERT_FIELDS.iter().map(|(name, kind)| ((*name).to_owned(), mapping(*kind, self)));
+        let default_fields = ALERT_DEFAULT_FIELDS.iter().copied().map(str::to_owned);
+        self.render_stream(
+            &alerts_stream(self.namespace),
+            mappings.collect(),
+            &default_fields.collect::<Vec<_>>(),
+        )
     }
 
     fn render_stream(
         &self,
         stream: &str,
-        fields: impl Iterator<Item = (&'static str, FieldType)>,
-        default_fields: &[&str],
+        mappings: Vec<(String, Value)>,
+        default_fields: &[String],
     ) -> Value {
         let mut template = json!({
-            "settings": settings(self.product, &self.lifecycle, default_fields),
+            "settings": settings(self, default_fields),
             "mappings": {
                 "dynamic": false,
                 // Numbers and dates in strings stay strings.
                 "date_detection": false,
                 "numeric_detection": false,
-                "properties": properties(fields, self.product, self.constant_keyword),
+                "properties": properties(mappings),
             },
         });
         // An index has what it was created from. Only if that has changed is a new one needed.
@@ -388,62 +447,112 @@ pub fn hash(value: &Value) -> String {
 /// No shards or replicas: those are the operator's, in [`CUSTOM`] or the cluster's defaults. No `index.sort`: both engines keep the
 /// segments of a data stream ordered by `@timestamp` and read the newest first, so sorting within segments
 /// would make writing slower and reading no faster.
-fn settings(product: Product, lifecycle: &Lifecycle, default_fields: &[&str]) -> Value {
-    if product == Product::OpenSearchServerless {
+fn settings(of: &IndexTemplate<'_>, default_fields: &[String]) -> Value {
+    if of.product == Product::OpenSearchServerless {
         // A collection manages all of this itself.
         return json!({});
     }
     let mut index = json!({
-        // Logs are written once and rarely read, and JSON compresses well.
-        "codec": "best_compression",
+        // Logs are written once and rarely read, and JSON compresses well. Elasticsearch's best_compression is
+        // zstd, OpenSearch's is deflate.
+        "codec": of.codec(),
         // Searchable within five seconds. By default, the engines refresh every second, or not at all once
         // nobody has searched for 30 seconds: more small segments, or a slow first search.
         "refresh_interval": "5s",
         "query": {"default_field": default_fields},
     });
-    if product == Product::OpenSearch {
+    if of.product == Product::OpenSearch {
         // It counts nested arrays in unmapped fields, too. The mapper stops at 20 levels below the event,
         // which is a few levels down itself.
         index["mapping"] = json!({"depth": {"limit": 40}});
     }
-    if let Lifecycle::Ilm { policy } = lifecycle {
+    if let Lifecycle::Ilm { policy } = &of.lifecycle {
         index["lifecycle"] = json!({"name": policy});
     }
     json!({"index": index})
 }
 
-/// A table of fields as nested properties.
-fn properties(
-    fields: impl Iterator<Item = (&'static str, FieldType)>,
-    product: Product,
-    constant_keyword: bool,
-) -> Value {
+/// Fields that a search without a field name covers.
+fn default_fields(details: DetailsIndexing) -> Vec<String> {
+    let in_details = match details {
+        DetailsIndexing::Flat => vec![format!("{DATA}details")],
+        DetailsIndexing::Fields => details_fields()
+            .filter_map(|(name, kind)| match kind {
+                FieldType::Keyword | FieldType::Id => Some(name),
+                FieldType::KeywordWithText => Some(name + ".text"),
+                _ => None,
+            })
+            .chain([DETAILS_OTHER.to_owned()])
+            .collect(),
+        DetailsIndexing::None => Vec::new(),
+    };
+    DEFAULT_FIELDS.iter().map(|name| (*name).to_owned()).chain(in_details).collect()
+}
+
+/// The fields of [`DetailsIndexing::Fields`].
+fn details_fields() -> impl Iterator<Item = (String, FieldType)> {
+    DETAILS_FIELDS
+        .iter()
+        .flat_map(|(kind, paths)| paths.iter().map(move |path| (format!("{DATA}{path}"), *kind)))
+}
+
+/// The mappings of an event's fields.
+fn event_mappings(of: &IndexTemplate<'_>) -> Vec<(String, Value)> {
+    let is_flat = of.details == DetailsIndexing::Flat;
+    let mut mappings: Vec<_> = FIELDS
+        .iter()
+        .map(|field| {
+            let mapping = match field.kind {
+                FieldType::Flat if !is_flat => json!({"type": "object", "properties": {}}),
+                kind => mapping(kind, of),
+            };
+            (field.name.to_owned(), mapping)
+        })
+        .collect();
+    if of.details == DetailsIndexing::Fields {
+        let other = (DETAILS_OTHER.to_owned(), FieldType::Flat);
+        let details = [other].into_iter().chain(details_fields());
+        mappings.extend(details.map(|(name, kind)| (name, mapping(kind, of))));
+    }
+    mappings
+}
+
+/// Fields and their mappings as nested properties.
+fn properties(mappings: Vec<(String, Value)>) -> Value {
     let mut tree = Value::Null;
-    for (name, kind) in fields {
+    for (name, mapping) in mappings {
         // Indexing makes what is not there yet.
         let names = name.split('.');
         let place = names.fold(&mut tree, |object, name| &mut object["properties"][name]);
-        *place = mapping(kind, product, constant_keyword);
+        *place = mapping;
     }
     tree["properties"].take()
 }
 
-fn mapping(kind: FieldType, product: Product, constant_keyword: bool) -> Value {
+fn mapping(kind: FieldType, of: &IndexTemplate<'_>) -> Value {
+    let is_elasticsearch = of.product.is_elasticsearch();
     // A term has at most 32,766 bytes. The document keeps the whole text.
     let keyword = json!({"type": "keyword", "ignore_above": 1024});
+    // Nobody ranks events by the length of a text.
+    let mut text = json!({"type": "text", "norms": false});
     match kind {
         FieldType::Keyword => keyword,
+        // Found like a keyword, and as long as in a flat field. Doc values would take a fifth of the disk.
+        FieldType::Id => json!({"type": "keyword", "ignore_above": 8191, "doc_values": false}),
         // The normalizer is built into both engines.
         FieldType::CaseInsensitive => {
             json!({"type": "keyword", "ignore_above": 1024, "normalizer": "lowercase"})
         }
         FieldType::KeywordWithText => {
-            json!({"type": "keyword", "ignore_above": 1024, "fields": {"text": {"type": "text"}}})
+            json!({"type": "keyword", "ignore_above": 1024, "fields": {"text": text}})
         }
-        FieldType::Text => json!({"type": "text", "fields": {"keyword": keyword}}),
+        FieldType::Text => {
+            text["fields"] = json!({"keyword": keyword});
+            text
+        }
         // Not for OpenSearch: grouping by such a field, 3.8 returns the index name as the value, and it
         // requires the namespace in the template, which all data streams share.
-        FieldType::Constant(_) if !constant_keyword || !product.is_elasticsearch() => keyword,
+        FieldType::Constant(_) if !of.constant_keyword || !is_elasticsearch => keyword,
         FieldType::Constant(Some(value)) => json!({"type": "constant_keyword", "value": value}),
         // The first document of a data stream sets the value.
         FieldType::Constant(None) => json!({"type": "constant_keyword"}),
@@ -455,7 +564,7 @@ fn mapping(kind: FieldType, product: Product, constant_keyword: bool) -> Value {
         FieldType::Boolean => json!({"type": "boolean"}),
         // 8,191 characters are at most 32,764 bytes. Without these limits, deeper or longer values are
         // refused. OpenSearch's type has no such limits.
-        FieldType::Flat if product.is_elasticsearch() => {
+        FieldType::Flat if is_elasticsearch => {
             json!({"type": "flattened", "depth_limit": 40, "ignore_above": 8191})
         }
         FieldType::Flat => json!({"type": "flat_object"}),
@@ -465,11 +574,9 @@ fn mapping(kind: FieldType, product: Product, constant_keyword: bool) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
-    /// All that setup may install, in any engine.
+    /// All that setup may install, in any engine, but for combinations of features.
     fn everything() -> Value {
         let products = [
             Product::OpenSearch,
@@ -485,16 +592,18 @@ mod tests {
             }
             for product in products {
                 for lifecycle in [Lifecycle::Ism, ilm(), Lifecycle::DataStream, Lifecycle::None] {
-                    for (constant_keyword, failure_store) in
-                        [(true, true), (true, false), (false, true), (false, false)]
-                    {
-                        let template = IndexTemplate {
-                            constant_keyword,
-                            failure_store,
-                            retention,
-                            ..of(product, lifecycle.clone())
-                        };
-                        all.extend([template.render(), template.render_alerts()]);
+                    for has in [true, false] {
+                        for (_, details) in DetailsIndexing::ALL {
+                            let template = IndexTemplate {
+                                details,
+                                constant_keyword: has,
+                                failure_store: has,
+                                zstd: has,
+                                retention,
+                                ..of(product, lifecycle.clone())
+                            };
+                            all.extend([template.render(), template.render_alerts()]);
+                        }
                     }
                 }
             }
@@ -510,8 +619,10 @@ mod tests {
         IndexTemplate {
             namespace: "default",
             product,
+            details: DetailsIndexing::Flat,
             constant_keyword: true,
             failure_store: false,
+            zstd: false,
             lifecycle,
             retention: None,
         }
@@ -546,24 +657,38 @@ mod tests {
         assert_ne!(other.pointer(&format!("/template{HASH}")).unwrap(), &hash(template));
     }
 
+    /// The mapping of a field.
+    fn mapped<'t>(template: &'t Value, name: &str) -> &'t Value {
+        let path = name.replace('.', "/properties/");
+        template.pointer(&format!("/template/mappings/properties/{path}")).unwrap_or(&Value::Null)
+    }
+
     #[test]
     fn default_fields_are_mapped_text() {
-        let text: BTreeSet<&str> = FIELDS
-            .iter()
-            .filter(|field| {
-                matches!(
-                    field.kind,
-                    FieldType::Keyword
-                        | FieldType::KeywordWithText
-                        | FieldType::Text
-                        | FieldType::Flat
-                )
-            })
-            .map(|field| field.name)
-            .collect();
-        for name in DEFAULT_FIELDS {
-            assert!(text.contains(name.trim_end_matches(".text")), "{name}");
+        for (_, details) in DetailsIndexing::ALL {
+            let template =
+                IndexTemplate { details, ..of(Product::OpenSearch, Lifecycle::None) }.render();
+            for name in default_fields(details) {
+                let kind = &mapped(&template, name.trim_end_matches(".text"))["type"];
+                let is_text = ["keyword", "text", "flat_object"].iter().any(|text| kind == text);
+                assert!(is_text, "{details}: {name} is {kind}");
+            }
         }
+    }
+
+    #[test]
+    fn details_are_one_field_or_many_or_none() {
+        let details = "auth0.logs.data.details";
+        let code = "auth0.logs.data.details.riskAssessment.confidence";
+        let [flat, fields, none] = DetailsIndexing::ALL.map(|(_, details)| {
+            IndexTemplate { details, ..of(Product::Elasticsearch, ilm()) }.render()
+        });
+        assert_eq!(mapped(&flat, details)["type"], "flattened");
+        assert!(mapped(&flat, DETAILS_OTHER).is_null());
+        assert_eq!(mapped(&fields, code)["type"], "keyword");
+        assert_eq!(mapped(&fields, DETAILS_OTHER)["type"], "flattened");
+        assert_eq!(mapped(&none, details), &json!({"type": "object", "properties": {}}));
+        assert!(mapped(&none, DETAILS_OTHER).is_null());
     }
 
     #[test]
@@ -625,6 +750,11 @@ mod tests {
         assert_eq!(built_in.pointer("/template/lifecycle/data_retention").unwrap(), "7d");
         assert!(!built_in.to_string().contains("constant_keyword"));
         assert!(open.get("data_stream").is_some());
+        let codec = "/template/settings/index/codec";
+        let zstd = IndexTemplate { zstd: true, ..of(Product::OpenSearch, Lifecycle::Ism) };
+        assert_eq!(zstd.render().pointer(codec).unwrap(), "zstd");
+        assert_eq!(open.pointer(codec).unwrap(), "best_compression");
+        assert_eq!(elastic.pointer(codec).unwrap(), "best_compression");
         let collection = of(Product::OpenSearchServerless, Lifecycle::None).render();
         assert!(collection.get("data_stream").is_none());
         assert!(collection.get("composed_of").is_none());

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use auth0_ecs::index_template::DetailsIndexing;
 use auth0_ecs::input::filter::{TypeFilter, TypeSet};
 use opensearch::cert::Certificate;
 use url::{Host, Url};
@@ -178,6 +179,8 @@ pub struct SetupConfig {
     pub search: SearchConfig,
     /// `DATA_STREAM_NAMESPACE`: the last part of `logs-auth0.logs-<namespace>`.
     pub namespace: String,
+    /// `DETAILS_INDEXING`: `flat`, `fields`, `none`, or `auto`, which leaves it to the engine's product.
+    pub details: Option<DetailsIndexing>,
 }
 
 impl WebhookConfig {
@@ -271,7 +274,16 @@ impl SetupConfig {
     pub fn from_env() -> Result<Self, ConfigError> {
         Env::of_process().read(|env| {
             let (search, namespace) = (SearchConfig::read(env), read_namespace(env));
-            Some(Self { search: search?, namespace: namespace? })
+            let details = env.checked("DETAILS_INDEXING", "auto", "fields", |wanted| {
+                let found = DetailsIndexing::ALL.iter().find(|(name, _)| *name == wanted);
+                match found {
+                    None if wanted != "auto" => {
+                        Err(format!("is {wanted:?}, but has to be auto, flat, fields or none"))
+                    }
+                    _ => Ok(found.map(|(_, details)| *details)),
+                }
+            });
+            Some(Self { search: search?, namespace: namespace?, details: details? })
         })
     }
 }

@@ -45,17 +45,13 @@ pub fn batch(events: usize, bytes: usize) -> Vec<u8> {
             )
             .unwrap();
         }
-        lines.push_str("\"note\":\"");
-        while lines.len() - start + 6 < bytes {
-            lines.push_str("\",\"more");
-            write!(
-                lines,
-                "{}\":\"grant_type=authorization_code; resource=api ",
-                lines.len() - start
-            )
-            .unwrap();
+        // Auth0's schemas name this list, so what fills the event up is as in Auth0's events.
+        lines.push_str("\"actions\":{\"executions\":[");
+        while lines.len() - start + 12 < bytes {
+            let at = lines.len() - start;
+            write!(lines, "\"grant_type=authorization_code; resource=api {at}\",").unwrap();
         }
-        lines.push_str("\"}}}\n");
+        lines.push_str("\"login\"]}}}}\n");
     }
     lines.into_bytes()
 }

@@ -77,7 +77,15 @@ impl DataStream {
     /// # Panics
     /// If the engine refuses it.
     pub async fn create(kind: EngineKind, namespace: &str) -> Self {
-        let stream = Self::prepare(kind, namespace).await;
+        Self::create_with(kind, namespace, "auto").await
+    }
+
+    /// The same, with this `DETAILS_INDEXING`.
+    ///
+    /// # Panics
+    /// If the engine refuses it.
+    pub async fn create_with(kind: EngineKind, namespace: &str, details: &str) -> Self {
+        let stream = Self::prepare_with(kind, namespace, details).await;
         stream.warm_up().await;
         stream
     }
@@ -87,9 +95,16 @@ impl DataStream {
     /// # Panics
     /// If the engine refuses the index template.
     pub async fn prepare(kind: EngineKind, namespace: &str) -> Self {
+        Self::prepare_with(kind, namespace, "auto").await
+    }
+
+    async fn prepare_with(kind: EngineKind, namespace: &str, details: &str) -> Self {
         let stream = Self::new(Engine::new(kind), namespace);
-        let settings =
-            [("SEARCH_ENDPOINT", stream.engine.url.as_str()), ("DATA_STREAM_NAMESPACE", namespace)];
+        let settings = [
+            ("SEARCH_ENDPOINT", stream.engine.url.as_str()),
+            ("DATA_STREAM_NAMESPACE", namespace),
+            ("DETAILS_INDEXING", details),
+        ];
         let installed = stack::install(&Variables::default().with(settings)).await;
         assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
         stream

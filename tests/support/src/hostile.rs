@@ -39,10 +39,19 @@ const INNER: &[(&str, &str)] = &[
     ("details", "initiatedAt"), ("details", "completedAt"), ("details", "elapsedTime"),
     ("details", "familyId"), ("details", "session_id"), ("details", "device_id"),
     ("details", "grantType"), ("details", "grant_type"), ("details", "body"),
-    ("details", "transaction"), ("details", "value"),
+    ("details", "transaction"), ("details", "value"), ("details", "first_factor"),
+    ("details", "prompts"), ("details", "expires_at"), ("details", "error_text"),
     ("location_info", "latitude"), ("location_info", "country_code"),
     ("location_info", "city_name"), ("references", "trace_id"), ("security_context", "ja3"),
     ("security_context", "ja4"), ("auth0_client", "env"), ("auth0_client", "name"),
+];
+
+/// Details with a field that holds `@`.
+const DEEP: &[&str] = &[
+    r#"{"request":{"ip":@,"body":{"enabled":@}}}"#,
+    r#"{"request":{"auth":{"user":@}}}"#,
+    r#"{"prompts":[{"stats":{"loginsCount":@},"initiatedAt":@,"session":@},@]}"#,
+    r#"{"error":[@,{"message":@}]}"#,
 ];
 
 /// Values that fit some fields and not others: JSON texts, not all of them valid.
@@ -263,6 +272,10 @@ pub fn cases(random: usize) -> Vec<Case> {
         }
         for (member, inner) in INNER {
             cases.with(member, &format!("{{\"{inner}\":{value}}}"));
+        }
+        // A field of each type in a field, and in a list of objects.
+        for path in DEEP {
+            cases.with("details", &path.replace('@', &value));
         }
     }
     for value in large_values() {

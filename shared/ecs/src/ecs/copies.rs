@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::details::{Details, is_scalar, text_at, whole_number};
+use super::details::{self, Details, is_scalar, text_at, whole_number};
 use super::fields::{FIELDS, FieldType, Source};
 use crate::input::event::Event;
 use crate::input::members::{MemberId, Members};
@@ -19,18 +19,13 @@ enum Copy {
     Field { key: String, kind: FieldType, paths: Vec<Path> },
 }
 
-/// Where a value is in an event: a member of its data, and the names below it.
+/// Where a value is in an event.
 #[derive(Debug)]
-struct Path {
-    root: Root,
-    below: Vec<&'static str>,
-}
-
-#[derive(Debug)]
-enum Root {
-    /// `details`, whose members are looked up in the output.
-    Details,
-    Member(MemberId),
+enum Path {
+    /// In `details`, and so in the output.
+    Details(details::Path),
+    /// A member of its data, and the names below it.
+    Member(MemberId, Vec<&'static str>),
 }
 
 /// A value that was found.
@@ -107,25 +102,24 @@ impl Path {
     /// # Panics
     /// If the first name of the path is not a known member.
     fn new(path: &'static str, members: &Members) -> Self {
+        if let Some(path) = path.strip_prefix("details.") {
+            return Self::Details(details::Path::new(path));
+        }
         let mut names = path.split('.');
-        let root = match names.next() {
-            Some("details") => Some(Root::Details),
-            name => name.and_then(|name| members.id(name)).map(Root::Member),
-        };
         #[expect(clippy::expect_used, reason = "the table is wrong then, and every test fails")]
-        let root = root.expect("a path of the table starts with a known member");
-        Self { root, below: names.collect() }
+        let root = names.next().and_then(|name| members.id(name)).expect("a known member");
+        Self::Member(root, names.collect())
     }
 
     fn find<'a>(&self, event: &Event<'a>, written: &[u8]) -> Option<Found<'a>> {
-        match self.root {
-            Root::Details => Details::of(event).scalar(written, &self.below).map(Found::Written),
-            Root::Member(id) => {
-                let token = event.token(id)?;
-                if self.below.is_empty() {
+        match self {
+            Self::Details(path) => Details::of(event).scalar(written, *path).map(Found::Written),
+            Self::Member(id, below) => {
+                let token = event.token(*id)?;
+                if below.is_empty() {
                     return Some(Found::Received(token));
                 }
-                let value = self.below.iter().try_fold(token, |value, name| member(value, name))?;
+                let value = below.iter().try_fold(token, |value, name| member(value, name))?;
                 is_scalar(value).then_some(Found::Received(value))
             }
         }
@@ -154,6 +148,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::ecs::details_fields;
     use crate::ecs::fields::members;
     use crate::input::event::read;
     use crate::json::change::Changes;
@@ -164,7 +159,7 @@ mod tests {
     }
 
     fn copies_of(event: &Value) -> Value {
-        let members = members();
+        let members = members(details_fields::schemas());
         let raw = event.to_string();
         let mut out = Vec::new();
         Object::write(&mut out, |doc| {

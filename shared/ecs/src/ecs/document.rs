@@ -10,12 +10,12 @@ use chrono::{DateTime, Utc};
 use user_agent::UserAgentParser;
 
 use super::copies::Copies;
-use super::details::Details;
-use super::fields;
+use super::details::{Details, Path, text_at};
 use super::id::document_id;
 use super::login::write_login;
 use super::source::{Places, write_addresses};
 use super::user::{People, write_user_agent};
+use super::{details_fields, fields};
 use crate::geoip::GeoIp;
 use crate::input::event::{self, Event, EventError};
 use crate::input::mask::is_note;
@@ -25,7 +25,7 @@ use crate::input::types::{self, LogType};
 use crate::json::change::{Change, Changes};
 use crate::json::read::decode;
 use crate::json::repair::repair;
-use crate::json::write::{AsText, List, Literal, Object};
+use crate::json::write::{AsText, Key, List, Literal, Object};
 use crate::key;
 
 /// Maps events to documents; built once per process.
@@ -107,7 +107,7 @@ impl Mapper {
     /// A mapper with the files of `geoip`.
     #[must_use]
     pub fn new(settings: &MapperSettings<'_>, geoip: GeoIp) -> Self {
-        let members = fields::members();
+        let members = fields::members(details_fields::schemas());
         #[expect(clippy::expect_used, reason = "every test fails if the table lacks them")]
         let id = |name| members.id(name).expect("a member in the table of fields");
         let preserve = settings.preserve_original_event.then_some("preserve_original_event");
@@ -168,7 +168,9 @@ impl Mapper {
             let code = code.as_deref();
             let agent = event.moved(Moved::UserAgent);
             let parsed_agent = agent.map(|token| self.user_agents.parse(&decode(token)));
-            let has_error = Details::of(&event).has("error");
+            let details = Details::of(&event);
+            const ERRORS: [Path; 2] = [Path::new("error"), Path::new("error_text")];
+            let has_error = ERRORS.into_iter().any(|path| details.place(path).is_some());
 
             self.write_constant(doc);
             self.copies.others.write(doc, &event);
@@ -259,8 +261,22 @@ impl Mapper {
             Ok::<_, EventError>(Identity { id, code, log_type, people })
         })?;
         self.copies.logs.write(logs, event);
+        self.write_others(logs, event);
         logs.maybe(key!("channel"), identity.people.channel());
         Ok(identity)
+    }
+
+    /// `details_other`: what no field finds, if details are indexed by fields. The document is the same with
+    /// every other setting, so that a change of it never meets an event that does not fit.
+    fn write_others(&self, logs: &mut Object<'_>, event: &Event<'_>) {
+        logs.object(key!("details_other"), |others| {
+            for (name, place) in &event.others {
+                let text = text_at(others.written(), place).unwrap_or_default().to_owned();
+                let key = format!("\"{name}\":");
+                let schema = self.members.schema(name);
+                others.object(Key(&key), |inner| schema.write_others(&text, inner));
+            }
+        });
     }
 
     pub(super) fn write_constant(&self, doc: &mut Object<'_>) {

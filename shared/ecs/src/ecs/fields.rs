@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::input::members::{Members, Shape};
+use crate::json::schema::{Leaf, Schema};
 
 /// A field.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Field {
 pub(crate) enum FieldType {
     /// Exact text.
     Keyword,
+    /// Exact text that nobody groups or sorts by.
+    Id,
     /// Text that is found and grouped in either case, and shown as received.
     CaseInsensitive,
     /// Exact text, whose words can be searched in `.text`.
@@ -44,6 +47,19 @@ pub(crate) enum FieldType {
     Flat,
     /// Stored and shown, never searched.
     Unsearched,
+}
+
+impl FieldType {
+    /// What a field of this type takes.
+    pub(crate) const fn leaf(self) -> Leaf {
+        match self {
+            Self::Boolean => Leaf::Boolean,
+            Self::Long => Leaf::Long,
+            Self::Date => Leaf::Date,
+            Self::Ip => Leaf::Ip,
+            _ => Leaf::Text,
+        }
+    }
 }
 
 /// Where the value of a field comes from.
@@ -76,11 +92,11 @@ const fn noted(name: &'static str, kind: FieldType, source: Source, note: &'stat
 /// All fields, by name.
 #[rustfmt::skip]
 pub(crate) const FIELDS: &[Field] = {
-    use FieldType::{Boolean, CaseInsensitive, Constant, Date, Flat, GeoPoint, Ip, Keyword, KeywordWithText, Long, Text, Timestamp, Unsearched};
+    use FieldType::{Boolean, CaseInsensitive, Constant, Date, Flat, GeoPoint, Id, Ip, Keyword, KeywordWithText, Long, Text, Timestamp, Unsearched};
     use Source::{Computed, First, Member, Moved, Parity};
     &[
     field("@timestamp", Timestamp, Computed("`date`; the time of receipt if that is missing or not a date")),
-    field("agent.ephemeral_id", Keyword, Computed("random, one per process of the function")),
+    field("agent.ephemeral_id", Id, Computed("random, one per process of the function")),
     field("agent.id", Keyword, Parity),
     field("agent.name", Keyword, Computed("the function that wrote the document: webhook, ingest, poller or redrive")),
     field("agent.type", Keyword, Computed("`auth0-log-streams`")),
@@ -104,7 +120,7 @@ pub(crate) const FIELDS: &[Field] = {
     noted("auth0.logs.data.environment_name", Keyword, Member, "the tenant's environment"),
     noted("auth0.logs.data.external_agent_id", Keyword, Member, "the customer's own id of the agent"),
     noted("auth0.logs.data.hostname", Keyword, Member, "the host of the request, such as a custom domain"),
-    noted("auth0.logs.data.identity_user_id", Keyword, Member, "the user's id at the identity provider"),
+    noted("auth0.logs.data.identity_user_id", Id, Member, "the user's id at the identity provider"),
     field("auth0.logs.data.ip", Ip, Moved("source.ip")),
     noted("auth0.logs.data.is_mobile", Boolean, Member, "`isMobile` in pulled events"),
     noted("auth0.logs.data.location_info.city_name", Keyword, Member, "see `source.geo`"),
@@ -112,19 +128,19 @@ pub(crate) const FIELDS: &[Field] = {
     field("auth0.logs.data.location_info.country_code", Keyword, Member),
     field("auth0.logs.data.location_info.country_code3", Keyword, Member),
     field("auth0.logs.data.location_info.country_name", Keyword, Member),
-    field("auth0.logs.data.location_info.latitude", Keyword, Member),
-    field("auth0.logs.data.location_info.longitude", Keyword, Member),
+    field("auth0.logs.data.location_info.latitude", Id, Member),
+    field("auth0.logs.data.location_info.longitude", Id, Member),
     field("auth0.logs.data.location_info.time_zone", Keyword, Member),
     field("auth0.logs.data.log_id", Keyword, Computed("moved to `event.id`; written only if it cannot be the document's id")),
     field("auth0.logs.data.login.completedAt", Date, Computed("`details.completedAt`")),
     field("auth0.logs.data.login.elapsedTime", Long, Computed("`details.elapsedTime`, in milliseconds")),
     field("auth0.logs.data.login.initiatedAt", Date, Computed("`details.initiatedAt`")),
     field("auth0.logs.data.login.stats.loginsCount", Long, Computed("`details.stats.loginsCount` of type `s`")),
-    noted("auth0.logs.data.mtls_thumbprint_sha256", Keyword, Member, "digest of the client certificate"),
+    noted("auth0.logs.data.mtls_thumbprint_sha256", Id, Member, "digest of the client certificate"),
     noted("auth0.logs.data.organization_id", Keyword, Member, "see `organization.id`"),
     noted("auth0.logs.data.organization_name", Keyword, Member, "see `organization.name`"),
     noted("auth0.logs.data.query", Flat, Member, "type `fv` only"),
-    field("auth0.logs.data.references.correlation_id", Keyword, Member),
+    field("auth0.logs.data.references.correlation_id", Id, Member),
     noted("auth0.logs.data.references.trace_id", Keyword, Member, "see `trace.id`"),
     noted("auth0.logs.data.scope", Keyword, Member, "text or list"),
     noted("auth0.logs.data.security_context.ja3", Keyword, Member, "see `tls.client.ja3`"),
@@ -134,7 +150,7 @@ pub(crate) const FIELDS: &[Field] = {
     field("auth0.logs.data.strategy_type", Keyword, Member),
     field("auth0.logs.data.tenant_name", Keyword, Member),
     noted("auth0.logs.data.title", Keyword, Member, "type `fv` only"),
-    noted("auth0.logs.data.tracking_id", Keyword, Member, "type `w` only"),
+    noted("auth0.logs.data.tracking_id", Id, Member, "type `w` only"),
     noted("auth0.logs.data.transaction_linking_id", Keyword, Member, "see `auth0.logs.transaction_id`"),
     field("auth0.logs.data.type", Keyword, Computed("the name of the event type, such as `Failed login`; the code if it is unknown")),
     field("auth0.logs.data.type_id", Keyword, Computed("`type`: the code of the event type, such as `f`")),
@@ -277,10 +293,10 @@ pub(crate) const ALERT_FIELDS: &[(&str, FieldType)] = {
 };
 
 /// The prefix of the members of an event's data.
-const DATA: &str = "auth0.logs.data.";
+pub(crate) const DATA: &str = "auth0.logs.data.";
 
 /// The members of an event's data that are fields, and the names that are reserved there.
-pub(crate) fn members() -> Members {
+pub(crate) fn members(schemas: impl Iterator<Item = (&'static str, Schema)>) -> Members {
     let mut stays = BTreeMap::new();
     let mut reserved = Vec::new();
     for field in FIELDS {
@@ -300,7 +316,7 @@ pub(crate) fn members() -> Members {
             }
         };
     }
-    Members::new(stays.into_iter(), reserved.into_iter())
+    Members::new(stays.into_iter(), reserved.into_iter(), schemas)
 }
 
 #[cfg(test)]
@@ -309,6 +325,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::ecs::details_fields;
 
     const INTRO: &str = "\
 # Fields
@@ -317,12 +334,15 @@ Every field of the index template, with its type and the source of its value. Na
 those of Auth0's event, including `details`. What an event holds beyond these fields stays in the document,
 below `auth0.logs.data`: it is shown, but not searchable (`dynamic: false`).
 
+The first table is with `DetailsIndexing=flat`, in which `details`, `auth0_client`, `body` and `query` are one field each.
+With `none` these four are not indexed; with `fields`, the second table replaces them. The document is the same.
+
 Types are the same in Elasticsearch and OpenSearch unless both are named. OpenSearch has a
 `constant_keyword`, too, but (3.8) groups documents by the name of the index instead of the value of the
 field; Elasticsearch's minimal distribution has none. Both get `keyword` instead. A `keyword` finds texts of
 up to 1,024 characters; longer texts are in the document, but not in the index.
 
-Generated from `shared/ecs/src/ecs/fields.rs`: `UPDATE_DOCS=1 cargo test -p auth0-ecs fields_doc`.
+Generated from `shared/ecs/src/ecs/fields.rs` and `details_fields.rs`: `UPDATE_DOCS=1 cargo test -p auth0-ecs fields_doc`.
 
 ";
 
@@ -338,10 +358,57 @@ Fields of users, sources and applications have the values of those events.
 | --- | --- |
 ";
 
+    const DETAILS_INTRO: &str = "
+## Details as fields
+
+With `DetailsIndexing=fields`, these paths below `auth0.logs.data` are fields. They are all that Auth0's log schemas name, and what
+the search guide, our detections and Auth0's use. Everything else in `details`, `auth0_client`, `body` and `query` is found by its path below
+`auth0.logs.details_other` (flattened; flat_object on OpenSearch) instead of `auth0.logs.data`: `auth0.logs.details_other.details.request.body.name`.
+So is a value that does not fit: a text where a number, date or address belongs.
+
+An object where a field is, or a text or a list of texts where an object is, stands next to it, in `<name>_text`. `error`, `response`,
+`response.body` and some others, which are objects in some types of events and texts or lists in others, always do so (`details.error_text`);
+any other such event is tagged `mapping_adjusted`. This holds for the document, so for `flat` and `none`, too.
+
+";
+
+    const PIPELINE: &str = "\
+# Use between auth0-ecs.yml and the engine's pipeline if details are indexed as fields (DetailsIndexing=fields, the
+# default on OpenSearch). What is not in the list is in one flat field.
+# Generated: UPDATE_DOCS=1 cargo test -p auth0-ecs sigma_pipeline
+name: Auth0 log events with details as fields (auth0-log-streams)
+priority: 25
+transformations:
+  - id: details_are_fields
+    type: set_state
+    key: details
+    val: fields
+
+  - id: whole_members
+    type: field_name_mapping
+    mapping:
+      auth0.logs.data.details: auth0.logs.details_other.details
+      auth0.logs.data.auth0_client: auth0.logs.details_other.auth0_client
+      auth0.logs.data.body: auth0.logs.details_other.body
+      auth0.logs.data.query: auth0.logs.details_other.query
+
+  - id: others
+    type: field_name_prefix_mapping
+    mapping:
+      auth0.logs.data.details.: auth0.logs.details_other.details.
+      auth0.logs.data.auth0_client.: auth0.logs.details_other.auth0_client.
+      auth0.logs.data.body.: auth0.logs.details_other.body.
+      auth0.logs.data.query.: auth0.logs.details_other.query.
+    field_name_conditions:
+      - type: exclude_fields
+        fields:
+";
+
     impl fmt::Display for FieldType {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(match self {
                 Self::Keyword => "keyword",
+                Self::Id => "keyword, not grouped or sorted by",
                 Self::CaseInsensitive => "keyword, in lowercase in the index",
                 Self::KeywordWithText => "keyword, with `.text`",
                 Self::Text => "text, with `.keyword`",
@@ -386,17 +453,27 @@ Fields of users, sources and applications have the values of those events.
             let note = if note.is_empty() { String::new() } else { format!(": {note}") };
             writeln!(wanted, "| `{name}` | {kind} | {source}{note} |").unwrap();
         }
+        wanted.push_str(DETAILS_INTRO);
+        wanted.push_str("| type | paths |\n| --- | --- |\n");
+        for (kind, paths) in details_fields::DETAILS_FIELDS {
+            let paths: Vec<_> = paths.iter().map(|path| format!("`{path}`")).collect();
+            writeln!(wanted, "| {kind} | {} |", paths.join(", ")).unwrap();
+        }
         wanted.push_str(ALERTS);
         for (name, kind) in ALERT_FIELDS {
             writeln!(wanted, "| `{name}` | {kind} |").unwrap();
         }
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/fields.md");
+        assert_is_up_to_date(&path, &wanted);
+    }
+
+    fn assert_is_up_to_date(path: &Path, wanted: &str) {
         #[expect(clippy::disallowed_methods, reason = "not a setting of the product")]
         if std::env::var("UPDATE_DOCS").is_ok() {
-            std::fs::write(&path, &wanted).unwrap();
+            std::fs::write(path, wanted).unwrap();
         }
-        let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(found, wanted, "UPDATE_DOCS=1 cargo test -p auth0-ecs fields_doc writes it");
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(found, wanted, "UPDATE_DOCS=1 cargo test -p auth0-ecs fields:: writes it");
     }
 
     #[test]
@@ -417,13 +494,14 @@ Fields of users, sources and applications have the values of those events.
                 1 => matches!(
                     field.kind,
                     FieldType::Keyword
+                        | FieldType::Id
                         | FieldType::KeywordWithText
                         | FieldType::Text
                         | FieldType::Boolean
                         | FieldType::Flat
                 ),
                 // A record's members are copied as they are.
-                2 => matches!(field.kind, FieldType::Keyword),
+                2 => matches!(field.kind, FieldType::Keyword | FieldType::Id),
                 _ => false,
             };
             assert!(fits, "{} is mapped as {:?}", field.name, field.kind);
@@ -431,8 +509,34 @@ Fields of users, sources and applications have the values of those events.
     }
 
     #[test]
+    fn sigma_pipeline_names_the_fields_of_details() {
+        let mut wanted = PIPELINE.to_owned();
+        let mut paths: Vec<_> =
+            details_fields::DETAILS_FIELDS.iter().flat_map(|(_, paths)| *paths).collect();
+        paths.sort_unstable();
+        for path in paths {
+            writeln!(wanted, "          - {DATA}{path}").unwrap();
+        }
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../docs/analysts/detections/auth0-ecs-fields.yml");
+        assert_is_up_to_date(&path, &wanted);
+    }
+
+    #[test]
+    fn copy_of_details_is_made_of_a_field() {
+        let fields: Vec<_> =
+            details_fields::DETAILS_FIELDS.iter().flat_map(|(_, paths)| *paths).collect();
+        for field in FIELDS {
+            let Source::First(paths) = field.source else { continue };
+            for path in paths.iter().filter(|path| path.starts_with("details.")) {
+                assert!(fields.contains(&path), "{path}");
+            }
+        }
+    }
+
+    #[test]
     fn every_name_below_data_is_reserved() {
-        let members = members();
+        let members = members(details_fields::schemas());
         for path in FIELDS.iter().filter_map(|field| field.name.strip_prefix(DATA)) {
             assert!(members.is_reserved(path.split('.').next().unwrap()), "{path}");
         }

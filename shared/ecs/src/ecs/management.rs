@@ -5,7 +5,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::details::{Details, is_scalar};
+use super::details::{Details, Path, is_scalar};
 use super::person::Person;
 use crate::json::read::{decode, member, members, strings};
 use crate::json::write::Text;
@@ -28,25 +28,24 @@ impl Management {
     /// `None` if the details are not of a request to the Management API.
     #[inline]
     pub(super) fn read(details: Details<'_>, written: &[u8]) -> Option<Box<Self>> {
-        if !details.has("request") {
-            return None;
-        }
-        let path = decode(details.text(written, &["request", "path"])?);
+        const PATH: Path = Path::new("request.path");
+        let path = decode(details.text(written, PATH)?);
         Some(Self::of_path(path.strip_prefix("/api/v2/")?, details, written))
     }
 
     #[cold]
     fn of_path(path: &str, details: Details<'_>, written: &[u8]) -> Box<Self> {
-        let request = details.text(written, &["request"]).unwrap_or_default();
+        let request = details.text(written, const { Path::new("request") }).unwrap_or_default();
         let [channel, auth, body] = members(request, ["channel", "auth", "body"]);
         let channel = channel.filter(|channel| is_scalar(channel));
         let mut found =
             Self { channel: channel.map(|token| Text::of(token).into_owned()), ..Self::default() };
-        if let Some(user) = auth.and_then(|auth| member(auth, "user")) {
-            let with_id = || Person { id: text(user), ..Person::default() };
-            found.actor = Person::of_object(user).unwrap_or_else(with_id);
-        }
-        let response = || details.text(written, &["response", "body"]).unwrap_or_default();
+        // The user, or only an id.
+        let [user, id] = members(auth.unwrap_or_default(), ["user", "user_text"]);
+        let with_id = || Person { id: id.and_then(text), ..Person::default() };
+        found.actor = user.and_then(Person::of_object).unwrap_or_else(with_id);
+        const RESPONSE: Path = Path::new("response.body");
+        let response = || details.text(written, RESPONSE).unwrap_or_default();
         found.read_path(path, body.unwrap_or_default(), response);
         Box::new(found)
     }

@@ -2,6 +2,7 @@
 
 mod copies;
 mod details;
+pub(crate) mod details_fields;
 pub(crate) mod document;
 mod error_document;
 pub(crate) mod fields;

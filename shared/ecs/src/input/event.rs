@@ -4,6 +4,8 @@
 //! (`GET /api/v2/logs`) are the bare data object. The members of `data` go to the output as they are read;
 //! what the document needs elsewhere is remembered as a reference into the input.
 
+use std::ops::Range;
+
 use chrono::{DateTime, Utc};
 use hashbrown::HashSet;
 
@@ -12,15 +14,19 @@ use super::members::{Fate, MAX_MEMBERS, MemberId, Members, Moved, Shape};
 use crate::json::change::{Change, Changes};
 use crate::json::lex::{Name, SyntaxError, ValueKind};
 use crate::json::read::{decode, decode_name};
-use crate::json::sanitize::{Emitted, MAX_DEPTH, OutputMember, Sanitizer, Savepoint, safe_name};
+use crate::json::sanitize::{
+    Emitted, MAX_DEPTH, MAX_PLACES, OutputPlaces, ROOT_PATH, Sanitizer, Savepoint, safe_name,
+};
 
 /// What the document needs of an event beyond `auth0.logs.data`.
 #[derive(Debug)]
 pub(crate) struct Event<'a> {
     tokens: [Option<&'a str>; MAX_MEMBERS],
     pub(crate) date: Option<DateTime<Utc>>,
-    /// The members of `details`, as they are in the output.
-    pub(crate) details: Vec<OutputMember<'a>>,
+    /// The places, in the output, of members of `details`.
+    pub(crate) details: OutputPlaces,
+    /// The members of [`Shape::Flat`] that hold anything that is no field.
+    pub(crate) others: Vec<(&'static str, Range<usize>)>,
     /// What has been changed so far.
     pub(crate) changes: Changes,
     /// The members whose values were put into an object.
@@ -31,7 +37,14 @@ impl<'a> Event<'a> {
     /// An event of which nothing has been read; `changes` are those that were made to its text.
     pub(crate) const fn unread(changes: Changes) -> Self {
         let tokens = [None; MAX_MEMBERS];
-        Self { tokens, date: None, details: Vec::new(), changes, wrapped: Vec::new() }
+        Self {
+            tokens,
+            date: None,
+            details: [(0, 0); MAX_PLACES],
+            others: Vec::new(),
+            changes,
+            wrapped: Vec::new(),
+        }
     }
 
     /// The JSON text of a member's value as received, never one that holds nothing. Of the members that
@@ -258,6 +271,8 @@ impl<'a> Reader<'a, '_> {
         let renamed = (name.escaped || name.raw != field).then_some(field);
         let savepoint = self.copy.begin(self.emitted, name, renamed);
         let start = self.copy.json.at();
+        let written_start = self.copy.out_position();
+        self.copy.has_others = shape == Shape::Flat && kind != ValueKind::Object;
         let holds = match (shape, kind) {
             (Shape::Text, ValueKind::String) | (Shape::Boolean, _) => {
                 self.copy.json.token(kind)? != "\"\""
@@ -265,14 +280,16 @@ impl<'a> Reader<'a, '_> {
             (Shape::Text, ValueKind::Object) => self.copy.copy(kind, MAX_DEPTH + 1)?,
             (Shape::Text, _) => self.copy.copy(kind, MAX_DEPTH)?,
             (Shape::Record, _) => self.copy.copy_record()?,
-            (Shape::Flat, ValueKind::Object)
-                if field == "details" && self.event.details.is_empty() =>
-            {
-                self.event.details = self.copy.copy_object(1)?;
-                !self.event.details.is_empty()
+            (Shape::Flat, ValueKind::Object) => {
+                // A second one of the name is not kept.
+                self.copy.remembers = field == "details" && self.written.members & (1 << id) == 0;
+                let holds = self.copy.copy_object(self.members.schema(field))?;
+                if self.copy.remembers {
+                    self.event.details = self.copy.places;
+                }
+                holds
             }
-            (Shape::Flat, ValueKind::Object) => self.copy.copy(kind, 1)?,
-            (Shape::Flat, _) => self.copy.copy_wrapped(kind)?,
+            (Shape::Flat, _) => self.copy.copy_wrapped(kind, 1, ROOT_PATH)?,
         };
         if holds && shape == Shape::Flat && kind != ValueKind::Object {
             self.copy.changes.note(Change::Wrapped);
@@ -282,7 +299,10 @@ impl<'a> Reader<'a, '_> {
             let token = self.copy.json.slice(start, self.copy.json.at());
             self.remember(id, token);
         }
-        self.end(savepoint, holds, OutputName::Member(id));
+        let value = written_start..self.copy.out_position();
+        if self.end(savepoint, holds, OutputName::Member(id)) && self.copy.has_others {
+            self.event.others.push((field, value));
+        }
         Ok(())
     }
 
@@ -303,9 +323,10 @@ impl<'a> Reader<'a, '_> {
         Ok(())
     }
 
-    /// Ends a member: it stays if it holds something and is the first of its name.
-    fn end(&mut self, savepoint: Savepoint, holds: bool, name: OutputName) {
-        if holds && self.written.insert(name) {
+    /// Ends a member. Returns whether it stays: it holds something and is the first of its name.
+    fn end(&mut self, savepoint: Savepoint, holds: bool, name: OutputName) -> bool {
+        let stays = holds && self.written.insert(name);
+        if stays {
             self.copy.commit(&mut self.emitted);
         } else {
             if holds {
@@ -313,6 +334,7 @@ impl<'a> Reader<'a, '_> {
             }
             self.copy.rollback(savepoint);
         }
+        stays
     }
 
     /// Keeps a value that does not fit its field as text in `<name>_text`.
@@ -346,6 +368,7 @@ pub(super) fn holds_something(token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::schema::{Leaf, Schema};
     use crate::json::write::Object;
 
     fn members() -> Members {
@@ -357,7 +380,9 @@ mod tests {
             ("references", Shape::Record),
             ("scope", Shape::Text),
         ];
-        Members::new(stays.into_iter(), ["type_id", "user_id", "ip"].into_iter())
+        let schemas = [("details", Schema::new(true))];
+        let reserved = ["type_id", "user_id", "ip"];
+        Members::new(stays.into_iter(), reserved.into_iter(), schemas.into_iter())
     }
 
     fn read_event<'a>(raw: &'a str, out: &mut Vec<u8>) -> Result<Event<'a>, EventError> {
@@ -393,6 +418,86 @@ mod tests {
             assert_eq!(found, expected);
             assert!(!changes.is_empty(), "{given}");
         }
+    }
+
+    /// What `read` writes of details with these fields, the changes, and whether there are others.
+    fn details(given: &serde_json::Value) -> (serde_json::Value, Changes, bool) {
+        let stays = [("details", Shape::Flat)];
+        let mut schema = Schema::new(true);
+        for (path, leaf) in [
+            ("id", Leaf::Text),
+            ("on", Leaf::Boolean),
+            ("count", Leaf::Long),
+            ("when", Leaf::Date),
+            ("from", Leaf::Ip),
+            ("error.code", Leaf::Text),
+            ("error_text", Leaf::Text),
+            ("list.id", Leaf::Text),
+        ] {
+            schema.insert(path, leaf);
+        }
+        let members =
+            Members::new(stays.into_iter(), [].into_iter(), [("details", schema)].into_iter());
+        let raw = serde_json::json!({"log_id": "1", "details": given}).to_string();
+        let mut event = Event::unread(Changes::default());
+        let mut out = Vec::new();
+        Object::write(&mut out, |data| read(&raw, &members, &mut event, data.out()).unwrap());
+        let mut written: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        (written["details"].take(), event.changes, !event.others.is_empty())
+    }
+
+    #[test]
+    fn value_in_details_that_does_not_fit_is_kept_as_text_next_to_its_field() {
+        use serde_json::json;
+        for (given, expected) in [
+            (json!({"id": {"a": 1}}), json!({"id_text": "{\"a\":1}"})),
+            (json!({"id": ["a", [1]]}), json!({"id": ["a", "[1]"]})),
+            (json!({"on": "yes"}), json!({"on_text": "yes"})),
+            (json!({"on": [true]}), json!({"on_text": [true]})),
+            (json!({"count": {"a": 1}}), json!({"count_text": "{\"a\":1}"})),
+            (json!({"list": "a"}), json!({"list_text": "a"})),
+            (json!({"list": ["a", 2]}), json!({"list_text": ["a", 2]})),
+            (json!({"list": [{"id": 1}, 2]}), json!({"list": [{"id": 1}, {"value": 2}]})),
+            (
+                json!({"list": [{"id": 1}, {"id": {"a": 1}}]}),
+                json!({"list": [{"id": 1}, {"id_text": "{\"a\":1}"}]}),
+            ),
+            (json!({"error.code": {"a": 1}}), json!({"error_code": {"a": 1}})),
+            (json!({"user.id": [{"a": 1}]}), json!({"user_id": [{"a": 1}]})),
+            (json!({"error": [["a"], {"a": 1}]}), json!({"error_text": ["[\"a\"]", "{\"a\":1}"]})),
+        ] {
+            let (found, changes, _) = details(&given);
+            assert_eq!(found, expected);
+            assert!(!changes.is_empty(), "{given}");
+        }
+    }
+
+    #[test]
+    fn value_in_details_that_no_field_finds_is_one_of_the_others() {
+        use serde_json::json;
+        for (given, has_others) in [
+            (json!({"id": 5, "on": true, "error": {"code": "x"}, "list": [{"id": "x"}]}), false),
+            (json!({"count": 5, "when": 1_763_780_765_000_i64, "from": "::1"}), false),
+            (json!({"count": "5", "when": "2026-03-14T10:05:13Z", "id": ["a", null]}), false),
+            (json!({"other": 1}), true),
+            (json!({"error": {"other": 1}}), true),
+            (json!({"urn:user:2.0": {"name.first": 1}}), true),
+            (json!({"list": [{"id": 1}, {"other": 1}]}), true),
+            (json!({"count": "many"}), true),
+            (json!({"count": 1.5}), true),
+            (json!({"when": "today"}), true),
+            (json!({"from": "here"}), true),
+        ] {
+            let (found, changes, others) = details(&given);
+            let without_null = |value: serde_json::Value| value.to_string().replace(",null", "");
+            assert_eq!(without_null(found), without_null(given.clone()));
+            assert!(changes.is_empty(), "{given}");
+            assert_eq!(others, has_others, "{given}");
+        }
+        // What Auth0 sends as an object or as text is not worth a note.
+        let (found, changes, others) = details(&json!({"error": "x", "other": null, "id": {}}));
+        assert_eq!(found, json!({"error_text": "x"}));
+        assert!(changes.is_empty() && !others);
     }
 
     #[test]

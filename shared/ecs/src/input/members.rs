@@ -5,6 +5,8 @@
 
 use hashbrown::HashSet;
 
+use crate::json::schema::Schema;
+
 /// What a member of `auth0.logs.data` may hold, so that every engine accepts it in its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -86,6 +88,8 @@ pub(crate) struct Members {
     by_length: [Vec<Known>; LONGEST_NAME + 1],
     /// Names below `auth0.logs.data` that a member of an event must not take.
     reserved: HashSet<&'static str>,
+    /// The schemas of the members of [`Shape::Flat`].
+    schemas: Vec<(&'static str, Schema)>,
 }
 
 const LONGEST_NAME: usize = 32;
@@ -95,14 +99,16 @@ pub(crate) const MAX_MEMBERS: usize = 64;
 
 impl Members {
     /// `stays` are the members that are fields of the same name; `reserved`, all other names below
-    /// `auth0.logs.data` that have a field.
+    /// `auth0.logs.data` that have a field; `schemas`, those of the members of [`Shape::Flat`].
     pub(crate) fn new(
         stays: impl Iterator<Item = (&'static str, Shape)>,
         reserved: impl Iterator<Item = &'static str>,
+        schemas: impl Iterator<Item = (&'static str, Schema)>,
     ) -> Self {
         let mut known = Self {
             by_length: [const { Vec::new() }; LONGEST_NAME + 1],
             reserved: reserved.collect(),
+            schemas: schemas.collect(),
         };
         known.insert("data", Fate::Data);
         known.insert("$event_schema", Fate::Dropped);
@@ -143,6 +149,13 @@ impl Members {
             Fate::Stays { id, .. } | Fate::Moves(id) => Some(id),
             Fate::Data | Fate::EventStream | Fate::Dropped => None,
         }
+    }
+
+    /// The schema of a member of [`Shape::Flat`].
+    #[expect(clippy::expect_used, reason = "the table is wrong then, and every test fails")]
+    pub(crate) fn schema(&self, name: &str) -> &Schema {
+        let found = self.schemas.iter().find(|(member, _)| *member == name);
+        found.map(|(_, schema)| schema).expect("a schema for each flat member")
     }
 
     pub(crate) fn is_reserved(&self, name: &str) -> bool {

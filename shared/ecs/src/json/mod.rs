@@ -6,4 +6,5 @@ pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod sanitize;
 pub(crate) mod scan;
+pub(crate) mod schema;
 pub mod write;

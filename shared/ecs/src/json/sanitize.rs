@@ -21,11 +21,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ops::Range;
 
 use super::change::{Change, Changes};
 use super::lex::{Lexer, Name, SyntaxError, ValueKind};
 use super::read::{decode, decode_name};
+use super::schema::{Leaf, Node, Schema};
 use super::write::{write_quoted, write_str};
 use crate::key;
 
@@ -38,7 +38,7 @@ pub(crate) const MAX_DEPTH: u8 = 20;
 const MAX_TERM: usize = 32_700;
 
 /// Allowance for `auth0.logs.data.` and the field's own name, which precede each path.
-const ROOT_PATH: usize = 64;
+pub(crate) const ROOT_PATH: usize = 64;
 
 /// Longer names are cut, because 20 levels of names and a value have to fit into one term.
 const MAX_NAME: usize = 512;
@@ -49,24 +49,28 @@ const MAX_NUMBER: usize = 400;
 /// Up to this many names are compared one by one; more go into a set.
 const FEW_NAMES: usize = 48;
 
-/// A member of an object in the output.
-#[derive(Clone, Debug)]
-pub(crate) struct OutputMember<'a> {
-    pub(crate) name: Cow<'a, str>,
-    /// Position of its value, valid once the output is flushed.
-    pub(crate) value: Range<usize>,
-}
+/// Places in the output, for as many members as are looked up there; an empty one if there is no such member.
+pub(crate) type OutputPlaces = [(u32, u32); MAX_PLACES];
+
+/// The most members whose places are remembered.
+pub(crate) const MAX_PLACES: usize = 22;
 
 /// Copies values from an event to its document; see the module documentation.
 #[derive(Debug)]
 pub(crate) struct Sanitizer<'a, 'o> {
     pub(crate) json: Lexer<'a>,
     pub(crate) changes: Changes,
+    /// Whether an object with a [`Schema`] had anything that none of its fields finds.
+    pub(crate) has_others: bool,
+    /// Whether the places of known members are remembered now.
+    pub(crate) remembers: bool,
+    /// Those places.
+    pub(crate) places: OutputPlaces,
     out: &'o mut Vec<u8>,
     /// Start, in the event, of the text that goes to the output next.
     pending_start: usize,
     /// Members of all open objects, innermost last.
-    open: Vec<OutputMember<'a>>,
+    open: Vec<Cow<'a, str>>,
 }
 
 /// What has been emitted of the container being read.
@@ -95,7 +99,10 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
     /// Starts at the beginning of `event` and appends to `out`.
     pub(crate) fn new(event: &'a str, changes: Changes, out: &'o mut Vec<u8>) -> Self {
         let json = Lexer::new(event);
-        Self { json, changes, out, pending_start: 0, open: Vec::with_capacity(16) }
+        let open = Vec::with_capacity(16);
+        let places = [(0, 0); MAX_PLACES];
+        let (has_others, remembers) = (false, false);
+        Self { json, changes, has_others, remembers, places, out, pending_start: 0, open }
     }
 
     /// Begins the member whose value comes next. `renamed` is its name in the output, if that differs from
@@ -192,34 +199,48 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
     /// deeper than [`MAX_DEPTH`] are written as strings of JSON. Returns false if the value holds nothing
     /// and has to be rolled back.
     pub(crate) fn copy(&mut self, kind: ValueKind, level: u8) -> Result<bool, SyntaxError> {
-        self.copy_at(kind, level, ROOT_PATH)
+        self.copy_at(kind, level, ROOT_PATH, None)
     }
 
-    /// Copies an object like [`Self::copy`] and returns its members.
-    pub(crate) fn copy_object(&mut self, level: u8) -> Result<Vec<OutputMember<'a>>, SyntaxError> {
-        let mut members = Vec::new();
-        self.object(level, ROOT_PATH, NameRole::Key, Some(&mut members))?;
-        Ok(members)
+    /// Copies an object like [`Self::copy`]. A value that does not fit its field is kept in `<name>_text`.
+    pub(crate) fn copy_object(&mut self, schema: &Schema) -> Result<bool, SyntaxError> {
+        self.object(1, ROOT_PATH, NameRole::FieldName(Some(schema)))
     }
 
     /// Copies an object each of whose members is a field. Containers in it become text.
     pub(crate) fn copy_record(&mut self) -> Result<bool, SyntaxError> {
-        self.object(MAX_DEPTH, ROOT_PATH, NameRole::FieldName, None)
+        self.object(MAX_DEPTH, ROOT_PATH, NameRole::FieldName(None))
     }
 
-    /// Copies a value that is not an object as `{"value":…}`.
-    pub(crate) fn copy_wrapped(&mut self, kind: ValueKind) -> Result<bool, SyntaxError> {
+    /// Position, in the output, of what is read next.
+    pub(crate) const fn out_position(&self) -> usize {
+        self.out.len() + self.json.at() - self.pending_start
+    }
+
+    /// Copies a value that is not an object as `{"value":…}`, the object being at `level`.
+    pub(crate) fn copy_wrapped(
+        &mut self,
+        kind: ValueKind,
+        level: u8,
+        path: usize,
+    ) -> Result<bool, SyntaxError> {
         self.flush(self.json.at());
         self.out.push(b'{');
         self.out.extend_from_slice(key!("value").0.as_bytes());
-        let holds = self.copy_at(kind, 2, ROOT_PATH)?;
+        let holds = self.copy_at(kind, level + 1, path, None)?;
         self.flush(self.json.at());
         self.out.push(b'}');
         Ok(holds)
     }
 
     #[inline(always)]
-    fn copy_at(&mut self, kind: ValueKind, level: u8, path: usize) -> Result<bool, SyntaxError> {
+    fn copy_at(
+        &mut self,
+        kind: ValueKind,
+        level: u8,
+        path: usize,
+        schema: Option<&Schema>,
+    ) -> Result<bool, SyntaxError> {
         match kind {
             ValueKind::String => {
                 let start = self.json.at();
@@ -245,9 +266,10 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
                 Ok(kind == ValueKind::Boolean)
             }
             ValueKind::Object if level <= MAX_DEPTH => {
-                self.object(level, path, NameRole::Key, None)
+                let role = schema.map_or(NameRole::Key, |schema| NameRole::FieldName(Some(schema)));
+                self.object(level, path, role)
             }
-            ValueKind::Array if level <= MAX_DEPTH => self.array(level, path),
+            ValueKind::Array if level <= MAX_DEPTH => self.array(level, path, schema),
             ValueKind::Object | ValueKind::Array => self.container_as_text(kind, path),
         }
     }
@@ -281,34 +303,62 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
         self.pending_start = self.json.at();
     }
 
-    fn array(&mut self, level: u8, path: usize) -> Result<bool, SyntaxError> {
+    fn array(
+        &mut self,
+        level: u8,
+        path: usize,
+        schema: Option<&Schema>,
+    ) -> Result<bool, SyntaxError> {
         let mut emitted = Emitted::nothing(self.json.at() + 1);
         let mut is_first = true;
+        // A member of an element is one of several.
+        let remembers = std::mem::take(&mut self.remembers);
         while self.json.next_element(&mut is_first)? {
             let kind = self.json.peek()?;
             let savepoint = self.begin_item(emitted, self.json.at());
-            if self.copy_at(kind, level + 1, path)? {
+            let holds = match (schema, kind) {
+                (None, _) | (_, ValueKind::Object | ValueKind::Null) => {
+                    self.copy_at(kind, level + 1, path, schema)?
+                }
+                // No engine takes it where another element is an object with fields.
+                (Some(_), _) => {
+                    self.changes.note(Change::TypeMismatch);
+                    self.has_others = true;
+                    self.copy_wrapped(kind, level + 1, path)?
+                }
+            };
+            if holds {
                 self.commit(&mut emitted);
             } else {
                 self.rollback(savepoint);
             }
         }
+        self.remembers = remembers;
         Ok(self.close(emitted))
     }
 
-    fn object(
-        &mut self,
-        level: u8,
-        path: usize,
-        role: NameRole,
-        members: Option<&mut Vec<OutputMember<'a>>>,
-    ) -> Result<bool, SyntaxError> {
+    fn object(&mut self, level: u8, path: usize, role: NameRole<'_>) -> Result<bool, SyntaxError> {
         let mut emitted = Emitted::nothing(self.json.at() + 1);
         let mut taken = TakenNames { first: self.open.len(), filter: 0, many: None };
         let mut is_first = true;
         while let Some(name) = self.json.next_name(&mut is_first)? {
             let kind = self.json.peek()?;
-            let written = role.output_name(&name, &mut self.changes);
+            let schema = role.schema();
+            let mut known = schema.and_then(|schema| schema.get(name.raw));
+            let mut written = Cow::Borrowed(name.raw);
+            if known.is_none() {
+                written = role.output_name(&name, &mut self.changes);
+                if matches!(written, Cow::Owned(_)) {
+                    known = schema.and_then(|schema| schema.get_changed(&written));
+                }
+            }
+            let mut is_new = false;
+            if known.is_some_and(|known| !known.node.takes(kind, &self.json)) {
+                written = Cow::Owned(format!("{written}_text"));
+                known = schema.and_then(|schema| schema.get_changed(&written));
+                is_new = known.is_none();
+            }
+            let node = known.map(|known| &known.node);
             if taken.has(&written, &self.open) {
                 self.changes.note(Change::DuplicateName);
                 self.json.skip(kind)?;
@@ -316,27 +366,51 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
                 let renamed = matches!(written, Cow::Owned(_)).then_some(&*written);
                 let savepoint = self.begin(emitted, &name, renamed);
                 let start = self.out_position();
-                if self.copy_at(kind, level + 1, path + written.len() + 1)? {
+                let at = self.json.at();
+                let path = path + written.len() + 1;
+                let (inner_level, inner) = match (node, kind) {
+                    (Some(Node::Object(inner)), _) => (level + 1, Some(inner)),
+                    (None, _) if !is_new => (level + 1, None),
+                    // A leaf, in which a container becomes text.
+                    (_, ValueKind::Object) => (MAX_DEPTH + 1, None),
+                    _ => (MAX_DEPTH, None),
+                };
+                if self.copy_at(kind, inner_level, path, inner)? {
+                    match node {
+                        Some(Node::Leaf(Leaf::Text | Leaf::Boolean) | Node::Object(_)) => {}
+                        Some(Node::Leaf(leaf)) => {
+                            self.has_others |= !leaf.finds(self.json.slice(at, self.json.at()));
+                        }
+                        None => self.has_others |= schema.is_some(),
+                    }
+                    if is_new {
+                        self.changes.note(Change::TypeMismatch);
+                    }
+                    if let Some(place) = known.and_then(|known| known.place)
+                        && self.remembers
+                    {
+                        let end = self.out_position();
+                        self.remember(place, start, end);
+                    }
                     self.commit(&mut emitted);
                     taken.add(&written);
-                    let value = start..self.out_position();
-                    self.open.push(OutputMember { name: written, value });
+                    self.open.push(written);
                 } else {
                     self.rollback(savepoint);
                 }
             }
         }
-        if let Some(members) = members {
-            members.extend(self.open.drain(taken.first..));
-        } else {
-            self.open.truncate(taken.first);
-        }
+        self.open.truncate(taken.first);
         Ok(self.close(emitted))
     }
 
-    /// Position, in the output, of what is read next.
-    const fn out_position(&self) -> usize {
-        self.out.len() + self.json.at() - self.pending_start
+    /// Remembers a place; one beyond the size that a request can have is none.
+    fn remember(&mut self, place: usize, start: usize, end: usize) {
+        if let (Some(place), Ok(start), Ok(end)) =
+            (self.places.get_mut(place), u32::try_from(start), u32::try_from(end))
+        {
+            *place = (start, end);
+        }
     }
 
     /// Ends the container whose closing bracket was just read. Returns whether anything of it was emitted.
@@ -371,15 +445,15 @@ impl<'a> TakenNames<'a> {
         }
     }
 
-    fn has(&mut self, name: &str, open: &[OutputMember<'a>]) -> bool {
+    fn has(&mut self, name: &str, open: &[Cow<'a, str>]) -> bool {
         if self.filter & Self::bit(name) == 0 {
             return false;
         }
         let siblings = open.get(self.first..).unwrap_or_default();
         if siblings.len() < FEW_NAMES {
-            return siblings.iter().any(|member| member.name == name);
+            return siblings.iter().any(|sibling| sibling == name);
         }
-        let names = || siblings.iter().map(|member| member.name.clone()).collect();
+        let names = || siblings.iter().cloned().collect();
         self.many.get_or_insert_with(names).contains(name)
     }
 
@@ -393,20 +467,30 @@ impl<'a> TakenNames<'a> {
 }
 
 /// What an engine makes of the names in an object.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum NameRole {
+#[derive(Clone, Copy)]
+enum NameRole<'s> {
     /// Keys of a flat object, or of one that is not indexed: any text.
     Key,
-    /// Parts of a field's name, in which dots separate levels.
-    FieldName,
+    /// Parts of a field's name, in which dots separate levels; with the fields, if values have to fit them.
+    FieldName(Option<&'s Schema>),
 }
 
-impl NameRole {
+impl<'s> NameRole<'s> {
+    const fn schema(self) -> Option<&'s Schema> {
+        match self {
+            Self::Key => None,
+            Self::FieldName(schema) => schema,
+        }
+    }
+
     /// The name in the output, borrowed if it is written unchanged.
     fn output_name<'a>(self, name: &Name<'a>, changes: &mut Changes) -> Cow<'a, str> {
         let is_plain = match self {
             Self::Key => name.raw.len() <= MAX_NAME,
-            Self::FieldName => is_safe_name(name.raw),
+            Self::FieldName(schema) => {
+                is_safe_name(name.raw)
+                    || schema.is_some_and(|schema| is_unknown_path(name.raw, schema))
+            }
         };
         if is_plain && !name.escaped {
             return Cow::Borrowed(name.raw);
@@ -414,7 +498,7 @@ impl NameRole {
         let decoded = decode_name(name);
         let adjusted = match self {
             Self::Key => cut_at_char(&decoded, MAX_NAME).replace('\0', "\u{fffd}"),
-            Self::FieldName => safe_name(&decoded),
+            Self::FieldName(_) => safe_name(&decoded),
         };
         if adjusted != decoded {
             changes.note(Change::NameAdjusted);
@@ -439,6 +523,14 @@ pub(crate) fn safe_name(name: &str) -> String {
 fn is_safe_name(name: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     !name.is_empty() && name.len() <= MAX_FIELD_NAME && name.bytes().all(is_letter)
+}
+
+/// Whether an engine reads a name with dots as the path of something that is no field. In an array,
+/// OpenSearch (3.8) takes the last part of such a name for a member of the object around it.
+fn is_unknown_path(name: &str, schema: &Schema) -> bool {
+    let is_dotted = name.contains('.');
+    let misleads = |part: &str| part.trim().is_empty() || is_dotted && schema.get(part).is_some();
+    name.len() <= MAX_FIELD_NAME && !name.split('.').any(misleads)
 }
 
 /// The longest prefix of at most `limit` bytes that ends at a character boundary.

@@ -40,6 +40,10 @@ pub(crate) struct Literal<'a>(pub(crate) &'a str);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AsText<'a>(pub(crate) &'a str);
 
+/// A JSON value as received or written before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AsWritten<'a>(pub(crate) &'a str);
+
 /// Text of an event, which is often known to need no escapes because it was received without any.
 #[derive(Clone, Debug)]
 pub(crate) enum Text<'a> {
@@ -113,6 +117,12 @@ impl Value for AsText<'_> {
         } else {
             write_str(out, self.0);
         }
+    }
+}
+
+impl Value for AsWritten<'_> {
+    fn write_to(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.as_bytes());
     }
 }
 
@@ -200,16 +210,17 @@ impl<'o> Object<'o> {
     pub fn object<R>(&mut self, key: Key<'_>, members: impl FnOnce(&mut Object<'_>) -> R) -> R {
         let before = self.open(key, b'{');
         let result = members(&mut Object { out: &mut *self.out });
-        self.close_or_undo(before, b'}');
+        close_or_undo(self.out, before, b'}');
         result
     }
 
     /// Writes a list, unless it stays empty.
     #[inline(always)]
-    pub(crate) fn list(&mut self, key: Key<'_>, elements: impl FnOnce(&mut List<'_>)) {
+    pub(crate) fn list<R>(&mut self, key: Key<'_>, elements: impl FnOnce(&mut List<'_>) -> R) -> R {
         let before = self.open(key, b'[');
-        elements(&mut List { out: &mut *self.out });
-        self.close_or_undo(before, b']');
+        let result = elements(&mut List { out: &mut *self.out });
+        close_or_undo(self.out, before, b']');
+        result
     }
 
     /// Writes the value again that is at `place` in the output.
@@ -243,16 +254,6 @@ impl<'o> Object<'o> {
         self.out.push(bracket);
         before
     }
-
-    #[inline(always)]
-    fn close_or_undo(&mut self, before: usize, bracket: u8) {
-        if self.out.last() == Some(&b',') {
-            close(self.out, bracket);
-            self.out.push(b',');
-        } else {
-            self.out.truncate(before);
-        }
-    }
 }
 
 /// A list that is being written.
@@ -267,6 +268,15 @@ impl List<'_> {
     pub(crate) fn push(&mut self, value: impl Value) {
         value.write_to(self.out);
         self.out.push(b',');
+    }
+
+    /// Writes an object, unless it stays empty.
+    pub(crate) fn object<R>(&mut self, members: impl FnOnce(&mut Object<'_>) -> R) -> R {
+        let before = self.out.len();
+        self.out.push(b'{');
+        let result = members(&mut Object { out: &mut *self.out });
+        close_or_undo(self.out, before, b'}');
+        result
     }
 
     /// Writes elements that [`Self::render`] made.
@@ -286,6 +296,17 @@ fn close(out: &mut Vec<u8>, bracket: u8) {
     match out.last_mut() {
         Some(last) if *last == b',' => *last = bracket,
         _ => out.push(bracket),
+    }
+}
+
+/// Closes what was opened at `before`, followed by a comma, or removes it if it is empty.
+#[inline(always)]
+fn close_or_undo(out: &mut Vec<u8>, before: usize, bracket: u8) {
+    if out.last() == Some(&b',') {
+        close(out, bracket);
+        out.push(b',');
+    } else {
+        out.truncate(before);
     }
 }
 
