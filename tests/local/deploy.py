@@ -76,7 +76,8 @@ def without_paths() -> dict[str, str]:
     """Returns compiler flags that keep the folders of this machine out of the programs."""
     rust = [f"--remap-path-prefix={folder}={name}" for folder, name in FOLDERS.items()]
     c = [f"-ffile-prefix-map={folder}={name}" for folder, name in FOLDERS.items()]
-    return {"RUSTFLAGS": " ".join(rust), "CFLAGS": " ".join(c)}
+    # Not RUSTFLAGS, which would replace the instruction set that cargo-lambda configures.
+    return {"CARGO_BUILD_RUSTFLAGS": " ".join(rust), "CFLAGS": " ".join(c)}
 
 
 def build_zips(arch: str, folder: Path, *options: str) -> None:

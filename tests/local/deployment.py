@@ -1108,7 +1108,7 @@ def prepare(group: Group, folder: Path, render: Callable, zips: Path | None) -> 
     }
     built = newcomer.template(folder, archives)
     typist = newcomer.Newcomer(cloud, engines["opensearch"], built, values["SearchSecretArn"])
-    user = installer.Installer(cloud, engines["opensearch"], archives, values)
+    user = installer.Installer(cloud, engines["opensearch"], archives, values, folder)
     return Run(cloud, engines, render, values, typist, user)
 
 

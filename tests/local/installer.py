@@ -65,11 +65,12 @@ class Auth0:
 class Installer:
     """A user who has unpacked the package."""
 
-    def __init__(self, cloud: Any, engine: Any, archives: dict[str, Path], values: dict) -> None:
+    def __init__(
+        self, cloud: Any, engine: Any, archives: dict[str, Path], values: dict, home: Path
+    ) -> None:
         self.cloud = cloud
         self.engine = engine
         self.values = values
-        home = next(iter(archives.values())).parent
         # MiniStack runs the functions of this machine's architecture under either name.
         zips = {(name, arch): archives[name] for name in FUNCTIONS for arch in TARGETS}
         archive = package.package(zips, newcomer.fitted(), home / "dist")
