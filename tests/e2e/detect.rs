@@ -495,7 +495,7 @@ async fn spike_is_compared_with_the_time_before(kind: EngineKind) {
             .map(|n| {
                 event(
                     &format!("usual-{n}"),
-                    now - TimeDelta::days(2) - TimeDelta::minutes(5) * n,
+                    now - TimeDelta::days(1) - TimeDelta::hours(150) * n / usual,
                     &data,
                 )
             })

@@ -147,7 +147,8 @@ impl Correlation {
             Check::New { seconds, .. } => TimeDelta::seconds(seconds.into()),
             _ => self.span().max(SHORTEST_REALERT),
         };
-        self.realert.map_or(default, |seconds| TimeDelta::seconds(seconds.into()))
+        let realert = self.realert.map_or(default, |seconds| TimeDelta::seconds(seconds.into()));
+        realert.max(self.span())
     }
 }
 
@@ -195,6 +196,6 @@ mod tests {
         let new = Check::New { fields: vec![], seconds: 86_400 };
         assert_eq!(correlation(600, new).realert(), TimeDelta::days(1));
         let tuned = Correlation { realert: Some(60), ..correlation(600, Check::None) };
-        assert_eq!(tuned.realert(), TimeDelta::minutes(1));
+        assert_eq!(tuned.realert(), TimeDelta::minutes(10), "at least the timespan");
     }
 }

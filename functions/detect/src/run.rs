@@ -287,12 +287,15 @@ impl<'a> Run<'a> {
                 starts.collect(),
             );
             for (from, to) in ranges {
-                let part = (from.max(range.0), to.min(range.1));
-                let query = search::query(queries, &rule.exceptions, part, &group);
-                for hit in self.group_events(reader, rule, correlation, &query).await? {
-                    if let Some(events) = bursts.add(hit) {
-                        findings.push(Finding { group: group.clone(), events });
-                    }
+                let mut part = (from.max(range.0), to.min(range.1));
+                // After a finding, on from where it speaks no more for its group.
+                loop {
+                    part.0 = bursts.covered_until(part.0).unwrap_or(part.0);
+                    let query = search::query(queries, &rule.exceptions, part, &group);
+                    let found = self.next_burst(reader, rule, correlation, &query, &mut bursts);
+                    let Some(events) = found.await? else { break };
+                    part.0 = events.first().map_or(part.1, |hit| hit.time);
+                    findings.push(Finding { group: group.clone(), events });
                 }
             }
         }
@@ -302,15 +305,16 @@ impl<'a> Run<'a> {
             for finding in findings {
                 let count = async |range| {
                     let query = search::query(queries, &rule.exceptions, range, &finding.group);
-                    let body = json!({"size": 0, "track_total_hits": true, "query": query});
-                    let found = reader.search(&body).await?;
-                    Ok::<_, ReadError>(found.pointer("/hits/total/value").and_then(Value::as_f64))
+                    let found = reader.search(&search::count(&query)).await?;
+                    Ok::<_, ReadError>(search::counted(&found))
                 };
                 let Some(start) = finding.events.first().map(|hit| hit.time) else { continue };
-                let events = count((start, start + correlation.span())).await?.unwrap_or(0.0);
-                let before = count((start - history, start)).await?.unwrap_or(0.0);
-                let windows = history.as_seconds_f64() / correlation.span().as_seconds_f64();
-                if events >= factor * before / windows {
+                let (events, _) = count((start, start + correlation.span())).await?;
+                let (before, first) = count((start - history, start)).await?;
+                // Before half of the history is there, nothing is usual.
+                let Some(time) = first.map(|first| start - first) else { continue };
+                let windows = time.as_seconds_f64() / correlation.span().as_seconds_f64();
+                if time >= history / 2 && events >= factor * before / windows {
                     spikes.push(finding);
                 }
             }
@@ -376,33 +380,37 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Returns the events of a group, the first ones if there are too many.
-    async fn group_events(
+    /// Returns the events of the first burst.
+    async fn next_burst(
         &mut self,
         reader: &Reader,
         rule: &Rule,
         correlation: &Correlation,
         query: &Value,
-    ) -> Result<Vec<Hit>, ReadError> {
+        bursts: &mut Bursts<'_>,
+    ) -> Result<Option<Vec<Hit>>, ReadError> {
         let field = match &correlation.measure {
             Measure::Values { field, .. } => Some(field.as_str()),
             _ => None,
         };
-        let mut events = Vec::new();
         let mut last = None;
         for _ in 0..MOST_PAGES {
             let body = search::events(query, field.as_slice(), last.as_ref());
             let (hits, next) = search::hits(&mut reader.search(&body).await?);
-            events.extend(hits);
+            for hit in hits {
+                if let Some(events) = bursts.add(hit) {
+                    return Ok(Some(events));
+                }
+            }
             match next {
-                None => return Ok(events),
+                None => return Ok(None),
                 next => last = next,
             }
         }
         self.counts.truncated += 1;
-        let (rule, events_read) = (&rule.name, events.len());
+        let (rule, events_read) = (&rule.name, MOST_PAGES * search::PAGE);
         tracing::warn!(rule, events_read, "a group has more events than are read");
-        Ok(events)
+        Ok(None)
     }
 
     /// A group is a finding if its values of `fields` are new.

@@ -7,8 +7,11 @@ use serde_json::{Map, Value, json};
 use crate::rules::{Correlation, Measure};
 use crate::window::{Hit, at};
 
-/// Hits, or groups, of one page.
+/// Hits of one page.
 pub(crate) const PAGE: usize = 1_000;
+
+/// Groups of one page. Each page goes over all events again.
+const GROUPS: usize = 5_000;
 
 /// The most hits that an engine returns at once (`index.max_result_window`).
 pub(crate) const MOST_HITS: usize = 10_000;
@@ -138,7 +141,7 @@ pub(crate) fn groups(
     });
     let terms = fields.iter().map(|field| json!({field: {"terms": {"field": field}}}));
     let sources: Vec<_> = window.into_iter().chain(terms).collect();
-    let mut composite = json!({"size": PAGE, "sources": sources});
+    let mut composite = json!({"size": GROUPS, "sources": sources});
     if let (Some(after), Some(composite)) = (after, composite.as_object_mut()) {
         composite.insert("after".into(), after.clone());
     }
@@ -186,6 +189,19 @@ pub(crate) fn candidates(correlation: &Correlation) -> (Option<&str>, u64) {
         Measure::Ordered => (None, 1),
         Measure::Travel { .. } => (Some("source.ip"), 2),
     }
+}
+
+/// Returns the search for the number of events, and the first of them.
+pub(crate) fn count(query: &Value) -> Value {
+    let first = json!({"first": {"min": {"field": "@timestamp"}}});
+    json!({"size": 0, "track_total_hits": true, "query": query, "aggs": first})
+}
+
+/// Returns what a response to [`count`] says.
+pub(crate) fn counted(response: &Value) -> (f64, Option<DateTime<Utc>>) {
+    let total = response.pointer("/hits/total/value").and_then(Value::as_f64).unwrap_or(0.0);
+    let first = response.pointer("/aggregations/first/value_as_string").and_then(Value::as_str);
+    (total, first.and_then(|time| time.parse().ok()))
 }
 
 /// Returns the search for alerts of a rule that end at `since` or later, and the ids of those of `ids`.

@@ -69,10 +69,7 @@ impl<'a> Bursts<'a> {
     /// Events just before a finding, and those until [`Self::realert`] is over, belong to it. So neither
     /// late events nor another start of the search make a second one of it.
     pub(crate) fn add(&mut self, hit: Hit) -> Option<Vec<Hit>> {
-        let covers = |start: &DateTime<Utc>| {
-            hit.time > *start - self.span && hit.time < *start + self.realert
-        };
-        if self.starts.iter().any(covers) {
+        if self.covered_until(hit.time).is_some() {
             return None;
         }
         while self.open.front().is_some_and(|first| hit.time - first.time > self.span) {
@@ -103,6 +100,13 @@ impl<'a> Bursts<'a> {
         }?;
         self.starts.extend(found.first().map(|first: &Hit| first.time));
         Some(found)
+    }
+
+    /// Returns until when an earlier finding covers what happens at `time`.
+    pub(crate) fn covered_until(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let covers =
+            |start: &&DateTime<Utc>| time > **start - self.span && time < **start + self.realert;
+        self.starts.iter().filter(covers).max().map(|start| *start + self.realert)
     }
 
     fn drop_first(&mut self) {
