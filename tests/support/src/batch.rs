@@ -25,9 +25,11 @@ pub fn batch(events: usize, bytes: usize) -> Vec<u8> {
         let kind = TYPES[n % TYPES.len()];
         let agent = AGENTS[n % AGENTS.len()].replace("{}", &(n % 5).to_string());
         let start = lines.len();
+        // Ids that are no sequence, as Auth0's are: an engine stores a sequence in a fraction of the bytes.
+        let (id, ms) = ((n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), n % 1000);
         write!(
             lines,
-            r#"{{"log_id":"900202611220306097321153894152608390216442012590{n:07}","data":{{"date":"2026-11-22T03:06:{:02}.{:03}Z","type":"{kind}","description":"","connection":"Username-Password-Authentication","connection_id":"con_q1XPlGm6EHSDkw","client_id":"aI61p8I8aFjmYRliLWgvM9ev97kCCNDB","client_name":"Customer portal","ip":"81.2.{}.{}","client_ip":null,"user_agent":"{agent}","hostname":"example.eu.auth0.com","user_id":"auth0|65f1c8b9{:012}","user_name":"user{}@example.com","audience":"https://api.example.com/","scope":["openid","profile","email","offline_access"],"strategy":"auth0","strategy_type":"database","organization_id":"org_2eondWoxcMIpaLQc","is_mobile":false,"tenant_name":"example","environment_name":"prod-eu-1","$event_schema":{{"version":"1.0.0"}},"auth0_client":{{"name":"auth0.js-ulp","version":"9.24.1","env":{{}}}},"security_context":{{"ja3":"cd08e31494f9531f560d64c695473da9","ja4":"t13d1516h2_8daaf6152771_02713d6af862"}},"references":{{"correlation_id":null,"trace_id":"4bf92f3577b34da6a3ce929d0e0e{n:04}"}},"details":{{"#,
+            r#"{{"log_id":"900202611220306097321153894152608390216442012590{n:07}","data":{{"date":"2026-11-22T03:06:{:02}.{:03}Z","type":"{kind}","description":"","connection":"Username-Password-Authentication","connection_id":"con_q1XPlGm6EHSDkw","client_id":"aI61p8I8aFjmYRliLWgvM9ev97kCCNDB","client_name":"Customer portal","ip":"81.2.{}.{}","client_ip":null,"user_agent":"{agent}","hostname":"example.eu.auth0.com","user_id":"auth0|65f1c8b9{:012}","user_name":"user{}@example.com","audience":"https://api.example.com/","scope":["openid","profile","email","offline_access"],"strategy":"auth0","strategy_type":"database","organization_id":"org_2eondWoxcMIpaLQc","is_mobile":false,"tenant_name":"example","environment_name":"prod-eu-1","$event_schema":{{"version":"1.0.0"}},"auth0_client":{{"name":"auth0.js-ulp","version":"9.24.1","env":{{}}}},"security_context":{{"ja3":"cd08e31494f9531f560d64c695473da9","ja4":"t13d1516h2_8daaf6152771_02713d6af862"}},"references":{{"correlation_id":null,"trace_id":"4bf92f3577b34da6{id:016x}"}},"details":{{"#,
             n % 60,
             n % 1000,
             n % 200 + 1,
@@ -40,7 +42,9 @@ pub fn batch(events: usize, bytes: usize) -> Vec<u8> {
         if bytes > SMALL {
             write!(
                 lines,
-                r#""prompts":[{{"name":"prompt-authenticate","initiatedAt":1763780765{n:03},"completedAt":1763780769{n:03},"connection":"Username-Password-Authentication","strategy":"auth0","identity":"65f1c8b9","stats":{{"loginsCount":{n}}},"elapsedTime":null}},{{"name":"login","flow":"universal-login","initiatedAt":1763780765{n:03},"timers":{{"rules":5}},"elapsedTime":4321}}],"initiatedAt":1763780765{n:03},"completedAt":1763780769{n:03},"elapsedTime":4321,"session_id":"jKMYA1JIzHJqNCeHBzyMpFN_1KKQHRyI","device_id":"v0:36d1f4f0-6a72-11ef-a2ad-41ff8e1ed8e6","request":{{"method":"post","path":"/u/login","query":{{}},"body":{{}},"auth":{{"strategy":"jwt","credentials":null}}}},"response":{{"statusCode":200,"body":[]}},"stats":{{"loginsCount":{n}}},"error":{},"#,
+                r#""prompts":[{{"name":"prompt-authenticate","initiatedAt":1763780765{ms:03},"completedAt":1763780769{ms:03},"connection":"Username-Password-Authentication","strategy":"auth0","identity":"65f1c8b9","stats":{{"loginsCount":{n}}},"elapsedTime":null}},{{"name":"login","flow":"universal-login","initiatedAt":1763780765{ms:03},"timers":{{"rules":5}},"elapsedTime":4321}}],"initiatedAt":1763780765{ms:03},"completedAt":1763780769{ms:03},"elapsedTime":4321,"session_id":"jKMYA1JIzHJqNCeH{id:016x}","device_id":"v0:36d1f4f0-6a72-11ef-{:04x}-{:012x}","request":{{"method":"post","path":"/u/login","query":{{}},"body":{{}},"auth":{{"strategy":"jwt","credentials":null}}}},"response":{{"statusCode":200,"body":[]}},"stats":{{"loginsCount":{n}}},"error":{},"#,
+            id % 0xffff,
+            id >> 16,
             if kind.starts_with('f') { r#"{"message":"Wrong email or password.","type":"invalid_user_password"}"# } else { "null" },
             )
             .unwrap();
