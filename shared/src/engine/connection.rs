@@ -73,7 +73,7 @@ impl Connection {
     }
 
     /// After a 401: drops the credentials, since the secret may have been rotated. Returns `false` if
-    /// they do not come from a secret, or were read again within [`RELOAD_GAP`].
+    /// they do not come from a secret, or were read again within the last 10 s.
     pub async fn reload_credentials(&self) -> bool {
         let mut state = self.state.lock().await;
         let reloads = matches!(self.config.sign_in, SignIn::Secret(_))
