@@ -427,6 +427,8 @@ async fn refused_alert_stops_no_other_rule_and_rings_later(kind: EngineKind) {
     let detect = world.function(&[]);
     world.index(&burst("first", Utc::now() - TimeDelta::minutes(10), 6)).await;
     assert_eq!(run(&detect).await["alerts"], 1);
+    // Makes it visible, so that only the other rule has something to write.
+    assert_eq!(world.found().await.len(), 1);
     let block = async |is_on: bool| {
         let path = format!("{}/_settings", world.alerts.name);
         let body = json!({"index.blocks.write": is_on});
