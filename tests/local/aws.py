@@ -26,6 +26,12 @@ _PROTOCOLS = {
 }
 
 
+def authorization(service: str) -> str:
+    """Returns a header from which the stand-ins read service and region; they check nothing."""
+    scope = f"local/20200101/{REGION}/{service}/aws4_request"
+    return f"AWS4-HMAC-SHA256 Credential={scope},SignedHeaders=host,Signature=0"
+
+
 class Aws:
     """A client for one service at one endpoint."""
 
@@ -35,12 +41,10 @@ class Aws:
 
     def __call__(self, action: str, **parameters: Any) -> dict[str, Any]:
         prefix, version = _PROTOCOLS[self._service]
-        scope = f"local/20200101/{REGION}/{self._service}/aws4_request"
         headers = {
             "Content-Type": f"application/x-amz-json-{version}",
             "X-Amz-Target": f"{prefix}.{action}",
-            # The stand-ins read service and region from it, and check nothing.
-            "Authorization": f"AWS4-HMAC-SHA256 Credential={scope},SignedHeaders=host,Signature=0",
+            "Authorization": authorization(self._service),
         }
         body = json.dumps(parameters).encode()
         status, response = http("POST", self._endpoint + "/", body, headers)

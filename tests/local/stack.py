@@ -23,7 +23,7 @@ from pathlib import Path
 
 import demo
 import tools
-from aws import CREDENTIALS, Aws
+from aws import CREDENTIALS, Aws, authorization
 from queues import MAX_RECEIVE_COUNT, SOURCES, redrive_all
 from search import Engine, auth_header, http, search_secret
 from services import (
@@ -389,7 +389,10 @@ def create_table(dynamodb_url: str) -> None:
 def create_topic(moto_url: str) -> str:
     """Creates the topic of the alerts; returns its ARN."""
     form = b"Action=CreateTopic&Version=2010-03-31&Name=alerts"
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Authorization": authorization("sns"),
+    }
     status, response = http("POST", moto_url, form, headers)
     found = re.search(rb"<TopicArn>(.*)</TopicArn>", response)
     if status != 200 or not found:
