@@ -156,6 +156,9 @@ def template(folder: Path, zips: dict[str, Path]) -> Path:
         if resource["Type"] == "AWS::Serverless::Function":
             binary = resource.pop("Metadata")["BuildProperties"]["Binary"]
             resource["Properties"]["CodeUri"] = str(zips[binary])
+    publication = source["Metadata"]["AWS::ServerlessRepo::Application"]
+    for name in ("LicenseUrl", "ReadmeUrl"):
+        publication[name] = str(ROOT / publication[name])
     path = folder / "template.json"
     path.write_text(json.dumps(source))
     return path
