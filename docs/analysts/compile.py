@@ -24,7 +24,7 @@ from sigma.rule import SigmaRule
 import hunt
 
 COMPILED = hunt.DETECTIONS.parents[2] / "functions/detect/src/rules.json"
-LAYOUTS = ("flat", "fields") if (hunt.DETECTIONS / "auth0-ecs-fields.yml").exists() else ("flat",)
+LAYOUTS = ("flat", "fields")
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 # https://attack.mitre.org: those that the rules name.
@@ -138,13 +138,7 @@ def threat(tags: list[str]) -> dict[str, Any]:
 def queries(path: Path, product: str, details: str) -> list[str]:
     """Returns the query of each rule that counts, in the order of the correlation."""
     collection = SigmaCollection.from_yaml(path.read_text())
-    converted = {}
-    for rule in collection.rules:
-        if isinstance(rule, SigmaRule):
-            backend = hunt.BACKENDS[product](hunt.pipeline(product, details))
-            backend.convert_rule(rule)
-            alternatives = (f"({query})" for query in rule.get_conversion_result())
-            converted[rule.name or str(rule.id)] = " OR ".join(alternatives)
+    converted = hunt.converted(collection, product, details)
     last = collection.rules[-1]
     if isinstance(last, SigmaCorrelationRule):
         return [converted[reference.reference] for reference in last.rules]

@@ -123,20 +123,26 @@ class Detection:
             body["aggs"]["groups"]["composite"]["after"] = found["after_key"]
 
 
+def converted(rules: SigmaCollection, product: str, details: str) -> dict[str, str]:
+    """Returns the query of each rule that is no correlation, by its name or id."""
+    queries = {}
+    for rule in rules.rules:
+        if isinstance(rule, SigmaRule):
+            backend = BACKENDS[product](pipeline(product, details))
+            # Returns nothing for a rule that a correlation refers to, but keeps its query.
+            backend.convert_rule(rule)
+            alternatives = (f"({query})" for query in rule.get_conversion_result())
+            queries[rule.name or str(rule.id)] = " OR ".join(alternatives)
+    return queries
+
+
 def read(path: Path, product: str, details: str = "flat") -> list[Detection]:
     """Returns the detections of a file: its correlations, or its rules if it has none.
 
     Raises RuleError."""
     try:
         rules = SigmaCollection.from_yaml(path.read_text())
-        queries = {}
-        for rule in rules.rules:
-            if isinstance(rule, SigmaRule):
-                backend = BACKENDS[product](pipeline(product, details))
-                # Returns nothing for a rule that a correlation refers to, but keeps its query.
-                backend.convert_rule(rule)
-                alternatives = (f"({query})" for query in rule.get_conversion_result())
-                queries[rule.name or str(rule.id)] = " OR ".join(alternatives)
+        queries = converted(rules, product, details)
         correlations = [rule for rule in rules.rules if isinstance(rule, SigmaCorrelationRule)]
         if correlations:
             return [_correlated(rule, queries, pipeline(product, details)) for rule in correlations]
@@ -185,7 +191,7 @@ def _correlated(
 
 
 def indexing(engine: Engine, index: str) -> str:
-    """Returns how the newest template of the index has details indexed."""
+    """Returns `fields` if an index of this pattern has details as fields, else `flat`."""
     other = "auth0.logs.details_other"
     known = engine.request("GET", f"{index}/_field_caps?fields={other}")["fields"]
     return "fields" if other in known else "flat"
