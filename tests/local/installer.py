@@ -26,7 +26,7 @@ NO_ACCESS = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 PASSWORD = 'pass"word\\ of the engine'
 # Next to the AWS CLI, what deploy.sh calls: no cargo, no SAM, no Python.
 COMMANDS = "cat dirname fold grep head od sed sh sleep sort stty tr"
-# What auth0-setup.sh and auth0-logs call, too.
+# In addition, the commands that auth0-setup.sh and auth0-logs call.
 MORE_COMMANDS = "awk curl date jq tail"
 
 
@@ -77,6 +77,7 @@ class Installer:
         with tarfile.open(archive) as packed:
             packed.extractall(home / "unpacked", filter="data")
         self.folder = home / "unpacked" / archive.name.removesuffix(".tar.gz")
+        tools.from_debian(("jq",), "jq")
         path, more = home / "bin", home / "more"
         for folder, names in ((path, COMMANDS), (more, MORE_COMMANDS)):
             folder.mkdir()
