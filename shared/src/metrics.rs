@@ -103,9 +103,10 @@ impl Metrics {
         self.delivery_lag = self.delivery_lag.max(report.lag_seconds);
     }
 
-    /// Writes the line; to be called once at the end of an invocation, failed or not.
+    /// Writes the record; to be called once at the end of an invocation, failed or not.
     pub fn emit(&self, stack: &str, function: Function, now: DateTime<Utc>) {
-        emit(&self.values(), &self.properties(), stack, function, now);
+        let (metrics, properties) = (&self.values(), &self.properties());
+        Record { metrics, properties, stack, function, now }.emit();
     }
 
     fn values(&self) -> [Entry; 14] {
@@ -148,40 +149,32 @@ pub fn nonzero(count: usize) -> Option<Value> {
     (count > 0).then(|| count.into())
 }
 
-/// Writes the record of these metrics, and of properties that are none; to be called once at the end of an
-/// invocation, failed or not.
-pub fn emit(
-    metrics: &[Entry],
-    properties: &[Entry],
-    stack: &str,
-    function: Function,
-    now: DateTime<Utc>,
-) {
-    let line = render(metrics, properties, stack, function, now);
-    if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
-        tracing::warn!(%error, "metrics could not be written");
-    }
-}
-
-#[expect(clippy::expect_used, reason = "serialize has no failure of its own")]
-fn render(
-    metrics: &[Entry],
-    properties: &[Entry],
-    stack: &str,
-    function: Function,
-    now: DateTime<Utc>,
-) -> String {
-    let record = Record { metrics, properties, stack, function: function.as_str(), now };
-    serde_json::to_string(&record).expect("names, numbers and texts are JSON")
-}
-
 /// The record: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-struct Record<'a> {
-    metrics: &'a [Entry],
-    properties: &'a [Entry],
-    stack: &'a str,
-    function: &'static str,
-    now: DateTime<Utc>,
+pub struct Record<'a> {
+    /// The metrics.
+    pub metrics: &'a [Entry],
+    /// Members that are no metrics.
+    pub properties: &'a [Entry],
+    /// The value of the dimension `Stack`.
+    pub stack: &'a str,
+    /// The value of the dimension `Function`.
+    pub function: Function,
+    /// The time of the metrics.
+    pub now: DateTime<Utc>,
+}
+
+impl Record<'_> {
+    /// Writes the record; to be called once at the end of an invocation, failed or not.
+    pub fn emit(&self) {
+        if let Err(error) = writeln!(io::stdout().lock(), "{}", self.render()) {
+            tracing::warn!(%error, "metrics could not be written");
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "serialize has no failure of its own")]
+    fn render(&self) -> String {
+        serde_json::to_string(self).expect("names, numbers and texts are JSON")
+    }
 }
 
 impl Serialize for Record<'_> {
@@ -193,7 +186,7 @@ impl Serialize for Record<'_> {
             }
         }
         record.serialize_entry("Stack", self.stack)?;
-        record.serialize_entry("Function", self.function)?;
+        record.serialize_entry("Function", self.function.as_str())?;
         let written = self.metrics.iter().filter(|(_, value)| value.is_some());
         let directive = Directive {
             namespace: "Auth0LogStreams",
@@ -238,7 +231,8 @@ mod tests {
     }
 
     fn line(metrics: &Metrics, function: Function) -> String {
-        render(&metrics.values(), &metrics.properties(), "logs", function, now())
+        let (metrics, properties) = (&metrics.values(), &metrics.properties());
+        Record { metrics, properties, stack: "logs", function, now: now() }.render()
     }
 
     /// Checks the specification's requirements: CloudWatch silently drops a line that violates them.
@@ -306,9 +300,9 @@ mod tests {
             took_ms: Some(12),
             ..Metrics::default()
         };
-        let entries = (batch.values(), batch.properties());
-        let stack = "auth0-log-streams";
-        let record = render(&entries.0, &entries.1, stack, Function::Webhook, now());
+        let (metrics, properties) = (&batch.values(), &batch.properties());
+        let (stack, function) = ("auth0-log-streams", Function::Webhook);
+        let record = Record { metrics, properties, stack, function, now: now() }.render();
         assert!(record.len() <= 350, "{} bytes: {record}", record.len());
     }
 

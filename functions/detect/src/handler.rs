@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shared::clock;
 use shared::engine::client::EngineError;
 use shared::error::chain;
-use shared::metrics::{self, Function, nonzero};
+use shared::metrics::{Function, Record, nonzero};
 use shared::retry::Deadline;
 use tokio::time::Instant;
 
@@ -38,8 +38,8 @@ pub(crate) async fn handle(
         end => end,
     };
     let Counts { rules, failed, alerts, published, truncated, lag } = run.counts;
-    metrics::emit(
-        &[
+    Record {
+        metrics: &[
             ("DetectionsRun", Some(rules.into())),
             ("DetectionsFailed", nonzero(failed)),
             ("DetectionsTruncated", nonzero(truncated)),
@@ -47,11 +47,12 @@ pub(crate) async fn handle(
             ("Alerts", nonzero(alerts)),
             ("AlertsPublished", nonzero(published)),
         ],
-        &[],
-        &detector.stack,
-        Function::Detect,
+        properties: &[],
+        stack: &detector.stack,
+        function: Function::Detect,
         now,
-    );
+    }
+    .emit();
     let milliseconds = started.elapsed().as_millis();
     match end {
         Ok(stopped) => {
