@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use auth0_ecs::ECS_VERSION;
 use auth0_ecs::index_template::hash;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
@@ -11,20 +12,20 @@ use crate::rules::Rule;
 use crate::search::{COPIED, Group, group_name, text};
 use crate::window::{Hit, at, texts};
 
-/// The ids of so many events are kept.
+/// Upper bound for the event ids that an alert keeps.
 const MOST_EVENTS: usize = 100;
 
-/// So many values of a field are kept.
+/// Upper bound for the values of a field that an alert keeps.
 const MOST_VALUES: usize = 20;
 
-/// So many values of a field are in a message.
+/// Upper bound for the values of a field in a message.
 const MOST_SHOWN: usize = 5;
 
-/// What a rule found.
+/// A match of a rule: the events of one group.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) group: Group,
-    /// In the order of time; at least one.
+    /// In order of time; at least one.
     pub(crate) events: Vec<Hit>,
 }
 
@@ -83,7 +84,7 @@ impl Alert {
             }},
             "tags": [rule.name],
             "data_stream": {"type": "logs", "dataset": "auth0.alerts", "namespace": namespace},
-            "ecs": {"version": "8.11.0"},
+            "ecs": {"version": ECS_VERSION},
         });
         for field in COPIED {
             let values: BTreeSet<String> =
@@ -98,7 +99,7 @@ impl Alert {
         for (field, value) in &finding.group {
             set(&mut document, field, value.clone());
         }
-        // Those of an event are the alert's own.
+        // An alert is an event with an id of its own.
         set(&mut document, "event.id", id.as_str().into());
         Some(Self { id, document })
     }

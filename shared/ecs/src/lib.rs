@@ -48,6 +48,6 @@ pub mod index_template;
 pub mod input;
 mod json;
 
-pub use ecs::document::{Document, DocumentKind, Mapper, MapperSettings, Piece};
+pub use ecs::document::{Document, DocumentKind, ECS_VERSION, Mapper, MapperSettings, Piece};
 pub use input::origin::Input;
 pub use json::write;

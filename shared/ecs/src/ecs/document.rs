@@ -333,6 +333,9 @@ const fn kind_of(error: &EventError) -> DocumentKind {
     }
 }
 
+/// The version of ECS that our documents follow: `ecs.version`.
+pub const ECS_VERSION: &str = "8.11.0";
+
 /// What is the same in all documents of a process.
 fn write_constant(doc: &mut Object<'_>, settings: &MapperSettings<'_>) {
     doc.object(key!("agent"), |agent| {
@@ -346,7 +349,7 @@ fn write_constant(doc: &mut Object<'_>, settings: &MapperSettings<'_>) {
         stream.put(key!("dataset"), "auth0.logs");
         stream.put(key!("namespace"), settings.namespace);
     });
-    doc.object(key!("ecs"), |ecs| ecs.put(key!("version"), "8.11.0"));
+    doc.object(key!("ecs"), |ecs| ecs.put(key!("version"), ECS_VERSION));
 }
 
 /// `event.action`, `category`, `type` and `outcome`.
