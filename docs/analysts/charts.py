@@ -15,7 +15,7 @@ from typing import Any
 
 Json = dict[str, Any]
 INDEX = "logs-auth0.logs-*"
-# Events and alerts: a search finds something to run on even if there are no alerts yet.
+# Events and alerts. It matches an index even before the first alert.
 EVENTS_AND_ALERTS = "logs-auth0.*-*"
 
 # Placeholders for the time range, query and filters chosen in the dashboard.
@@ -56,7 +56,7 @@ class Panel:
         rows = "hits.hits" if self.search["size"] else "aggregations.rows.buckets"
         parent = rows.partition(".")[0]
         transforms = [
-            # Without any index there are no aggregations.
+            # A search that matches no index returns no aggregations.
             formula("row", f"datum.{parent} ? datum.{rows} : []"),
             {"type": "flatten", "fields": ["row"]},
             {"type": "window", "ops": ["row_number"], "as": ["n"]},

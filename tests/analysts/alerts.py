@@ -8,7 +8,7 @@ import seed
 import world
 
 END = datetime(2026, 3, 14, 12)
-# What detections find in the day: level, rule, and its events.
+# The alerts that the day raises: level, rule, and its events.
 ALERTS: tuple[tuple[str, str, Callable[[dict], object]], ...] = (
     (
         "high",

@@ -65,7 +65,7 @@ def build(arguments: argparse.Namespace) -> None:
     build_zips(architecture(arguments.arch), ZIPS)
 
 
-# What programs call the folders of the machine that builds them.
+# Folders of the build machine, and the names that programs have for them.
 FOLDERS = {
     ROOT: "/auth0-log-streams",
     Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo")): "/cargo",

@@ -16,7 +16,7 @@ pub(crate) struct Detector {
     pub(crate) stack: String,
     pub(crate) namespace: String,
     pub(crate) rules: Vec<Rule>,
-    /// What of the settings cannot be used.
+    /// Settings that cannot be used, one message each.
     pub(crate) problems: Vec<String>,
     pub(crate) connection: Connection,
     pub(crate) checkpoints: Checkpoints,

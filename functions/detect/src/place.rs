@@ -47,7 +47,7 @@ impl Place {
     pub(crate) fn start(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
         let hour = |time: DateTime<Utc>| time.duration_trunc(TimeDelta::hours(1)).ok();
         if now - self.until > LATE {
-            // What it missed is enough for this run. Late events of that time come in the next ones.
+            // The missed time is enough for one run; the next runs look for its late events.
             let late = self.until - LATE;
             let began = self.outage.map_or(late, |(began, _)| began.min(late));
             self.outage = Some((began, now + VERY_LATE));

@@ -1,4 +1,4 @@
-//! What is asked of the engine, and written to it.
+//! Requests to the engine: searches of both data streams, and writing alerts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// All rules. `make detections` writes the file; no Python is needed to build with it.
 const COMPILED: &str = include_str!("rules.json");
 
-/// A finding after which the same group is quiet for at least so long.
+/// The shortest time after a finding in which the same group does not ring again.
 const SHORTEST_REALERT: TimeDelta = TimeDelta::hours(1);
 
 /// A rule, or a correlation over rules.
@@ -21,26 +21,26 @@ pub(crate) struct Rule {
     pub(crate) title: String,
     pub(crate) level: Level,
     pub(crate) description: String,
-    /// What to do about a finding.
+    /// The recommended response to a finding.
     pub(crate) response: String,
     pub(crate) threat: Value,
     /// In Lucene syntax, for each layout; one for each rule that a correlation refers to.
     queries: BTreeMap<Layout, Vec<String>>,
     /// `None` if each event is a finding.
     pub(crate) correlation: Option<Correlation>,
-    /// What the operator excepts, as clauses of `must_not`.
+    /// The operator's exceptions, as clauses of `must_not`.
     #[serde(skip)]
     pub(crate) exceptions: Vec<Value>,
 }
 
-/// What a correlation counts, and in which time.
+/// The grouping, window and threshold of a correlation.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Correlation {
     /// Fields whose values make a group.
     pub(crate) group_by: Vec<String>,
     /// The length of the window.
     pub(crate) seconds: u32,
-    /// What a window has to reach to be a finding.
+    /// The threshold that makes a window a finding.
     pub(crate) measure: Measure,
     /// Further conditions on a finding.
     #[serde(default)]
@@ -50,7 +50,7 @@ pub(crate) struct Correlation {
     pub(crate) realert: Option<u32>,
 }
 
-/// What makes a window a finding.
+/// A correlation's threshold.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Measure {
@@ -64,7 +64,7 @@ pub(crate) enum Measure {
     Travel { kmh: f64 },
 }
 
-/// What a finding is compared with.
+/// The comparison with the past that a finding has to pass as well.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Check {

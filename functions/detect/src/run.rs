@@ -94,7 +94,7 @@ impl Stopped {
     }
 }
 
-/// What a run did.
+/// The counts of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Rules that have looked at everything up to now.
@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
             }
             layout => layout.map_err(RunError::Engine)?,
         };
-        // Whoever is furthest behind is first.
+        // The rule that is furthest behind goes first.
         let mut rules: Vec<&Rule> = detector.rules.iter().collect();
         rules.sort_by_key(|rule| self.state.places.get(&rule.id).map(|place| place.until));
         for rule in rules {
@@ -198,7 +198,7 @@ impl<'a> Run<'a> {
         Ok(Stopped::Finished)
     }
 
-    /// Returns until when the rule has looked at everything: `range.1`, unless the time was too short.
+    /// Returns the time up to which the rule has looked at everything: `range.1`, unless time ran out.
     async fn run_rule(
         &mut self,
         reader: &Reader,
@@ -256,7 +256,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Returns until when this slice has looked at everything.
+    /// Returns the time up to which this slice has looked at everything.
     async fn correlate(
         &mut self,
         reader: &Reader,
@@ -288,7 +288,7 @@ impl<'a> Run<'a> {
             );
             for (from, to) in ranges {
                 let mut part = (from.max(range.0), to.min(range.1));
-                // After a finding, on from where it speaks no more for its group.
+                // After a finding, continue where it no longer covers its group.
                 loop {
                     part.0 = bursts.covered_until(part.0).unwrap_or(part.0);
                     let query = search::query(queries, &rule.exceptions, part, &group);
@@ -311,7 +311,7 @@ impl<'a> Run<'a> {
                 let Some(start) = finding.events.first().map(|hit| hit.time) else { continue };
                 let (events, _) = count((start, start + correlation.span())).await?;
                 let (before, first) = count((start - history, start)).await?;
-                // Before half of the history is there, nothing is usual.
+                // With less than half of the history, there is no baseline.
                 let Some(time) = first.map(|first| start - first) else { continue };
                 let windows = time.as_seconds_f64() / correlation.span().as_seconds_f64();
                 if time >= history / 2 && events >= factor * before / windows {
@@ -324,8 +324,8 @@ impl<'a> Run<'a> {
         Ok(until)
     }
 
-    /// Returns the groups that two windows after each other have enough of, with the times to look at, and
-    /// until when that is everything. A window that slides is within two that do not.
+    /// Returns the groups that reach the threshold in two adjacent windows together, with the times to look
+    /// at, and the time up to which the list is complete. A window that slides is within two that do not.
     async fn candidates(
         &self,
         reader: &Reader,

@@ -22,7 +22,7 @@ const MEMORY_MB: [u64; 5] = [128, 256, 512, 1_024, ONE_CPU_MB];
 /// Starts of which the medians are taken.
 const STARTS: usize = 9;
 
-/// What Linux grants a quota for, in microseconds. The share of Lambda is granted in as small pieces.
+/// The period of the quota, in microseconds. Lambda grants its share in small slices, too.
 const PERIOD: u64 = 20_000;
 
 pub(crate) async fn measure(world: &World, records: &Records) {

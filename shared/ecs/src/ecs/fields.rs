@@ -50,7 +50,7 @@ pub(crate) enum FieldType {
 }
 
 impl FieldType {
-    /// What a field of this type takes.
+    /// The values that a field of this type takes.
     pub(crate) const fn leaf(self) -> Leaf {
         match self {
             Self::Boolean => Leaf::Boolean,

@@ -420,7 +420,7 @@ mod tests {
         }
     }
 
-    /// What `read` writes of details with these fields, the changes, and whether there are others.
+    /// Returns `details` as `read` writes it, the changes, and whether there are others.
     fn details(given: &serde_json::Value) -> (serde_json::Value, Changes, bool) {
         let stays = [("details", Shape::Flat)];
         let mut schema = Schema::new(true);
@@ -495,7 +495,7 @@ mod tests {
             assert!(changes.is_empty(), "{given}");
             assert_eq!(others, has_others, "{given}");
         }
-        // What Auth0 sends as an object or as text is not worth a note.
+        // Auth0 itself sends these as objects or as text, so no change is noted.
         let (found, changes, others) = details(&json!({"error": "x", "other": null, "id": {}}));
         assert_eq!(found, json!({"error_text": "x"}));
         assert!(changes.is_empty() && !others);

@@ -23,14 +23,14 @@ pub(crate) struct Known {
     pub(crate) place: Option<usize>,
 }
 
-/// What a known member is.
+/// The kind of a known member.
 #[derive(Debug)]
 pub(crate) enum Node {
     Leaf(Leaf),
     Object(Schema),
 }
 
-/// What a field takes.
+/// The values that a field takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leaf {
     /// Any scalar, or an array of scalars.
