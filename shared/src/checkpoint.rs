@@ -32,7 +32,7 @@ pub enum CheckpointError {
     /// DynamoDB did not answer, or refused.
     #[error("the checkpoint cannot be {verb}")]
     Unavailable {
-        /// What was tried: "read" or "saved".
+        /// The attempted operation: "read" or "saved".
         verb: &'static str,
         /// The client's error, or the timeout's.
         source: BoxError,
