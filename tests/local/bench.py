@@ -294,6 +294,19 @@ def throughput(records: Records) -> str:
     return table(head, [row(record) for kind in THROUGHPUT for record in records.some(kind=kind)])
 
 
+def loads(records: Records) -> str:
+    head = ["events in a batch", "events/s", "posts", "p50", "p99", "the longest", "sustained"]
+
+    def row(record: dict) -> list[str]:
+        times = [f"{record[f'{name}_milliseconds']:,.0f} ms" for name in ("p50", "p99", "longest")]
+        no = f"no: {record['reached']:,.0f} events/s"
+        sustained = "yes" if record["sustained"] else no
+        numbers = [f"{record[name]:,}" for name in ("events", "rate", "posts")]
+        return [*numbers, *times, sustained]
+
+    return table(head, map(row, records.some(kind="load")))
+
+
 def outages(records: Records) -> str:
     head = ["the engine …, for a minute", "POSTs", "the first", "median", "the longest"]
     head += ["over 0.5 s", "all together", "written again after"]
@@ -389,6 +402,7 @@ def tables(records: Records) -> str:
         "Start at Lambda's share of a processor": shares,
         "Instructions": counts,
         "Compared with a plain `_bulk`": throughput,
+        "Load": loads,
         "Memory": memory,
         "Outage": outages,
         "Cost": costs,

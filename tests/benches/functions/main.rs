@@ -5,7 +5,8 @@
 //! measurement is a line of JSON in the file `BENCH_RECORDS`, of which `tests/local/bench.py` makes
 //! tables. Nothing here fails because something is slow.
 //!
-//! Arguments select parts: `start`, `share`, `instructions`, `memory`, `pace`, `outage`, `throughput`.
+//! Arguments select parts: `start`, `share`, `instructions`, `memory`, `pace`, `outage`, `load`,
+//! `throughput`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -18,6 +19,7 @@
 )]
 
 mod instructions;
+mod load;
 mod memory;
 mod outage;
 mod pace;
@@ -73,6 +75,9 @@ async fn main() {
     }
     if wants("outage") {
         outage::measure(&world, &records).await;
+    }
+    if wants("load") {
+        load::measure(&world, &records).await;
     }
     if wants("throughput") {
         throughput::measure(&world, &records).await;
