@@ -420,7 +420,7 @@ def write(text: str, begin: str = BEGIN, end: str = END) -> None:
     if not found:
         raise StackError(f"{PAGE.relative_to(ROOT)} lacks the marks {begin} and {end}")
     PAGE.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
-    say(f"written: {PAGE.relative_to(ROOT)}")
+    say(f"written: {PAGE.relative_to(ROOT)}; now run tests/local/scale.py")
 
 
 def main() -> None:

@@ -23,8 +23,9 @@ def lint() -> None:
         found = (tools.ruff(), tools.typos(), tools.cargo_machete(), tools.shellcheck())
         ruff, typos, machete, shellcheck = map(str, found)
     scripts = map(str, sorted(path for path in PACKAGE.iterdir() if path.suffix != ".md"))
-    imports, named_tests, links = (
-        str(ROOT / "tests/local" / name) for name in ("imports.py", "named_tests.py", "links.py")
+    imports, named_tests, links, scale = (
+        str(ROOT / "tests/local" / name)
+        for name in ("imports.py", "named_tests.py", "links.py", "scale.py")
     )
     fuzz = ("-p", "auth0-ecs-fuzz", "--features", "target")
     doc = ("cargo", "doc", "--no-deps", "--document-private-items")
@@ -38,6 +39,7 @@ def lint() -> None:
         ("imports", (sys.executable, imports), "see tests/local/imports.py"),
         ("tests named in docs", (sys.executable, named_tests), "name the test that proves the row"),
         ("links between docs", (sys.executable, links), "name a file or heading that is there"),
+        ("tables of docs/scale.md", (sys.executable, scale, "--check"), f"python3 {scale}"),
         ("unused dependencies", (machete,), "remove them from Cargo.toml"),
         (
             "Rust lints",
