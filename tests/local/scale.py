@@ -25,7 +25,7 @@ COPIES = 2
 DAYS = 30
 # A tenant's events are less alike than the benchmark's and compress less.
 VARIETY = 2
-# Disk that has to be free. OpenSearch: AWS's formula for domains. Elasticsearch: the watermark of 85 %.
+# Disk that has to be free: AWS's formula for domains; what Elasticsearch's watermark leaves.
 # https://docs.aws.amazon.com/opensearch-service/latest/developerguide/bp-storage.html
 FREE, ELASTIC_FREE = 1.45, 1.18
 # Share of the processors that writing may take; searches have the rest.
