@@ -130,7 +130,7 @@ async fn try_install(retention: Option<String>, deadline: Deadline) -> (Status, 
         tokio::time::timeout_at(deadline.instant(), work).await
     };
     let reason = match tokio::spawn(work).await {
-        Ok(Ok(Ok(installed))) => return (Status::Success, installed.to_string()),
+        Ok(Ok(Ok(installed))) => return (Status::Success, installed),
         Ok(Ok(Err(error))) => chain(&error),
         Ok(Err(_)) => "the engine took too long for the function's timeout".to_owned(),
         Err(_) => "internal error, see the function's log".to_owned(),
