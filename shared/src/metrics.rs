@@ -8,7 +8,7 @@
 //! if the invocation fails afterwards. All names are here; `template.yaml` has the alarms on them, and
 //! `docs/operations.md` says what to do about each. Zeros are left out, since each name that ever
 //! appears is billed as a custom metric. The exceptions are the two whose standstill matters:
-//! [`Metrics::received`] and [`Metrics::poll_pages`].
+//! [`Report::received`] and [`Metrics::poll_pages`].
 
 use std::io::{self, Write as _};
 
@@ -20,7 +20,8 @@ use serde_json::Value;
 use crate::delivery::report::Report;
 
 /// The function that counts: the values of the dimension of this name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Function {
     /// Receives the log stream.
     Webhook,
@@ -34,43 +35,13 @@ pub enum Function {
     Detect,
 }
 
-impl Function {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Poller => "poller",
-            Self::Ingest => "ingest",
-            Self::Redrive => "redrive",
-            Self::Detect => "detect",
-        }
-    }
-}
-
 /// One invocation's counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
-    /// `EventsReceived`: events (and broken pieces) received; written even if 0.
-    pub received: usize,
-    /// `EventsFiltered`: events that were left out because of their type.
-    pub filtered: usize,
-    /// `EventsIndexed`: documents that the engine acknowledged as new.
-    pub indexed: usize,
-    /// `EventsDuplicate`: documents that the engine already had.
-    pub duplicates: usize,
-    /// `EventsRejected`: broken or refused events that are kept as error documents.
-    pub rejected: usize,
-    /// `EventsDeadLettered`: events that the engine refused even as error documents; they are in the
-    /// dead-letter queue.
-    pub dead_lettered: usize,
+    /// What became of the events of all bodies.
+    pub report: Report,
     /// `EventsParked`: events put into the retry queue.
     pub parked: usize,
-    /// `EngineMisconfigured`: batches that the engine, or what is in front of it, will not take before an
-    /// operator acts.
-    pub misconfigured: usize,
-    /// `UnknownTypes`: events of a type that the table does not have.
-    pub unknown_types: usize,
-    /// `DeliveryLag`: age of the oldest event when it was stored, in seconds.
-    pub delivery_lag: Option<i64>,
     /// `PollPages`: pages that were read and stored, including the empty one at the end. `None` outside
     /// the poller and in a backfill; otherwise written even if 0, which means no progress.
     pub poll_pages: Option<usize>,
@@ -90,19 +61,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Adds a body's counts: an invocation may ship several.
-    pub fn add(&mut self, report: &Report) {
-        self.received += report.received;
-        self.filtered += report.filtered;
-        self.indexed += report.stored;
-        self.duplicates += report.duplicates;
-        self.rejected += report.rejected;
-        self.dead_lettered += report.dead_lettered;
-        self.misconfigured += report.misconfigured;
-        self.unknown_types += report.unknown_types;
-        self.delivery_lag = self.delivery_lag.max(report.lag_seconds);
-    }
-
     /// Writes the record; to be called once at the end of an invocation, failed or not.
     pub fn emit(&self, stack: &str, function: Function, now: DateTime<Utc>) {
         let (metrics, properties) = (&self.values(), &self.properties());
@@ -110,19 +68,18 @@ impl Metrics {
     }
 
     fn values(&self) -> [Entry; 14] {
-        // An event's date may be ahead of our clock.
-        let lag = self.delivery_lag.map(|seconds| seconds.max(0).into());
+        let report = &self.report;
         [
-            ("EventsReceived", Some(self.received.into())),
-            ("EventsFiltered", nonzero(self.filtered)),
-            ("EventsIndexed", nonzero(self.indexed)),
-            ("EventsDuplicate", nonzero(self.duplicates)),
-            ("EventsRejected", nonzero(self.rejected)),
-            ("EventsDeadLettered", nonzero(self.dead_lettered)),
+            ("EventsReceived", Some(report.received.into())),
+            ("EventsFiltered", nonzero(report.filtered)),
+            ("EventsIndexed", nonzero(report.stored)),
+            ("EventsDuplicate", nonzero(report.duplicates)),
+            ("EventsRejected", nonzero(report.rejected)),
+            ("EventsDeadLettered", nonzero(report.dead_lettered)),
             ("EventsParked", nonzero(self.parked)),
-            ("EngineMisconfigured", nonzero(self.misconfigured)),
-            ("UnknownTypes", nonzero(self.unknown_types)),
-            ("DeliveryLag", lag),
+            ("EngineMisconfigured", nonzero(report.misconfigured)),
+            ("UnknownTypes", nonzero(report.unknown_types)),
+            ("DeliveryLag", report.lag_seconds.map(Into::into)),
             ("PollPages", self.poll_pages.map(Into::into)),
             ("RateLimitRemaining", self.rate_limit_remaining.map(Into::into)),
             ("CheckpointExpired", nonzero(self.checkpoint_expired.into())),
@@ -186,7 +143,7 @@ impl Serialize for Record<'_> {
             }
         }
         record.serialize_entry("Stack", self.stack)?;
-        record.serialize_entry("Function", self.function.as_str())?;
+        record.serialize_entry("Function", &self.function)?;
         let written = self.metrics.iter().filter(|(_, value)| value.is_some());
         let directive = Directive {
             namespace: "Auth0LogStreams",
@@ -267,20 +224,22 @@ mod tests {
     #[test]
     fn every_metric_has_its_name_and_value() {
         let all = Metrics {
-            received: 10,
-            indexed: 1,
-            duplicates: 2,
-            rejected: 3,
-            dead_lettered: 4,
+            report: Report {
+                received: 10,
+                stored: 1,
+                duplicates: 2,
+                rejected: 3,
+                dead_lettered: 4,
+                unknown_types: 6,
+                lag_seconds: Some(7),
+                misconfigured: 12,
+                filtered: 13,
+            },
             parked: 5,
-            unknown_types: 6,
-            delivery_lag: Some(7),
             poll_pages: Some(8),
             rate_limit_remaining: Some(9),
             checkpoint_expired: true,
             unauthorized: 11,
-            misconfigured: 12,
-            filtered: 13,
             bytes: Some(14),
             messages: Some(15),
             took_ms: Some(16),
@@ -293,9 +252,7 @@ mod tests {
     #[test]
     fn record_of_a_small_batch_is_short() {
         let batch = Metrics {
-            received: 1,
-            indexed: 1,
-            delivery_lag: Some(1),
+            report: Report { received: 1, stored: 1, lag_seconds: Some(1), ..Report::default() },
             bytes: Some(1_800),
             took_ms: Some(12),
             ..Metrics::default()
@@ -310,44 +267,5 @@ mod tests {
     fn poll_pages_of_zero_is_written() {
         let nothing = Metrics { poll_pages: Some(0), ..Metrics::default() };
         assert!(line(&nothing, Function::Poller).contains(r#""PollPages":0"#));
-    }
-
-    #[test]
-    fn reports_add_up_and_the_longest_lag_counts() {
-        let one = Report {
-            received: 9,
-            filtered: 2,
-            stored: 1,
-            duplicates: 2,
-            rejected: 3,
-            dead_lettered: 1,
-            misconfigured: 1,
-            unknown_types: 1,
-            lag_seconds: Some(40),
-        };
-        let late = Report { received: 1, stored: 1, lag_seconds: Some(90), ..Report::default() };
-        let mut metrics = Metrics::default();
-        for report in [&one, &late, &Report::default()] {
-            metrics.add(report);
-        }
-        let expected = Metrics {
-            received: 10,
-            filtered: 2,
-            indexed: 2,
-            duplicates: 2,
-            rejected: 3,
-            dead_lettered: 1,
-            misconfigured: 1,
-            unknown_types: 1,
-            delivery_lag: Some(90),
-            ..Metrics::default()
-        };
-        assert_eq!(metrics, expected);
-    }
-
-    #[test]
-    fn lag_is_never_negative() {
-        let metrics = Metrics { delivery_lag: Some(-3), ..Metrics::default() };
-        assert!(line(&metrics, Function::Redrive).contains(r#""DeliveryLag":0"#));
     }
 }
