@@ -97,7 +97,7 @@ impl Metrics {
     }
 }
 
-/// A name and, if it is to be written, its value, which is a number.
+/// A name and, if it is to be written, its value. That of a metric is a number.
 pub type Entry = (&'static str, Option<Value>);
 
 /// Returns the value of a count that is written only if something happened.
