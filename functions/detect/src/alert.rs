@@ -78,7 +78,7 @@ impl Alert {
                 "count": count,
                 "events": ids,
                 "group": group,
-                "level": rule.level.as_str(),
+                "level": rule.level,
                 "response": rule.response,
                 "window": rule.correlation.as_ref().map(|correlation| correlation.seconds),
             }},

@@ -39,7 +39,7 @@ pub(crate) async fn handle(
     };
     let Counts { rules, failed, alerts, published, truncated, lag } = run.counts;
     let milliseconds = started.elapsed().as_millis();
-    let stopped = end.as_ref().ok().map(|stopped| stopped.as_str());
+    let stopped = end.as_ref().ok();
     Record {
         metrics: &[
             ("DetectionsRun", Some(rules.into())),
@@ -50,7 +50,7 @@ pub(crate) async fn handle(
             ("AlertsPublished", nonzero(published)),
         ],
         properties: &[
-            ("stopped", stopped.map(Into::into)),
+            ("stopped", stopped.map(|stopped| json!(stopped))),
             ("took_ms", u64::try_from(milliseconds).ok().map(Into::into)),
         ],
         stack: &detector.stack,

@@ -2,7 +2,7 @@
 //! and license has.
 
 use auth0_ecs::ALERT_COPIES;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::rules::{Correlation, Measure};
@@ -190,9 +190,4 @@ pub(crate) fn alerts(rule: &str, since: DateTime<Utc>) -> Value {
         ]}},
         "_source": ["auth0.alerts.group", "event.start"],
     })
-}
-
-/// Returns the time that a window of this length which ends in `range` may begin in.
-pub(crate) fn widened(range: Range, span: TimeDelta) -> Range {
-    (range.0 - span, range.1)
 }
