@@ -138,17 +138,16 @@ impl<'a> Run<'a> {
         checkpoint: Option<Checkpoint>,
     ) -> Result<(String, FetchedPage), EarlyStop> {
         let now = clock::now();
-        let Some(checkpoint) = checkpoint else {
-            let start = log_id_at(now - self.poller.initial_interval);
-            return match self.fetch_or_refusal(&start).await? {
-                Ok(page) => Ok((start, page)),
-                Err(refusal) => self.fetch_oldest_page(refusal, now).await,
-            };
+        let start = match &checkpoint {
+            Some(checkpoint) => checkpoint.from.clone(),
+            None => log_id_at(now - self.poller.initial_interval),
         };
-        let start = &checkpoint.from;
-        let refusal = match self.fetch_or_refusal(start).await? {
-            Ok(page) => return Ok((checkpoint.from, page)),
+        let refusal = match self.fetch_or_refusal(&start).await? {
+            Ok(page) => return Ok((start, page)),
             Err(refusal) => refusal,
+        };
+        let Some(checkpoint) = checkpoint else {
+            return self.fetch_oldest_page(refusal, now).await;
         };
         if is_certainly_kept(&checkpoint, now) {
             return Err(refusal.into());
@@ -157,8 +156,8 @@ impl<'a> Run<'a> {
         // process, which knows of no first time.
         tracing::warn!(checkpoint = start, error = %chain(&refusal), "checkpoint rejected, trying it again");
         sleep(self.pace.second_look).await;
-        let refusal = match self.fetch_or_refusal(start).await? {
-            Ok(page) => return Ok((checkpoint.from, page)),
+        let refusal = match self.fetch_or_refusal(&start).await? {
+            Ok(page) => return Ok((start, page)),
             Err(refusal) => refusal,
         };
         self.metrics.checkpoint_expired = true;

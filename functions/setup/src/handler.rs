@@ -109,8 +109,7 @@ fn prepare_response(request: Request) -> Option<(String, Task, Response)> {
         }
         _ => return None,
     };
-    let physical_id = id;
-    response.physical_resource_id = physical_id;
+    response.physical_resource_id = id;
     response.stack_id = stack_id;
     response.request_id = request_id;
     response.logical_resource_id = logical_id;

@@ -148,10 +148,6 @@ impl BackingIndices {
         self.0.iter().rfind(|index| index.name == name)
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
-    }
-
     /// Returns the other backing indices that may hold the event: those that were still written to when
     /// it happened.
     fn may_hold(&self, placed: &Placed<'_>, now: DateTime<Utc>) -> impl Iterator<Item = &str> {
@@ -225,7 +221,8 @@ impl Rollovers {
     ) -> Result<Vec<Look>, RolloverError> {
         let mut backing = self.backing().clone();
         // The first backing index has no earlier one.
-        let is_unknown = |p: &Placed<'_>| generation(p.index) > 1 && !backing.has(p.index);
+        let is_unknown =
+            |p: &Placed<'_>| generation(p.index) > 1 && backing.find(p.index).is_none();
         let mut is_fresh = placed.iter().any(is_unknown);
         if is_fresh {
             backing = self.read_backing(requests).await?;
