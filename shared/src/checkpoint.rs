@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
@@ -15,7 +14,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::time::timeout_at;
 
 use crate::error::{BoxError, sdk_cause};
-use crate::retry::Deadline;
+use crate::retry::{Deadline, with_attempt_timeout};
 
 /// A checkpoint as saved.
 #[derive(Debug)]
@@ -68,11 +67,8 @@ impl Checkpoints {
     /// Makes the client. Nothing is requested yet.
     #[must_use]
     pub fn new(config: &SdkConfig, table: String, id: String) -> Self {
-        let timeouts =
-            TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3)).build();
-        let config =
-            aws_sdk_dynamodb::config::Builder::from(config).timeout_config(timeouts).build();
-        Self { client: Client::from_conf(config), table, id }
+        let config = with_attempt_timeout(config, Duration::from_secs(3));
+        Self { client: Client::new(&config), table, id }
     }
 
     /// Returns the checkpoint; `None` before the first run.

@@ -8,19 +8,19 @@
 //! if the invocation fails afterwards. All names are here; `template.yaml` has the alarms on them, and
 //! `docs/operations.md` says what to do about each. Zeros are left out, since each name that ever
 //! appears is billed as a custom metric. The exceptions are the two whose standstill matters:
-//! [`Metrics::received`] and [`Metrics::poll_pages`].
+//! [`Report::received`] and [`Metrics::poll_pages`].
 
 use std::io::{self, Write as _};
 
 use chrono::{DateTime, Utc};
-use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use crate::delivery::report::Report;
 
 /// The function that counts: the values of the dimension of this name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Function {
     /// Receives the log stream.
     Webhook,
@@ -34,43 +34,13 @@ pub enum Function {
     Detect,
 }
 
-impl Function {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Poller => "poller",
-            Self::Ingest => "ingest",
-            Self::Redrive => "redrive",
-            Self::Detect => "detect",
-        }
-    }
-}
-
 /// One invocation's counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
-    /// `EventsReceived`: events (and broken pieces) received; written even if 0.
-    pub received: usize,
-    /// `EventsFiltered`: events that were left out because of their type.
-    pub filtered: usize,
-    /// `EventsIndexed`: documents that the engine acknowledged as new.
-    pub indexed: usize,
-    /// `EventsDuplicate`: documents that the engine already had.
-    pub duplicates: usize,
-    /// `EventsRejected`: broken or refused events that are kept as error documents.
-    pub rejected: usize,
-    /// `EventsDeadLettered`: events that the engine refused even as error documents; they are in the
-    /// dead-letter queue.
-    pub dead_lettered: usize,
+    /// What became of the events of all bodies.
+    pub report: Report,
     /// `EventsParked`: events put into the retry queue.
     pub parked: usize,
-    /// `EngineMisconfigured`: batches that the engine, or what is in front of it, will not take before an
-    /// operator acts.
-    pub misconfigured: usize,
-    /// `UnknownTypes`: events of a type that the table does not have.
-    pub unknown_types: usize,
-    /// `DeliveryLag`: age of the oldest event when it was stored, in seconds.
-    pub delivery_lag: Option<i64>,
     /// `PollPages`: pages that were read and stored, including the empty one at the end. `None` outside
     /// the poller and in a backfill; otherwise written even if 0, which means no progress.
     pub poll_pages: Option<usize>,
@@ -90,19 +60,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Adds a body's counts: an invocation may ship several.
-    pub fn add(&mut self, report: &Report) {
-        self.received += report.received;
-        self.filtered += report.filtered;
-        self.indexed += report.stored;
-        self.duplicates += report.duplicates;
-        self.rejected += report.rejected;
-        self.dead_lettered += report.dead_lettered;
-        self.misconfigured += report.misconfigured;
-        self.unknown_types += report.unknown_types;
-        self.delivery_lag = self.delivery_lag.max(report.lag_seconds);
-    }
-
     /// Writes the record; to be called once at the end of an invocation, failed or not.
     pub fn emit(&self, stack: &str, function: Function, now: DateTime<Utc>) {
         let (metrics, properties) = (&self.values(), &self.properties());
@@ -110,19 +67,18 @@ impl Metrics {
     }
 
     fn values(&self) -> [Entry; 14] {
-        // An event's date may be ahead of our clock.
-        let lag = self.delivery_lag.map(|seconds| seconds.max(0).into());
+        let report = &self.report;
         [
-            ("EventsReceived", Some(self.received.into())),
-            ("EventsFiltered", nonzero(self.filtered)),
-            ("EventsIndexed", nonzero(self.indexed)),
-            ("EventsDuplicate", nonzero(self.duplicates)),
-            ("EventsRejected", nonzero(self.rejected)),
-            ("EventsDeadLettered", nonzero(self.dead_lettered)),
+            ("EventsReceived", Some(report.received.into())),
+            ("EventsFiltered", nonzero(report.filtered)),
+            ("EventsIndexed", nonzero(report.stored)),
+            ("EventsDuplicate", nonzero(report.duplicates)),
+            ("EventsRejected", nonzero(report.rejected)),
+            ("EventsDeadLettered", nonzero(report.dead_lettered)),
             ("EventsParked", nonzero(self.parked)),
-            ("EngineMisconfigured", nonzero(self.misconfigured)),
-            ("UnknownTypes", nonzero(self.unknown_types)),
-            ("DeliveryLag", lag),
+            ("EngineMisconfigured", nonzero(report.misconfigured)),
+            ("UnknownTypes", nonzero(report.unknown_types)),
+            ("DeliveryLag", report.lag_seconds.map(Into::into)),
             ("PollPages", self.poll_pages.map(Into::into)),
             ("RateLimitRemaining", self.rate_limit_remaining.map(Into::into)),
             ("CheckpointExpired", nonzero(self.checkpoint_expired.into())),
@@ -140,7 +96,7 @@ impl Metrics {
     }
 }
 
-/// A name and, if it is to be written, its value, which is a number.
+/// A name and, if it is to be written, its value. That of a metric is a number.
 pub type Entry = (&'static str, Option<Value>);
 
 /// Returns the value of a count that is written only if something happened.
@@ -171,55 +127,27 @@ impl Record<'_> {
         }
     }
 
-    #[expect(clippy::expect_used, reason = "serialize has no failure of its own")]
     fn render(&self) -> String {
-        serde_json::to_string(self).expect("names, numbers and texts are JSON")
-    }
-}
-
-impl Serialize for Record<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut record = serializer.serialize_map(None)?;
-        for (name, value) in self.metrics.iter().chain(self.properties) {
-            if let Some(value) = value {
-                record.serialize_entry(name, value)?;
-            }
-        }
-        record.serialize_entry("Stack", self.stack)?;
-        record.serialize_entry("Function", self.function.as_str())?;
-        let written = self.metrics.iter().filter(|(_, value)| value.is_some());
-        let directive = Directive {
-            namespace: "Auth0LogStreams",
-            // One set of both: each further set would be billed as further metrics.
-            dimensions: [["Stack", "Function"]],
-            metrics: written.map(|(name, _)| Definition { name }).collect(),
+        let written = |entries: &[Entry]| -> Map<String, Value> {
+            let written = entries.iter().filter_map(|(name, value)| Some((*name, value.clone()?)));
+            written.map(|(name, value)| (name.to_owned(), value)).collect()
         };
-        let metadata =
-            Metadata { timestamp: self.now.timestamp_millis(), cloud_watch_metrics: [directive] };
-        record.serialize_entry("_aws", &metadata)?;
-        record.end()
+        let mut record = written(self.metrics);
+        let metrics: Vec<_> = record.keys().map(|name| json!({"Name": name})).collect();
+        record.extend(written(self.properties));
+        record.insert("Stack".into(), self.stack.into());
+        record.insert("Function".into(), json!(self.function));
+        let directive = json!({
+            "Namespace": "Auth0LogStreams",
+            // One set of both: each further set would be billed as further metrics.
+            "Dimensions": [["Stack", "Function"]],
+            "Metrics": metrics,
+        });
+        let timestamp = self.now.timestamp_millis();
+        let metadata = json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]});
+        record.insert("_aws".into(), metadata);
+        Value::Object(record).to_string()
     }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metadata {
-    timestamp: i64,
-    cloud_watch_metrics: [Directive; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Directive {
-    namespace: &'static str,
-    dimensions: [[&'static str; 2]; 1],
-    metrics: Vec<Definition>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Definition {
-    name: &'static str,
 }
 
 #[cfg(test)]
@@ -260,27 +188,29 @@ mod tests {
         assert_is_embedded_metric_format(&record);
         assert_eq!(
             record,
-            r#"{"EventsReceived":0,"Stack":"logs","Function":"webhook","_aws":{"Timestamp":1700000000123,"CloudWatchMetrics":[{"Namespace":"Auth0LogStreams","Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"EventsReceived"}]}]}}"#
+            r#"{"EventsReceived":0,"Function":"webhook","Stack":"logs","_aws":{"CloudWatchMetrics":[{"Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"EventsReceived"}],"Namespace":"Auth0LogStreams"}],"Timestamp":1700000000123}}"#
         );
     }
 
     #[test]
     fn every_metric_has_its_name_and_value() {
         let all = Metrics {
-            received: 10,
-            indexed: 1,
-            duplicates: 2,
-            rejected: 3,
-            dead_lettered: 4,
+            report: Report {
+                received: 10,
+                stored: 1,
+                duplicates: 2,
+                rejected: 3,
+                dead_lettered: 4,
+                unknown_types: 6,
+                lag_seconds: Some(7),
+                misconfigured: 12,
+                filtered: 13,
+            },
             parked: 5,
-            unknown_types: 6,
-            delivery_lag: Some(7),
             poll_pages: Some(8),
             rate_limit_remaining: Some(9),
             checkpoint_expired: true,
             unauthorized: 11,
-            misconfigured: 12,
-            filtered: 13,
             bytes: Some(14),
             messages: Some(15),
             took_ms: Some(16),
@@ -293,9 +223,7 @@ mod tests {
     #[test]
     fn record_of_a_small_batch_is_short() {
         let batch = Metrics {
-            received: 1,
-            indexed: 1,
-            delivery_lag: Some(1),
+            report: Report { received: 1, stored: 1, lag_seconds: Some(1), ..Report::default() },
             bytes: Some(1_800),
             took_ms: Some(12),
             ..Metrics::default()
@@ -310,44 +238,5 @@ mod tests {
     fn poll_pages_of_zero_is_written() {
         let nothing = Metrics { poll_pages: Some(0), ..Metrics::default() };
         assert!(line(&nothing, Function::Poller).contains(r#""PollPages":0"#));
-    }
-
-    #[test]
-    fn reports_add_up_and_the_longest_lag_counts() {
-        let one = Report {
-            received: 9,
-            filtered: 2,
-            stored: 1,
-            duplicates: 2,
-            rejected: 3,
-            dead_lettered: 1,
-            misconfigured: 1,
-            unknown_types: 1,
-            lag_seconds: Some(40),
-        };
-        let late = Report { received: 1, stored: 1, lag_seconds: Some(90), ..Report::default() };
-        let mut metrics = Metrics::default();
-        for report in [&one, &late, &Report::default()] {
-            metrics.add(report);
-        }
-        let expected = Metrics {
-            received: 10,
-            filtered: 2,
-            indexed: 2,
-            duplicates: 2,
-            rejected: 3,
-            dead_lettered: 1,
-            misconfigured: 1,
-            unknown_types: 1,
-            delivery_lag: Some(90),
-            ..Metrics::default()
-        };
-        assert_eq!(metrics, expected);
-    }
-
-    #[test]
-    fn lag_is_never_negative() {
-        let metrics = Metrics { delivery_lag: Some(-3), ..Metrics::default() };
-        assert!(line(&metrics, Function::Redrive).contains(r#""DeliveryLag":0"#));
     }
 }

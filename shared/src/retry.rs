@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
@@ -61,6 +63,13 @@ impl Deadline {
     pub const fn instant(self) -> Instant {
         self.0
     }
+}
+
+/// Returns the configuration of an AWS client whose attempts end after so much time.
+#[must_use]
+pub fn with_attempt_timeout(config: &SdkConfig, timeout: Duration) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(timeout).build();
+    config.to_builder().timeout_config(timeouts).build()
 }
 
 /// The growing pauses between attempts at one task.

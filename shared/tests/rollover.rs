@@ -13,9 +13,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use auth0_ecs::Input;
-use auth0_ecs::input::filter::TypeFilter;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::{Router, body};
@@ -27,8 +24,7 @@ use shared::delivery::incoming::Incoming;
 use shared::delivery::report::Report;
 use shared::delivery::ship::Shipper;
 use shared::retry::Deadline;
-use shared::start::config::{GeoIpConfig, PipelineConfig, SearchConfig, SignIn, UserData};
-use shared::start::http;
+use support::{aws, settings};
 use tokio::net::TcpListener;
 
 const FIRST: &str = ".ds-logs-auth0.logs-test-000001";
@@ -191,32 +187,10 @@ impl Running {
 
     /// A function that has just been started.
     fn shipper(&self) -> Shipper {
-        let config = PipelineConfig {
-            search: SearchConfig {
-                endpoint: self.url.parse().unwrap(),
-                sign_in: SignIn::None,
-                ca_certificate: None,
-                gzip: false,
-            },
-            namespace: "test".into(),
-            tags: Vec::new(),
-            preserve_original_event: false,
-            types: TypeFilter::default(),
-            user_data: UserData::default(),
-            geoip: GeoIpConfig::default(),
-            function_name: "test".into(),
-            stack: "test".into(),
-            retry_queue_url: format!("{}/1/retry", self.url),
-            dead_letter_queue_url: format!("{}/1/dead", self.url),
-        };
-        let credentials = Credentials::new("test", "test", None, None, "test");
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("eu-west-1"))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .endpoint_url(&self.url)
-            .http_client(http::sdk_client(&http::client().unwrap()))
-            .build();
+        let [retries, dead_letters] =
+            ["retry", "dead"].map(|name| format!("{}/1/{name}", self.url));
+        let config = settings::pipeline(&self.url, "test", &retries, &dead_letters);
+        let aws = aws::config(self.url.clone());
         Shipper::new(&config, &aws).unwrap()
     }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use auth0_ecs::input::filter::TypeFilter;
 use aws_config::SdkConfig;
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
@@ -14,9 +13,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use shared::clock;
 use shared::delivery::ship::Shipper;
-use shared::start::config::{
-    GeoIpConfig, PipelineConfig, SearchConfig, SignIn, UserData, WebhookConfig,
-};
+use shared::start::config::{PipelineConfig, WebhookConfig};
 use shared::start::http;
 use shared::start::sources::AllowedSources;
 use support::aws::config_with;
@@ -26,6 +23,7 @@ use support::model::engine::{Content, ModelEngine};
 use support::model::runtime::{Runtime, pass};
 use support::parked;
 use support::payload::sqs_record;
+use support::settings;
 use support::world::TOKEN;
 use tokio::time::sleep;
 use webhook::handler::Webhook;
@@ -58,9 +56,6 @@ pub(crate) struct World {
     webhook: Webhook,
     redrive: Shipper,
 }
-
-/// The stack that the metrics name.
-const STACK: &str = "model";
 
 /// Where an event is, and how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,7 +145,7 @@ impl World {
         let event: SqsEvent =
             serde_json::from_value(json!({ "Records": records })).expect("SQS's form");
         let event = LambdaEvent::new(event, context(REDRIVE_TIMEOUT));
-        let response = redrive::handler::handle(&self.redrive, STACK, event).await;
+        let response = redrive::handler::handle(&self.redrive, "test", event).await;
         let failed: Vec<String> =
             response.batch_item_failures.into_iter().map(|item| item.item_identifier).collect();
         let (kept, _): (Vec<_>, Vec<_>) =
@@ -210,24 +205,7 @@ impl World {
 }
 
 fn pipeline(engine: &ModelEngine, retry: &str, dead: &str) -> PipelineConfig {
-    PipelineConfig {
-        search: SearchConfig {
-            endpoint: engine.url().parse().expect("a URL"),
-            sign_in: SignIn::None,
-            ca_certificate: None,
-            gzip: false,
-        },
-        namespace: "model".to_owned(),
-        tags: Vec::new(),
-        types: TypeFilter::default(),
-        user_data: UserData::default(),
-        preserve_original_event: false,
-        geoip: GeoIpConfig::default(),
-        function_name: "model".to_owned(),
-        stack: STACK.to_owned(),
-        retry_queue_url: retry.to_owned(),
-        dead_letter_queue_url: dead.to_owned(),
-    }
+    settings::pipeline(engine.url(), "model", retry, dead)
 }
 
 fn webhook(pipeline: &PipelineConfig, sdk: &SdkConfig) -> Webhook {

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use auth0_ecs::ECS_VERSION;
 use auth0_ecs::index_template::hash;
+use auth0_ecs::{ALERT_COPIES, ECS_VERSION};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::rules::Rule;
-use crate::search::{COPIED, Group, group_name, text};
+use crate::search::{Group, group_name, text};
 use crate::window::{Hit, at, texts};
 
 /// Upper bound for the event ids that an alert keeps.
@@ -78,7 +78,7 @@ impl Alert {
                 "count": count,
                 "events": ids,
                 "group": group,
-                "level": rule.level.as_str(),
+                "level": rule.level,
                 "response": rule.response,
                 "window": rule.correlation.as_ref().map(|correlation| correlation.seconds),
             }},
@@ -86,7 +86,7 @@ impl Alert {
             "data_stream": {"type": "logs", "dataset": "auth0.alerts", "namespace": namespace},
             "ecs": {"version": ECS_VERSION},
         });
-        for field in COPIED {
+        for field in ALERT_COPIES {
             let values: BTreeSet<String> =
                 finding.events.iter().flat_map(|hit| texts(&hit.source, field)).collect();
             let mut values: Vec<String> = values.into_iter().take(MOST_VALUES).collect();

@@ -38,6 +38,8 @@ pub(crate) async fn handle(
         end => end,
     };
     let Counts { rules, failed, alerts, published, truncated, lag } = run.counts;
+    let milliseconds = started.elapsed().as_millis();
+    let stopped = end.as_ref().ok();
     Record {
         metrics: &[
             ("DetectionsRun", Some(rules.into())),
@@ -47,30 +49,18 @@ pub(crate) async fn handle(
             ("Alerts", nonzero(alerts)),
             ("AlertsPublished", nonzero(published)),
         ],
-        properties: &[],
+        properties: &[
+            ("stopped", stopped.map(|stopped| json!(stopped))),
+            ("took_ms", u64::try_from(milliseconds).ok().map(Into::into)),
+        ],
         stack: &detector.stack,
         function: Function::Detect,
         now,
     }
     .emit();
-    let milliseconds = started.elapsed().as_millis();
     match end {
-        Ok(stopped) => {
-            let stopped = stopped.as_str();
-            tracing::info!(
-                stopped,
-                rules,
-                failed,
-                alerts,
-                published,
-                truncated,
-                lag,
-                milliseconds,
-                "detected"
-            );
-            Ok(json!({"stopped": stopped, "rules": rules, "failed": failed, "alerts": alerts,
-                "published": published, "truncated": truncated, "lag": lag}))
-        }
+        Ok(_) => Ok(json!({"stopped": stopped, "rules": rules, "failed": failed, "alerts": alerts,
+                "published": published, "truncated": truncated, "lag": lag})),
         Err(error) => {
             let (error_type, error) = (error_type(&error), chain(&error));
             tracing::error!(error_type, error, milliseconds, "detection failed");

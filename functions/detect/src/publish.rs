@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sns::Client;
 use aws_sdk_sns::error::BuildError;
 use aws_sdk_sns::types::MessageAttributeValue;
 use serde_json::json;
 use shared::error::{BoxError, sdk_cause};
-use shared::retry::Deadline;
+use shared::retry::{Deadline, with_attempt_timeout};
 use tokio::time::timeout_at;
 
 use crate::alert::Alert;
@@ -34,10 +33,8 @@ pub(crate) struct Topic {
 
 impl Topic {
     pub(crate) fn new(config: &SdkConfig, arn: String) -> Self {
-        let timeouts =
-            TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3)).build();
-        let config = aws_sdk_sns::config::Builder::from(config).timeout_config(timeouts).build();
-        Self { client: Client::from_conf(config), arn }
+        let config = with_attempt_timeout(config, Duration::from_secs(3));
+        Self { client: Client::new(&config), arn }
     }
 
     /// Publishes an alert: a text by e-mail, the document to all other subscribers. They can filter by the

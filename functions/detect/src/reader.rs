@@ -6,7 +6,9 @@ use std::time::Duration;
 use auth0_ecs::index_template::{alerts_stream, data_stream};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use shared::delivery::bulk::{BulkResponseError, parse_response};
 use shared::delivery::rollover::generation;
+use shared::delivery::verdict::{self, Verdict};
 use shared::engine::client::{Engine, EngineError, EngineResponse, Method, Payload};
 use shared::retry::Deadline;
 
@@ -36,6 +38,8 @@ pub(crate) enum ReadError {
     /// A response that looks complete, and is not.
     #[error("the response is incomplete: {0}")]
     Incomplete(String),
+    #[error(transparent)]
+    Written(#[from] BulkResponseError),
 }
 
 /// The two data streams of a namespace.
@@ -136,24 +140,19 @@ impl Reader {
         }
         let payload = Payload::Ndjson { bytes: lines.into(), gzip: false };
         let response = self.send(Method::Post, &format!("{}/_bulk", self.alerts), payload).await?;
-        let written: Value = parse("write alerts", &response)?;
-        let items = written.get("items").and_then(Value::as_array);
-        let items = items.map(Vec::as_slice).unwrap_or_default();
-        let status = |item: &Value| match item.pointer("/create/status").and_then(Value::as_u64) {
-            Some(201) => Ok(true),
-            Some(409) => Ok(false),
-            status => {
-                // Other reasons than those of a missing privilege or a block may quote the alert.
-                let member = if status == Some(403) { "reason" } else { "type" };
-                let why = item.pointer(&format!("/create/error/{member}")).and_then(Value::as_str);
-                Err(ReadError::Refused("write an alert", why.unwrap_or("no reason").to_owned()))
+        if !response.is_success() {
+            return Err(ReadError::Refused("write alerts", response.reason()));
+        }
+        let ids = alerts.iter().map(|alert| alert.id.as_str());
+        let items = parse_response(&response.body, ids)?;
+        let is_new = |item| match verdict::of_item(item, None) {
+            Verdict::Stored(_) => Ok(true),
+            Verdict::Duplicate(_) => Ok(false),
+            Verdict::Failed(_, reason) => {
+                Err(ReadError::Refused("write an alert", reason.to_string()))
             }
         };
-        let created: Vec<bool> = items.iter().map(status).collect::<Result<_, _>>()?;
-        if created.len() != alerts.len() {
-            return Err(ReadError::Incomplete("items are missing".to_owned()));
-        }
-        Ok(created)
+        items.into_iter().map(is_new).collect()
     }
 
     async fn send(

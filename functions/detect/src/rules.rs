@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// All rules. `make detections` writes the file; no Python is needed to build with it.
@@ -96,7 +96,7 @@ pub(crate) enum Layout {
 }
 
 /// Sigma's levels.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
     Informational,
@@ -107,16 +107,6 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Informational => "informational",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-
     /// Returns `event.severity`: the risk scores that Elastic's rules have for these levels.
     pub(crate) const fn severity(self) -> u8 {
         match self {

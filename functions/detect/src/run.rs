@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use serde_json::{Value, json};
 use shared::checkpoint::{CheckpointError, Checkpoints, SaveResult};
 use shared::engine::client::EngineError;
@@ -74,7 +75,8 @@ impl From<ReadError> for RuleError {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Stopped {
     /// All rules have run, or failed for themselves.
     Finished,
@@ -82,16 +84,6 @@ pub(crate) enum Stopped {
     OutOfTime,
     /// Another run is at work, or was until it crashed a moment ago.
     AnotherRun,
-}
-
-impl Stopped {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Finished => "finished",
-            Self::OutOfTime => "out_of_time",
-            Self::AnotherRun => "another_run",
-        }
-    }
 }
 
 /// The counts of a run.
@@ -265,7 +257,8 @@ impl<'a> Run<'a> {
         correlation: &Correlation,
         slice: Range,
     ) -> Result<DateTime<Utc>, RuleError> {
-        let range = search::widened(slice, correlation.span());
+        // Where a window that ends in the slice may begin.
+        let range = (slice.0 - correlation.span(), slice.1);
         let (candidates, until) =
             self.candidates(reader, rule, queries, correlation, range, slice.0).await?;
         if candidates.is_empty() {

@@ -1,7 +1,8 @@
 //! Bodies of searches, and what their responses say. Plain `_search` with aggregations, which every product
 //! and license has.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use auth0_ecs::ALERT_COPIES;
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::rules::{Correlation, Measure};
@@ -15,32 +16,6 @@ const GROUPS: usize = 5_000;
 
 /// The most hits that an engine returns at once (`index.max_result_window`).
 pub(crate) const MOST_HITS: usize = 10_000;
-
-/// Fields that an alert takes from its events. All are in the table of alert fields.
-pub(crate) const COPIED: &[&str] = &[
-    "auth0.logs.data.client_id",
-    "auth0.logs.data.client_name",
-    "auth0.logs.data.connection",
-    "auth0.logs.data.type_id",
-    "auth0.logs.family_id",
-    "auth0.logs.ja4",
-    "event.action",
-    "organization.id",
-    "related.ip",
-    "related.user",
-    "source.as.number",
-    "source.as.organization.name",
-    "source.geo.country_iso_code",
-    "source.geo.country_name",
-    "source.ip",
-    "url.path",
-    "user.email",
-    "user.id",
-    "user.name",
-    "user.target.email",
-    "user.target.id",
-    "user.target.name",
-];
 
 /// From one time to another, without the latter.
 pub(crate) type Range = (DateTime<Utc>, DateTime<Utc>);
@@ -89,7 +64,7 @@ fn millis(time: DateTime<Utc>) -> i64 {
 /// Returns the search for the next page of events after `last`, in the order of time.
 pub(crate) fn events(query: &Value, extra: &[&str], last: Option<&Value>) -> Value {
     let source: Vec<&str> =
-        [COPIED, &["@timestamp", "event.id", "source.geo.location"], extra].concat();
+        [ALERT_COPIES, &["@timestamp", "event.id", "source.geo.location"], extra].concat();
     let mut body = json!({
         "size": PAGE,
         "track_total_hits": false,
@@ -215,9 +190,4 @@ pub(crate) fn alerts(rule: &str, since: DateTime<Utc>) -> Value {
         ]}},
         "_source": ["auth0.alerts.group", "event.start"],
     })
-}
-
-/// Returns the time that a window of this length which ends in `range` may begin in.
-pub(crate) fn widened(range: Range, span: TimeDelta) -> Range {
-    (range.0 - span, range.1)
 }

@@ -51,7 +51,7 @@ pub async fn handle(
     let sources = shipment.failed_sources();
     let report = &mut shipment.report;
     report.count_filtered(&admitted);
-    metrics.add(report);
+    metrics.report.add(report);
     metrics.messages = Some(messages.len() - sources.len());
     metrics.emit(stack, Function::Ingest, clock::now());
     response.set_failures(failed_ids(messages, &sources));

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use shared::delivery::report::Report;
 use shared::metrics::Metrics;
 
 use crate::log_id::log_id_at;
@@ -58,7 +59,8 @@ fn parse_time(name: &'static str, text: String) -> Result<DateTime<Utc>, Backfil
 /// Returns `metrics` without those that alarms on the checkpoint watch: a backfill is late on purpose,
 /// and its pages do not move the checkpoint.
 pub(crate) fn without_checkpoint_metrics(metrics: &Metrics) -> Metrics {
-    Metrics { poll_pages: None, delivery_lag: None, ..metrics.clone() }
+    let report = Report { lag_seconds: None, ..metrics.report.clone() };
+    Metrics { poll_pages: None, report, ..metrics.clone() }
 }
 
 #[cfg(test)]
@@ -74,13 +76,10 @@ mod tests {
 
     #[test]
     fn backfill_metrics_raise_no_alarm_and_silence_none() {
-        let past = Metrics {
-            received: 5,
-            poll_pages: Some(3),
-            delivery_lag: Some(900_000),
-            ..Metrics::default()
-        };
-        let kept = Metrics { received: 5, ..Metrics::default() };
+        let kept = Report { received: 5, ..Report::default() };
+        let report = Report { lag_seconds: Some(900_000), ..kept };
+        let past = Metrics { report, poll_pages: Some(3), ..Metrics::default() };
+        let kept = Metrics { report: kept, ..Metrics::default() };
         assert_eq!(without_checkpoint_metrics(&past), kept);
     }
 

@@ -27,15 +27,15 @@ pub async fn handle(poller: &Poller, event: LambdaEvent<Value>) -> Result<PollOu
     let result = Box::pin(run.poll(&event.payload)).await;
     let milliseconds = started.elapsed().as_millis();
     match &result {
-        Ok(outcome) => tracing::info!(
-            stopped = outcome.stopped.as_str(),
-            pages = outcome.pages,
-            received = outcome.received,
-            filtered = outcome.filtered,
-            stored = outcome.stored,
-            duplicates = outcome.duplicates,
-            rejected = outcome.rejected,
-            dead_lettered = outcome.dead_lettered,
+        Ok(PollOutcome { stopped, pages, report, .. }) => tracing::info!(
+            stopped = stopped.as_str(),
+            pages,
+            received = report.received,
+            filtered = report.filtered,
+            stored = report.stored,
+            duplicates = report.duplicates,
+            rejected = report.rejected,
+            dead_lettered = report.dead_lettered,
             milliseconds,
             "polled"
         ),

@@ -4,6 +4,7 @@ use lambda_runtime::Diagnostic;
 use serde::{Serialize, Serializer};
 use shared::checkpoint::CheckpointError;
 use shared::delivery::intake::MaskError;
+use shared::delivery::report::Report;
 use shared::delivery::shipment::ShipError;
 use shared::error::chain;
 
@@ -76,18 +77,9 @@ pub struct PollOutcome {
     pub stopped: Stopped,
     /// Finished pages, including an empty one at the end.
     pub pages: usize,
-    /// Events of these pages.
-    pub received: usize,
-    /// Events that were left out because of their type.
-    pub filtered: usize,
-    /// Events that are now in the index, as error documents or not.
-    pub stored: usize,
-    /// Events that were in the index already.
-    pub duplicates: usize,
-    /// Events kept as error documents.
-    pub rejected: usize,
-    /// Events in the dead-letter queue.
-    pub dead_lettered: usize,
+    /// What became of the events of these pages.
+    #[serde(flatten)]
+    pub report: Report,
     /// Events of a type that is not in the table.
     pub unknown_types: usize,
     /// The checkpoint as saved.
@@ -168,12 +160,7 @@ mod tests {
             let outcome = PollOutcome {
                 stopped: Stopped::from_end(end).unwrap(),
                 pages: 2,
-                received: 3,
-                filtered: 0,
-                stored: 2,
-                duplicates: 1,
-                rejected: 0,
-                dead_lettered: 0,
+                report: Report { received: 3, stored: 2, duplicates: 1, ..Report::default() },
                 unknown_types: 0,
                 checkpoint: Some("9001".into()),
                 backfill: None,

@@ -138,17 +138,16 @@ impl<'a> Run<'a> {
         checkpoint: Option<Checkpoint>,
     ) -> Result<(String, FetchedPage), EarlyStop> {
         let now = clock::now();
-        let Some(checkpoint) = checkpoint else {
-            let start = log_id_at(now - self.poller.initial_interval);
-            return match self.fetch_or_refusal(&start).await? {
-                Ok(page) => Ok((start, page)),
-                Err(refusal) => self.fetch_oldest_page(refusal, now).await,
-            };
+        let start = match &checkpoint {
+            Some(checkpoint) => checkpoint.from.clone(),
+            None => log_id_at(now - self.poller.initial_interval),
         };
-        let start = &checkpoint.from;
-        let refusal = match self.fetch_or_refusal(start).await? {
-            Ok(page) => return Ok((checkpoint.from, page)),
+        let refusal = match self.fetch_or_refusal(&start).await? {
+            Ok(page) => return Ok((start, page)),
             Err(refusal) => refusal,
+        };
+        let Some(checkpoint) = checkpoint else {
+            return self.fetch_oldest_page(refusal, now).await;
         };
         if is_certainly_kept(&checkpoint, now) {
             return Err(refusal.into());
@@ -157,8 +156,8 @@ impl<'a> Run<'a> {
         // process, which knows of no first time.
         tracing::warn!(checkpoint = start, error = %chain(&refusal), "checkpoint rejected, trying it again");
         sleep(self.pace.second_look).await;
-        let refusal = match self.fetch_or_refusal(start).await? {
-            Ok(page) => return Ok((checkpoint.from, page)),
+        let refusal = match self.fetch_or_refusal(&start).await? {
+            Ok(page) => return Ok((start, page)),
             Err(refusal) => refusal,
         };
         self.metrics.checkpoint_expired = true;
@@ -385,12 +384,12 @@ impl<'a> Run<'a> {
     fn record_page(&mut self, page: Result<StoredPage, UnfinishedPage>) -> Result<(), EarlyStop> {
         match page {
             Ok(StoredPage { report, took }) => {
-                self.metrics.add(&report);
+                self.metrics.report.add(&report);
                 self.pace.store = self.pace.store.max(took);
                 Ok(())
             }
             Err(UnfinishedPage { report, stop }) => {
-                self.metrics.add(&report);
+                self.metrics.report.add(&report);
                 Err(stop)
             }
         }
@@ -403,30 +402,20 @@ impl<'a> Run<'a> {
         let stopped = Stopped::from_end(end);
         let metrics = &mut self.metrics;
         metrics.unauthorized = stopped.as_ref().is_err_and(PollError::is_unauthorized).into();
+        let pages = metrics.poll_pages.unwrap_or(0);
         let (checkpoint, backfill) = match self.position {
-            Position::Live(checkpoint) => {
-                metrics.emit(&self.poller.stack, Function::Poller, clock::now());
-                (checkpoint, None)
-            }
+            Position::Live(checkpoint) => (checkpoint, None),
             Position::Backfill { progress, .. } => {
-                without_checkpoint_metrics(metrics).emit(
-                    &self.poller.stack,
-                    Function::Poller,
-                    clock::now(),
-                );
+                *metrics = without_checkpoint_metrics(metrics);
                 (None, Some(progress))
             }
         };
+        metrics.emit(&self.poller.stack, Function::Poller, clock::now());
         Ok(PollOutcome {
             stopped: stopped?,
-            pages: metrics.poll_pages.unwrap_or(0),
-            received: metrics.received,
-            filtered: metrics.filtered,
-            stored: metrics.indexed,
-            duplicates: metrics.duplicates,
-            rejected: metrics.rejected,
-            dead_lettered: metrics.dead_lettered,
-            unknown_types: metrics.unknown_types,
+            pages,
+            unknown_types: metrics.report.unknown_types,
+            report: self.metrics.report,
             checkpoint,
             backfill,
         })

@@ -103,7 +103,7 @@ async fn ship<'a>(
     };
     let shipment = shipper.ship_events(admitted.events(), deadline).await;
     let sources = shipment.failed_sources();
-    metrics.add(&shipment.report);
+    metrics.report.add(&shipment.report);
     *metrics.messages.get_or_insert(0) += messages.len() - sources.len();
     let unstored = messages.iter().enumerate().filter(|(source, _)| sources.contains(source));
     failed.extend(unstored.flat_map(|(_, message)| message.ids.iter().copied()));

@@ -109,8 +109,7 @@ fn prepare_response(request: Request) -> Option<(String, Task, Response)> {
         }
         _ => return None,
     };
-    let physical_id = id;
-    response.physical_resource_id = physical_id;
+    response.physical_resource_id = id;
     response.stack_id = stack_id;
     response.request_id = request_id;
     response.logical_resource_id = logical_id;
@@ -130,7 +129,7 @@ async fn try_install(retention: Option<String>, deadline: Deadline) -> (Status, 
         tokio::time::timeout_at(deadline.instant(), work).await
     };
     let reason = match tokio::spawn(work).await {
-        Ok(Ok(Ok(installed))) => return (Status::Success, installed.to_string()),
+        Ok(Ok(Ok(installed))) => return (Status::Success, installed),
         Ok(Ok(Err(error))) => chain(&error),
         Ok(Err(_)) => "the engine took too long for the function's timeout".to_owned(),
         Err(_) => "internal error, see the function's log".to_owned(),

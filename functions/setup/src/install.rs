@@ -4,7 +4,6 @@
 //! that somebody has changed, and the component template with the operator's settings, are left as they are.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -43,132 +42,12 @@ const REQUEST_TIME: Duration = Duration::from_secs(20);
 /// The pauses between attempts: a deployment should not fail because a node is restarting.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
-/// Result of the installation; `Display` describes it for a person.
-#[derive(Debug)]
-pub(crate) struct Installed {
-    engine: Detected,
-    /// The name of the index template.
-    name: String,
-    template: Template,
-    lifecycle: Lifecycle,
-    retention: Retention,
-    /// Outcome for the lifecycle policy, if the engine has such policies.
-    policy: Option<Policy>,
-    /// Outcome for the data stream, if its write index was created from another template.
-    stream: Option<Stream>,
-    /// The data stream's retention, if it is not the wanted one.
-    kept_retention: Option<KeptRetention>,
-}
-
-/// The retention of a data stream that somebody else has set, or that we may not change.
-#[derive(Debug)]
-struct KeptRetention {
-    stream: String,
-    found: String,
-}
-
-/// A lifecycle policy, by name.
-#[derive(Debug)]
-struct Policy {
-    name: String,
-    done: PolicyDone,
-}
-
-#[derive(Debug)]
-enum PolicyDone {
-    Installed,
-    Updated,
-    Unchanged,
-    /// It is the operator's.
-    Kept,
-}
-
-/// A data stream that needed more than the template.
-#[derive(Debug)]
-enum Stream {
-    /// It got a new write index.
-    RolledOver { stream: String },
-    /// It did not: the user may not do that.
-    TakesEffectLater { stream: String, missing: String },
-}
-
-impl fmt::Display for Installed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.engine.product)?;
-        if let Some(version) = self.engine.version {
-            write!(f, " {version}")?;
-        }
-        let Template { details, codec, left_out, .. } = &self.template;
-        write!(f, ": index template {} is installed", self.name)?;
-        write!(f, ", details: {details}")?;
-        if let Some(codec) = codec {
-            write!(f, ", codec: {codec}")?;
-        }
-        if !self.template.constant_keyword {
-            write!(f, " (without constant_keyword, which this engine lacks)")?;
-        }
-        if !left_out.is_empty() {
-            write!(f, " (without {}, which this engine refuses)", left_out.join(", "))?;
-        }
-        match (&self.policy, &self.lifecycle) {
-            (Some(policy), lifecycle) => {
-                let kind = if *lifecycle == Lifecycle::Ism { "ISM" } else { "ILM" };
-                write!(f, "; {kind} policy {} {}", policy.name, policy.done)?;
-                if self.retention.is_some() && matches!(policy.done, PolicyDone::Kept) {
-                    write!(f, ", so RetentionDays does not apply")?;
-                }
-            }
-            (None, Lifecycle::DataStream) => {
-                write!(f, "; data stream lifecycle: on, in the template")?;
-            }
-            (None, _) => {
-                write!(f, "; lifecycle: none, this engine has no such feature")?;
-                if self.retention.is_some() {
-                    write!(f, ", so RetentionDays does not apply")?;
-                }
-            }
-        }
-        match &self.stream {
-            None => {}
-            Some(Stream::RolledOver { stream }) => {
-                write!(
-                    f,
-                    "; {stream} is rolled over, because its write index had another template"
-                )?;
-            }
-            Some(Stream::TakesEffectLater { stream, missing }) => write!(
-                f,
-                "; {stream} gets this template with its next backing index ({missing}): \
-                 POST {stream}/_rollover creates one now"
-            )?,
-        }
-        match &self.kept_retention {
-            None => Ok(()),
-            Some(KeptRetention { stream, found }) => write!(
-                f,
-                "; {stream} keeps its retention, {found}: PUT _data_stream/{stream}/_lifecycle \
-                 changes it"
-            ),
-        }
-    }
-}
-
-impl fmt::Display for PolicyDone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Installed => "is installed",
-            Self::Updated => "is updated",
-            Self::Unchanged => "already exists and is unchanged",
-            Self::Kept => "is not as we made it, and is left unchanged",
-        })
-    }
-}
-
-/// Reads the environment and installs, with this number of days as the retention.
+/// Reads the environment and installs, with this number of days as the retention. Returns what was done, for
+/// a person.
 pub(crate) async fn install(
     retention: Option<&str>,
     deadline: Deadline,
-) -> Result<Installed, InstallError> {
+) -> Result<String, InstallError> {
     let retention = match retention {
         None => None,
         Some(days) => {
@@ -208,59 +87,48 @@ struct Installation {
 }
 
 impl Installation {
-    async fn run(mut self) -> Result<Installed, InstallError> {
+    async fn run(mut self) -> Result<String, InstallError> {
         let engine = self.detect().await?;
         let (lifecycle, policy, update) = self.install_policy(engine).await?;
         let former_retention = match lifecycle {
             Lifecycle::DataStream => self.template_retention().await?,
             _ => None,
         };
-        let template = self.install_template(engine, lifecycle.clone()).await?;
-        let (mut stream, mut kept_retention) = (None, None);
+        let (template, hash) = self.install_template(engine, lifecycle.clone()).await?;
+        let version = engine.version.map_or_else(String::new, |version| format!(" {version}"));
+        let mut done = vec![format!("{}{version}: {template}", engine.product), policy];
         if engine.product == Product::OpenSearchServerless {
             self.test_collection().await?;
         } else {
             self.retire_former_template().await?;
-            stream = self.apply(&template.hash).await?;
+            done.extend(self.apply(&hash).await?);
         }
         if lifecycle == Lifecycle::DataStream {
             let alerts = index_template::alerts_stream(&self.namespace);
+            let mut kept = None;
             for stream in [&self.stream, &alerts] {
-                let kept = self.apply_retention(stream, former_retention.as_deref()).await?;
-                kept_retention = kept_retention.or(kept);
+                let found = self.apply_retention(stream, former_retention.as_deref()).await?;
+                kept = kept.or(found);
             }
+            done.extend(kept);
         }
         // Last, because an installation that fails is not repeated with the former retention.
         if let Some(PolicyUpdate { kind, path, revision }) = update {
             self.write_policy(kind, &path, revision).await?;
         }
-        Ok(Installed {
-            engine,
-            name: self.name(),
-            template,
-            lifecycle,
-            retention: self.retention,
-            policy,
-            stream,
-            kept_retention,
-        })
+        Ok(done.join("; "))
     }
 
     async fn detect(&mut self) -> Result<Detected, InstallError> {
-        let mut pauses = PAUSES.iter();
-        let detected = loop {
-            match (detect(&self.engine, self.deadline.at_most(REQUEST_TIME)).await, pauses.next()) {
-                (
-                    Err(
-                        DetectError::Engine(EngineError::Unavailable { .. })
-                        | DetectError::Busy { .. },
-                    ),
-                    Some(pause),
-                ) => tokio::time::sleep(*pause).await,
-                (detected, _) => break detected,
-            }
-        };
-        let detected = detected.map_err(|error| match error {
+        let attempt = || detect(&self.engine, self.deadline.at_most(REQUEST_TIME));
+        let detected = retried(attempt, |detected| {
+            let Err(error) = detected else { return false };
+            matches!(
+                error,
+                DetectError::Engine(EngineError::Unavailable { .. }) | DetectError::Busy { .. }
+            )
+        });
+        let detected = detected.await.map_err(|error| match error {
             DetectError::Engine(error) => error.into(),
             DetectError::Forbidden(reason) => self.forbidden(Step::Detect, reason),
             DetectError::Busy { .. } => InstallError::Busy(error),
@@ -275,11 +143,11 @@ impl Installation {
         }
     }
 
-    /// Returns the engine's kind of lifecycle, the outcome for its policy, and the update still to be written.
+    /// Returns the engine's kind of lifecycle, what was done, and the update still to be written.
     async fn install_policy(
         &self,
         engine: Detected,
-    ) -> Result<(Lifecycle, Option<Policy>, Option<PolicyUpdate>), InstallError> {
+    ) -> Result<(Lifecycle, String, Option<PolicyUpdate>), InstallError> {
         let (kind, path, otherwise) = match engine.product {
             Product::OpenSearch => (PolicyKind::Ism, "_plugins/_ism/policies", Lifecycle::None),
             Product::Elasticsearch => {
@@ -288,33 +156,51 @@ impl Installation {
                 let otherwise = if is_old { Lifecycle::None } else { Lifecycle::DataStream };
                 (PolicyKind::Ilm, "_ilm/policy", otherwise)
             }
-            Product::ElasticsearchServerless => return Ok((Lifecycle::DataStream, None, None)),
-            Product::OpenSearchServerless => return Ok((Lifecycle::None, None, None)),
+            Product::ElasticsearchServerless => {
+                return Ok(self.without_policy(Lifecycle::DataStream));
+            }
+            Product::OpenSearchServerless => return Ok(self.without_policy(Lifecycle::None)),
         };
         let own = self.name();
-        let mut existing = None;
-        for name in [&own, FORMER_NAME] {
-            match self.read_policy(kind, path, name).await? {
-                Found::Policy(found) => existing = self.settle_policy(kind, path, name, &found),
-                Found::Nothing => {}
-                Found::NoSuchFeature => return Ok((otherwise, None, None)),
+        let mut settled = None;
+        for name in [own.as_str(), FORMER_NAME] {
+            settled = match self.read_policy(kind, path, name).await? {
+                Found::Policy(found) => self.settle_policy(kind, path, name, &found),
+                Found::Nothing => None,
+                Found::NoSuchFeature => return Ok(self.without_policy(otherwise)),
             }
-            if existing.is_some() {
+            .map(|(done, update)| (name, done, update));
+            if settled.is_some() {
                 break;
             }
         }
-        let (policy, update) = match existing {
-            Some(existing) => existing,
+        let (name, done, update) = match settled {
+            Some(settled) => settled,
             None => {
                 self.write_policy(kind, &format!("{path}/{own}"), 1).await?;
-                (Policy { name: own, done: PolicyDone::Installed }, None)
+                (own.as_str(), "is installed".to_owned(), None)
             }
         };
-        let lifecycle = match kind {
-            PolicyKind::Ism => Lifecycle::Ism,
-            PolicyKind::Ilm => Lifecycle::Ilm { policy: policy.name.clone() },
+        let (label, lifecycle) = match kind {
+            PolicyKind::Ism => ("ISM", Lifecycle::Ism),
+            PolicyKind::Ilm => ("ILM", Lifecycle::Ilm { policy: name.to_owned() }),
         };
-        Ok((lifecycle, Some(policy), update))
+        Ok((lifecycle, format!("{label} policy {name} {done}"), update))
+    }
+
+    /// Returns the same for an engine without policies.
+    fn without_policy(&self, lifecycle: Lifecycle) -> (Lifecycle, String, Option<PolicyUpdate>) {
+        let done = match lifecycle {
+            Lifecycle::DataStream => "data stream lifecycle: on, in the template".to_owned(),
+            _ => self.without_retention("lifecycle: none, this engine has no such feature"),
+        };
+        (lifecycle, done, None)
+    }
+
+    /// Returns a text about a lifecycle that knows no retention of ours.
+    fn without_retention(&self, done: &str) -> String {
+        let ignored = self.retention.map_or("", |_| ", so RetentionDays does not apply");
+        format!("{done}{ignored}")
     }
 
     async fn read_policy(
@@ -327,7 +213,7 @@ impl Installation {
         let found = self.call(Step::ReadPolicy, Method::Get, &path, Payload::None).await?;
         match found.status {
             200 => {
-                let mut found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
+                let mut found = found.json();
                 // Elasticsearch returns it under its name.
                 Ok(Found::Policy(match kind {
                     PolicyKind::Ism => found,
@@ -341,20 +227,22 @@ impl Installation {
         }
     }
 
-    /// Decides to update a policy of ours, and to keep any other. `None` if it is to be replaced by one with
-    /// our name.
+    /// Decides to update a policy of ours, and to keep any other; returns what is done. `None` if it is to be
+    /// replaced by one with our name.
     fn settle_policy(
         &self,
         kind: PolicyKind,
         path: &str,
         name: &str,
         found: &Value,
-    ) -> Option<(Policy, Option<PolicyUpdate>)> {
+    ) -> Option<(String, Option<PolicyUpdate>)> {
         let state = index_template::policy_state(kind, found, &self.namespace, self.retention);
-        let (done, update) = match state {
-            PolicyState::Foreign => (PolicyDone::Kept, None),
+        Some(match state {
+            PolicyState::Foreign => {
+                (self.without_retention("is not as we made it, and is left unchanged"), None)
+            }
             _ if name == FORMER_NAME => return None,
-            PolicyState::Current => (PolicyDone::Unchanged, None),
+            PolicyState::Current => ("already exists and is unchanged".to_owned(), None),
             PolicyState::Outdated(version) => {
                 // ISM requires these, so that nobody's change in between is lost.
                 let number = |name: &str| found.get(name).and_then(Value::as_u64);
@@ -365,10 +253,10 @@ impl Installation {
                     _ => String::new(),
                 };
                 let path = format!("{path}/{name}{condition}");
-                (PolicyDone::Updated, Some(PolicyUpdate { kind, path, revision: version + 1 }))
+                let update = PolicyUpdate { kind, path, revision: version + 1 };
+                ("is updated".to_owned(), Some(update))
             }
-        };
-        Some((Policy { name: name.to_owned(), done }, update))
+        })
     }
 
     async fn write_policy(
@@ -381,12 +269,13 @@ impl Installation {
         self.write(Step::WritePolicy, path, &body).await
     }
 
-    /// Installs the index templates of logs and alerts, without what this engine lacks.
+    /// Installs the index templates of logs and alerts, without what this engine lacks. Returns what was done,
+    /// and the hash in `_meta` of the backing indices' mapping.
     async fn install_template(
         &self,
         engine: Detected,
         lifecycle: Lifecycle,
-    ) -> Result<Template, InstallError> {
+    ) -> Result<(String, Value), InstallError> {
         if engine.product == Product::OpenSearch {
             self.create_component_template().await?;
         }
@@ -400,32 +289,15 @@ impl Installation {
             lifecycle,
             retention: self.retention,
         };
-        let path = format!("_index_template/{}", self.name());
+        let name = self.name();
+        // Settings that the engine does not have.
         let mut left_out: Vec<String> = Vec::new();
-        loop {
-            let mut body = template.render();
+        let hash = loop {
+            let body = template.render();
             // Of the whole template, so that it is the same each time.
             let hash = body.get("template").and_then(|t| t.pointer(index_template::HASH)).cloned();
-            for setting in &left_out {
-                leave_out(&mut body, setting);
-            }
-            match self.write(Step::WriteTemplate, &path, &body).await {
-                Ok(()) => {
-                    let mut alerts = template.render_alerts();
-                    for setting in &left_out {
-                        leave_out(&mut alerts, setting);
-                    }
-                    let name = index_template::alerts_name(&self.namespace);
-                    let path = format!("_index_template/{name}");
-                    self.write(Step::WriteTemplate, &path, &alerts).await?;
-                    return Ok(Template {
-                        hash: hash.unwrap_or_default(),
-                        details: template.details,
-                        codec: template.codec(),
-                        constant_keyword: template.constant_keyword,
-                        left_out,
-                    });
-                }
+            match self.write_template(&name, body, &left_out).await {
+                Ok(()) => break hash.unwrap_or_default(),
                 Err(InstallError::Refused { reason, .. })
                     if template.constant_keyword && reason.contains("constant_keyword") =>
                 {
@@ -445,7 +317,33 @@ impl Installation {
                 }
                 Err(error) => return Err(error),
             }
+        };
+        let alerts = index_template::alerts_name(&self.namespace);
+        self.write_template(&alerts, template.render_alerts(), &left_out).await?;
+
+        let mut done = format!("index template {name} is installed, details: {}", template.details);
+        if let Some(codec) = template.codec() {
+            done += &format!(", codec: {codec}");
         }
+        if !template.constant_keyword {
+            done += " (without constant_keyword, which this engine lacks)";
+        }
+        if !left_out.is_empty() {
+            done += &format!(" (without {}, which this engine refuses)", left_out.join(", "));
+        }
+        Ok((done, hash))
+    }
+
+    async fn write_template(
+        &self,
+        name: &str,
+        mut body: Value,
+        left_out: &[String],
+    ) -> Result<(), InstallError> {
+        for setting in left_out {
+            leave_out(&mut body, setting);
+        }
+        self.write(Step::WriteTemplate, &format!("_index_template/{name}"), &body).await
     }
 
     /// Creates an empty component template for the operator's settings, unless there is one: OpenSearch
@@ -466,10 +364,7 @@ impl Installation {
     async fn retire_former_template(&self) -> Result<(), InstallError> {
         let former = self.read_template(FORMER_NAME).await?;
         match former.as_ref().and_then(index_template::retired) {
-            Some(body) => {
-                let path = format!("_index_template/{FORMER_NAME}");
-                self.write(Step::WriteTemplate, &path, &body).await
-            }
+            Some(body) => self.write_template(FORMER_NAME, body, &[]).await,
             None => Ok(()),
         }
     }
@@ -478,10 +373,7 @@ impl Installation {
         let path = format!("_index_template/{name}");
         let found = self.call(Step::ReadTemplate, Method::Get, &path, Payload::None).await?;
         match found.status {
-            200 => {
-                let found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
-                Ok(found.pointer("/index_templates/0/index_template").cloned())
-            }
+            200 => Ok(found.json().pointer("/index_templates/0/index_template").cloned()),
             404 => Ok(None),
             _ => Err(refused(Step::ReadTemplate, &found)),
         }
@@ -494,15 +386,15 @@ impl Installation {
     }
 
     /// Applies the retention to an existing data stream, because the template sets it for new ones only. A
-    /// retention that the former template did not set is somebody else's: it stays, and is returned.
+    /// retention that the former template did not set is somebody else's: it stays, and the result says so.
     async fn apply_retention(
         &self,
         stream: &str,
         former: Option<&str>,
-    ) -> Result<Option<KeptRetention>, InstallError> {
+    ) -> Result<Option<String>, InstallError> {
         let path = format!("_data_stream/{stream}");
         let found = self.call(Step::ReadDataStream, Method::Get, &path, Payload::None).await?;
-        let found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
+        let found = found.json();
         // Without the stream, or a handler for this path, there is nothing to change.
         let Some(found) = found.pointer("/data_streams/0") else { return Ok(None) };
         let (found, wanted) =
@@ -518,7 +410,9 @@ impl Installation {
             }
         }
         let found = found.unwrap_or_else(|| "none".to_owned());
-        Ok(Some(KeptRetention { stream: stream.to_owned(), found }))
+        Ok(Some(format!(
+            "{stream} keeps its retention, {found}: PUT _data_stream/{stream}/_lifecycle changes it"
+        )))
     }
 
     /// Checks that the collection takes documents as the writers send them, with one that is refused
@@ -533,7 +427,7 @@ impl Installation {
         let payload = Payload::Ndjson { bytes: LINES.into(), gzip: false };
         let path = format!("{}/_bulk", self.stream);
         let answer = self.call(Step::TestCollection, Method::Post, &path, payload).await?;
-        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let body = answer.json();
         let item = body.pointer("/items/0/create").unwrap_or(&body);
         // Some collections refuse the request, others the item.
         if item.to_string().contains("Document ID is not supported") {
@@ -551,9 +445,11 @@ impl Installation {
     }
 
     /// Applies the template to the data stream, if there is one: a new write index, if the present one was
-    /// created from another template.
-    async fn apply(&self, hash: &Value) -> Result<Option<Stream>, InstallError> {
-        let stream = self.stream.clone();
+    /// created from another template. Returns what was done.
+    async fn apply(&self, hash: &Value) -> Result<Option<String>, InstallError> {
+        let stream = &self.stream;
+        let rolled_over =
+            format!("{stream} is rolled over, because its write index had another template");
         let path = format!("{stream}/_rollover");
         let mut pauses = PAUSES.iter();
         let mut tried = false;
@@ -564,7 +460,7 @@ impl Installation {
                 self.check(found.is_some()).await?;
             }
             if found.is_none_or(|found| found == *hash) {
-                return Ok(tried.then_some(Stream::RolledOver { stream }));
+                return Ok(tried.then_some(rolled_over));
             }
             tried = true;
             let response = self.attempt(Step::RollOver, Method::Post, &path, Payload::None).await;
@@ -575,12 +471,12 @@ impl Installation {
                 continue;
             }
             return match response {
-                Ok(response) if response.is_success() => Ok(Some(Stream::RolledOver { stream })),
+                Ok(response) if response.is_success() => Ok(Some(rolled_over)),
                 Ok(response) => Err(refused(Step::RollOver, &response)),
-                Err(InstallError::Forbidden { privilege, .. }) => {
-                    let missing = format!("the engine's user lacks the privilege {privilege}");
-                    Ok(Some(Stream::TakesEffectLater { stream, missing }))
-                }
+                Err(InstallError::Forbidden { privilege, .. }) => Ok(Some(format!(
+                    "{stream} gets this template with its next backing index (the engine's user lacks \
+                     the privilege {privilege}): POST {stream}/_rollover creates one now"
+                ))),
                 Err(error) => Err(error),
             };
         }
@@ -597,7 +493,7 @@ impl Installation {
         let found = self.call(Step::ReadDataStream, Method::Get, &path, Payload::None).await?;
         match found.status {
             200 => {
-                let found: Value = serde_json::from_slice(&found.body).unwrap_or_default();
+                let found = found.json();
                 let Some(found) = found.pointer("/data_streams/0") else {
                     return Err(self.not_a_data_stream());
                 };
@@ -640,8 +536,8 @@ impl Installation {
         if !response.is_success() {
             return Err(refused(Step::Simulate, &response));
         }
-        let simulated: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        match simulated.pointer("/template/mappings/_meta/managed_by").and_then(Value::as_str) {
+        match response.json().pointer("/template/mappings/_meta/managed_by").and_then(Value::as_str)
+        {
             Some(index_template::OWNER) => Ok(()),
             _ => Err(self.shadowed()),
         }
@@ -664,14 +560,8 @@ impl Installation {
         path: &str,
         payload: Payload,
     ) -> Result<EngineResponse, InstallError> {
-        let mut pauses = PAUSES.iter();
-        loop {
-            let response = self.attempt(step, method, path, payload.clone()).await;
-            match pauses.next() {
-                Some(pause) if is_transient(&response) => tokio::time::sleep(*pause).await,
-                _ => return response,
-            }
-        }
+        let attempt = || self.attempt(step, method, path, payload.clone());
+        retried(attempt, is_transient).await
     }
 
     /// Sends one request once. A 403 is an error.
@@ -708,18 +598,6 @@ impl Installation {
     }
 }
 
-/// The index template as it was installed.
-#[derive(Debug)]
-struct Template {
-    /// Hash in `_meta` of the backing indices' mapping.
-    hash: Value,
-    details: DetailsIndexing,
-    codec: Option<&'static str>,
-    constant_keyword: bool,
-    /// Settings that the engine does not have.
-    left_out: Vec<String>,
-}
-
 /// A policy of ours that is to be written again.
 struct PolicyUpdate {
     kind: PolicyKind,
@@ -744,6 +622,21 @@ fn has_failure_store(Detected { product, version }: Detected) -> bool {
             first.map_or(version.major > 9, |first| version >= *first)
         }),
     }
+}
+
+/// Repeats an attempt, with pauses, while that may help.
+async fn retried<F: Future>(
+    attempt: impl Fn() -> F,
+    may_help: impl Fn(&F::Output) -> bool,
+) -> F::Output {
+    for pause in PAUSES {
+        let result = attempt().await;
+        if !may_help(&result) {
+            return result;
+        }
+        tokio::time::sleep(pause).await;
+    }
+    attempt().await
 }
 
 /// Returns whether a further attempt may help: the engine is unavailable or overloaded.

@@ -20,6 +20,7 @@ use serde_json::json;
 use shared::clock;
 use shared::delivery::incoming::Incoming;
 use shared::delivery::intake::Admitted;
+use shared::delivery::report::Report;
 use shared::delivery::ship::{NotJsonError, Shipper, split_body};
 use shared::delivery::shipment::Shipment;
 use shared::error::chain;
@@ -86,14 +87,10 @@ impl Rejection {
 }
 
 /// The body of a 200: what became of the events.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Counts {
-    received: usize,
-    filtered: usize,
-    stored: usize,
-    duplicates: usize,
-    rejected: usize,
-    dead_lettered: usize,
+    #[serde(flatten)]
+    report: Report,
     parked: usize,
 }
 
@@ -173,22 +170,14 @@ impl Webhook {
         let admitted = self.admit(&body, received, deadline).await?;
         let Shipment { mut report, unwritten, failure } = self.write(&admitted, deadline).await;
         report.count_filtered(&admitted);
-        metrics.add(&report);
+        metrics.report.add(&report);
         if let Some(failure) = failure {
             let events = unwritten.len();
             tracing::error!(events, error = %chain(&failure), "events not stored, parking them");
         }
         self.park(&unwritten, deadline).await?;
         metrics.parked = unwritten.len();
-        Ok(Counts {
-            received: report.received,
-            filtered: report.filtered,
-            stored: report.stored,
-            duplicates: report.duplicates,
-            rejected: report.rejected,
-            dead_lettered: report.dead_lettered,
-            parked: unwritten.len(),
-        })
+        Ok(Counts { report, parked: unwritten.len() })
     }
 
     /// Returns the events of a body that go on. While they cannot be masked, the body has to be sent again: not

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::ecs::details_fields::DETAILS_FIELDS;
-use crate::ecs::fields::{ALERT_FIELDS, DATA, FIELDS, FieldType};
+use crate::ecs::fields::{DATA, FIELDS, FieldType, alert_fields};
 use crate::input::mask::hex;
 
 /// The product that an engine is.
@@ -235,8 +235,7 @@ impl IndexTemplate<'_> {
     /// Returns the body of `PUT _index_template/`[`alerts_name`].
     #[must_use]
     pub fn render_alerts(&self) -> Value {
-        let mappings =
-            ALERT_FIELDS.iter().map(|(name, kind)| ((*name).to_owned(), mapping(*kind, self)));
+        let mappings = alert_fields().map(|(name, kind)| (name.to_owned(), mapping(kind, self)));
         let default_fields = ALERT_DEFAULT_FIELDS.iter().copied().map(str::to_owned);
         self.render_stream(
             &alerts_stream(self.namespace),

@@ -49,5 +49,6 @@ pub mod input;
 mod json;
 
 pub use ecs::document::{Document, DocumentKind, ECS_VERSION, Mapper, MapperSettings, Piece};
+pub use ecs::fields::ALERT_COPIES;
 pub use input::origin::Input;
 pub use json::write;

@@ -120,7 +120,7 @@ pub(super) fn payload(lines: &Bytes, pending: &[Entry<'_>], compress: bool) -> P
 
 /// The engine's result for one document.
 #[derive(Debug, Deserialize)]
-pub(super) struct Item {
+pub struct Item {
     _id: Option<String>,
     /// The backing index.
     #[serde(rename = "_index")]
@@ -142,11 +142,14 @@ pub(super) struct ItemError {
 
 /// Why a response says nothing about any document.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BulkResponseError {
+pub enum BulkResponseError {
+    /// It is not an engine's.
     #[error("the response to _bulk is not an engine's")]
     NotReadable(#[from] serde_json::Error),
-    #[error("the response to _bulk has {items} items for {documents} documents")]
-    WrongCount { items: usize, documents: usize },
+    /// It is truncated.
+    #[error("the response to _bulk has {0} items for {1} documents")]
+    WrongCount(usize, usize),
+    /// An item has another id than the document in its place.
     #[error("the response to _bulk is about other documents")]
     WrongDocument,
 }
@@ -156,7 +159,7 @@ pub(super) enum BulkResponseError {
 ///
 /// # Errors
 /// The response is truncated, not the engine's, or about other documents.
-pub(super) fn parse_response<'a>(
+pub fn parse_response<'a>(
     body: &[u8],
     ids: impl ExactSizeIterator<Item = &'a str>,
 ) -> Result<Vec<Item>, BulkResponseError> {
@@ -170,8 +173,7 @@ pub(super) fn parse_response<'a>(
     }
     let BulkResponse { items } = serde_json::from_slice(body)?;
     if items.len() != ids.len() {
-        let (items, documents) = (items.len(), ids.len());
-        return Err(BulkResponseError::WrongCount { items, documents });
+        return Err(BulkResponseError::WrongCount(items.len(), ids.len()));
     }
     let items = items.into_iter().zip(ids).map(|(Action { create }, id)| match &create._id {
         Some(answered) if answered != id => Err(BulkResponseError::WrongDocument),
@@ -198,7 +200,7 @@ mod tests {
         let item = r#"{"create":{"_index":"i","_id":"a","status":201}}"#;
         assert_eq!(parse(item, &["a"]).unwrap(), 1);
         let count = parse(item, &["a", "b"]).unwrap_err();
-        assert!(matches!(count, BulkResponseError::WrongCount { items: 1, documents: 2 }));
+        assert!(matches!(count, BulkResponseError::WrongCount(1, 2)));
         let document = parse(item, &["b"]).unwrap_err();
         assert!(matches!(document, BulkResponseError::WrongDocument));
         for body in ["", "<html>", "{}", "{\"items\":[{\"create\":{\"_in", "{\"errors\":false}"] {

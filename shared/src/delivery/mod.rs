@@ -13,5 +13,5 @@ pub mod ship;
 pub mod shipment;
 #[cfg(test)]
 mod stand_in;
-mod verdict;
+pub mod verdict;
 mod write;

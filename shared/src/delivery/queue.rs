@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
 use chrono::TimeDelta;
 use tokio::task::JoinSet;
@@ -12,7 +11,7 @@ use tokio::time::timeout_at;
 
 use super::frames::{Origin, Packed, pack};
 use crate::error::{BoxError, sdk_cause};
-use crate::retry::Deadline;
+use crate::retry::{Deadline, with_attempt_timeout};
 
 /// A queue that events are sent to.
 #[derive(Debug)]
@@ -33,7 +32,8 @@ impl Queue {
     /// large for it. Redrive may not get their parts together, but a person can. The SDK's own retries are
     /// limited to a few seconds.
     pub(super) fn retries(config: &SdkConfig, url: String, dead_letters_url: String) -> Self {
-        Self { client: client(config), url, parts_url: dead_letters_url }
+        let config = with_attempt_timeout(config, Duration::from_secs(2));
+        Self { client: Client::new(&config), url, parts_url: dead_letters_url }
     }
 
     /// Returns the dead-letter queue, by the same client.
@@ -82,12 +82,6 @@ impl Queue {
         }
         Ok(())
     }
-}
-
-fn client(config: &SdkConfig) -> Client {
-    let timeouts =
-        TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(2)).build();
-    Client::from_conf(aws_sdk_sqs::config::Builder::from(config).timeout_config(timeouts).build())
 }
 
 #[cfg(test)]

@@ -31,8 +31,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::engine::client::{Engine, EngineError, Method, Payload};
@@ -148,10 +148,6 @@ impl BackingIndices {
         self.0.iter().rfind(|index| index.name == name)
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
-    }
-
     /// Returns the other backing indices that may hold the event: those that were still written to when
     /// it happened.
     fn may_hold(&self, placed: &Placed<'_>, now: DateTime<Utc>) -> impl Iterator<Item = &str> {
@@ -225,7 +221,8 @@ impl Rollovers {
     ) -> Result<Vec<Look>, RolloverError> {
         let mut backing = self.backing().clone();
         // The first backing index has no earlier one.
-        let is_unknown = |p: &Placed<'_>| generation(p.index) > 1 && !backing.has(p.index);
+        let is_unknown =
+            |p: &Placed<'_>| generation(p.index) > 1 && backing.find(p.index).is_none();
         let mut is_fresh = placed.iter().any(is_unknown);
         if is_fresh {
             backing = self.read_backing(requests).await?;
@@ -447,21 +444,12 @@ impl Requests<'_> {
     /// Looks documents up in real time; the result is in the order of the lookups.
     async fn get(self, lookups: &[Lookup<'_>]) -> Result<Vec<FoundDocument>, RolloverError> {
         const STEP: &str = "looking for an earlier copy (privilege read or indices:data/read/mget)";
-        #[derive(Serialize)]
-        struct MgetRequest<'a> {
-            docs: Vec<Doc<'a>>,
-        }
-        #[derive(Serialize)]
-        struct Doc<'a> {
-            _index: &'a str,
-            _id: &'a str,
-        }
         #[derive(Deserialize)]
         struct MgetResponse {
             docs: Vec<FoundDocument>,
         }
-        let docs = lookups.iter().map(|lookup| Doc { _index: lookup.index, _id: lookup.id });
-        let request = json!(MgetRequest { docs: docs.collect() });
+        let docs = lookups.iter().map(|doc| json!({"_index": doc.index, "_id": doc.id}));
+        let request = json!({"docs": docs.collect::<Vec<_>>()});
         let payload = Payload::Json(request.to_string().into());
         let MgetResponse { docs } =
             self.send(Method::Post, "_mget?_source=false", payload, STEP).await?;

@@ -20,18 +20,18 @@ use super::bulk::{Item, ItemError};
 
 /// What happens to one document, as far as its own item tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// It is new, in this backing index.
-    Stored { index: String },
+    Stored(String),
     /// It was already in this backing index.
-    Duplicate { index: String },
+    Duplicate(String),
     /// It was not stored.
     Failed(Fault, Reason),
 }
 
 /// Whose fault it is that a document, or a request, was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub enum Fault {
     /// Nobody's for long: the engine is overloaded or away.
     Passing,
     /// The operator's: credentials or a privilege.
@@ -46,7 +46,7 @@ pub(super) enum Fault {
 
 /// Why a document, or a request, was not stored. `Display` shows what may be logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reason {
+pub struct Reason {
     /// The error's type; empty if the answer is not the engine's.
     pub(super) kind: String,
     summary: String,
@@ -228,8 +228,9 @@ fn cut(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
-/// `stream` is the data stream's name, or `None` if an index is to be written to.
-pub(super) fn of_item(item: Item, stream: Option<&str>) -> Verdict {
+/// Judges a document. `stream` is the data stream's name, or `None` if an index is to be written to.
+#[must_use]
+pub fn of_item(item: Item, stream: Option<&str>) -> Verdict {
     let Item { index, status, error, failure_store, .. } = item;
     let failed = |status, error| {
         let (fault, reason) = look_up(status, Some(&error));
@@ -247,9 +248,9 @@ pub(super) fn of_item(item: Item, stream: Option<&str>) -> Verdict {
         let reason = format!("{index} is an index, not a data stream");
         failed(400, ItemError { kind: PLAIN_INDEX.to_owned(), reason })
     } else if is_new {
-        Verdict::Stored { index }
+        Verdict::Stored(index)
     } else if is_duplicate {
-        Verdict::Duplicate { index }
+        Verdict::Duplicate(index)
     } else {
         failed(status, error)
     }
@@ -338,8 +339,8 @@ mod tests {
             let item = json!({"_index": "i-000001", "_id": "a", "status": status});
             of_item(serde_json::from_value(item).unwrap(), None)
         };
-        assert_eq!(item(200), Verdict::Stored { index: "i-000001".into() });
-        assert_eq!(item(201), Verdict::Stored { index: "i-000001".into() });
+        assert_eq!(item(200), Verdict::Stored("i-000001".into()));
+        assert_eq!(item(201), Verdict::Stored("i-000001".into()));
     }
 
     #[test]
@@ -352,14 +353,14 @@ mod tests {
         let said = "HTTP 400 not_a_data_stream: logs-auth0.logs-x is an index, not a data stream";
         assert_eq!(reason.to_string(), said);
         // A collection of OpenSearch Serverless has no data streams.
-        assert_eq!(of(None), Verdict::Stored { index: "logs-auth0.logs-x".into() });
+        assert_eq!(of(None), Verdict::Stored("logs-auth0.logs-x".into()));
     }
 
     #[test]
     fn version_conflict_alone_is_a_duplicate() {
         let conflict = "[a]: version conflict, document already exists (current version [1])";
         let duplicate = item(409, "version_conflict_engine_exception", conflict);
-        assert_eq!(duplicate, Verdict::Duplicate { index: "i-000001".into() });
+        assert_eq!(duplicate, Verdict::Duplicate("i-000001".into()));
         assert_eq!(of(409, "conflict_exception", "").0, Unclear);
     }
 

@@ -243,8 +243,8 @@ impl Writer {
         let mut refused = Vec::new();
         for (entry, verdict) in verdicts {
             match verdict {
-                Verdict::Stored { index } => placed.push((entry, index, true)),
-                Verdict::Duplicate { index } => placed.push((entry, index, false)),
+                Verdict::Stored(index) => placed.push((entry, index, true)),
+                Verdict::Duplicate(index) => placed.push((entry, index, false)),
                 Verdict::Failed(fault @ (Fault::Document | Fault::Unclear), reason) => {
                     refused.push((entry, fault, reason));
                 }

@@ -99,10 +99,16 @@ impl EngineResponse {
         matches!(self.status, 429 | 502..=504)
     }
 
+    /// Returns the body; null if it is not JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
     /// Returns the engine's own explanation of an error, or else the status.
     #[must_use]
     pub fn reason(&self) -> String {
-        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let body = self.json();
         // The innermost cause says most. The gateway of Amazon's domains uses `message` or `Message`.
         let mut error = body.get("error").unwrap_or(&Value::Null);
         while let Some(cause) = error.get("caused_by") {

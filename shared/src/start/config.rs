@@ -192,26 +192,24 @@ impl WebhookConfig {
         Env::of_process().read(Self::read)
     }
 
-    fn read(env: &mut Env<'_>) -> Option<Self> {
-        let pipeline = PipelineConfig::read(env);
-        let secret_id = env.required("WEBHOOK_SECRET_ID", "auth0-log-streams/webhook");
-        let path = env.checked("WEBHOOK_PATH", "/auth0/logs", "/auth0/logs", |path| {
-            if path.starts_with('/') && !path.contains(['?', '#', ' ']) {
-                Ok(path.to_owned())
-            } else {
-                Err("has to be an absolute path without a query".to_owned())
-            }
-        });
-        let allowed_sources =
-            env.checked("ALLOWED_SOURCE_CIDRS", "", "192.0.2.7,198.51.100.0/24", |list| {
-                list.parse()
-            });
-        Some(Self {
-            pipeline: pipeline?,
-            secret_id: secret_id?,
-            path: path?,
-            allowed_sources: allowed_sources?,
-        })
+    fn read(env: &mut Env<'_>) -> Self {
+        Self {
+            pipeline: PipelineConfig::read(env),
+            secret_id: env.required("WEBHOOK_SECRET_ID", "auth0-log-streams/webhook"),
+            path: env.checked("WEBHOOK_PATH", "/auth0/logs", "/auth0/logs", |path| {
+                if path.starts_with('/') && !path.contains(['?', '#', ' ']) {
+                    Ok(path.to_owned())
+                } else {
+                    Err("has to be an absolute path without a query".to_owned())
+                }
+            }),
+            allowed_sources: env.checked(
+                "ALLOWED_SOURCE_CIDRS",
+                "",
+                "192.0.2.7,198.51.100.0/24",
+                str::parse,
+            ),
+        }
     }
 }
 
@@ -224,20 +222,18 @@ impl PollerConfig {
         Env::of_process().read(Self::read)
     }
 
-    fn read(env: &mut Env<'_>) -> Option<Self> {
+    fn read(env: &mut Env<'_>) -> Self {
+        const URL_EXAMPLE: &str = "https://example.eu.auth0.com";
         let pipeline = PipelineConfig::read(env);
-        let auth0_url = env.url("AUTH0_URL", "https://example.eu.auth0.com");
-        env.require_tls("AUTH0_URL", auth0_url.as_ref(), "https://example.eu.auth0.com");
-        let secret_id = env.required("AUTH0_SECRET_ID", "auth0-log-streams/auth0");
-        let checkpoint_table = env.required("CHECKPOINT_TABLE", "auth0-log-streams-checkpoints");
-        let initial_interval = env.checked("INITIAL_INTERVAL", "24h", "24h", parse_interval);
-        Some(Self {
-            pipeline: pipeline?,
-            auth0_url: auth0_url?,
-            secret_id: secret_id?,
-            checkpoint_table: checkpoint_table?,
-            initial_interval: initial_interval?,
-        })
+        let auth0_url = env.url("AUTH0_URL", URL_EXAMPLE);
+        env.require_tls("AUTH0_URL", &auth0_url, URL_EXAMPLE);
+        Self {
+            pipeline,
+            auth0_url,
+            secret_id: env.required("AUTH0_SECRET_ID", "auth0-log-streams/auth0"),
+            checkpoint_table: env.required("CHECKPOINT_TABLE", "auth0-log-streams-checkpoints"),
+            initial_interval: env.checked("INITIAL_INTERVAL", "24h", "24h", parse_interval),
+        }
     }
 }
 
@@ -247,21 +243,14 @@ impl DetectConfig {
     /// # Errors
     /// All problems at once.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Env::of_process().read(|env| {
-            let (search, namespace) = (SearchConfig::read(env), read_namespace(env));
-            let checkpoint_table =
-                env.required("CHECKPOINT_TABLE", "auth0-log-streams-checkpoints");
-            let topic =
-                env.required("ALERT_TOPIC_ARN", "arn:aws:sns:eu-west-1:123456789012:alerts");
-            Some(Self {
-                search: search?,
-                namespace: namespace?,
-                stack: env.name("STACK_NAME"),
-                checkpoint_table: checkpoint_table?,
-                topic: topic?,
-                exclude: env.optional("DETECTIONS_EXCLUDE"),
-                settings: env.optional("DETECTIONS_SETTINGS"),
-            })
+        Env::of_process().read(|env| Self {
+            search: SearchConfig::read(env),
+            namespace: read_namespace(env),
+            stack: env.name("STACK_NAME"),
+            checkpoint_table: env.required("CHECKPOINT_TABLE", "auth0-log-streams-checkpoints"),
+            topic: env.required("ALERT_TOPIC_ARN", "arn:aws:sns:eu-west-1:123456789012:alerts"),
+            exclude: env.optional("DETECTIONS_EXCLUDE"),
+            settings: env.optional("DETECTIONS_SETTINGS"),
         })
     }
 }
@@ -272,9 +261,10 @@ impl SetupConfig {
     /// # Errors
     /// All problems at once.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Env::of_process().read(|env| {
-            let (search, namespace) = (SearchConfig::read(env), read_namespace(env));
-            let details = env.checked("DETAILS_INDEXING", "auto", "fields", |wanted| {
+        Env::of_process().read(|env| Self {
+            search: SearchConfig::read(env),
+            namespace: read_namespace(env),
+            details: env.checked("DETAILS_INDEXING", "auto", "fields", |wanted| {
                 let found = DetailsIndexing::ALL.iter().find(|(name, _)| *name == wanted);
                 match found {
                     None if wanted != "auto" => {
@@ -282,8 +272,7 @@ impl SetupConfig {
                     }
                     _ => Ok(found.map(|(_, details)| *details)),
                 }
-            });
-            Some(Self { search: search?, namespace: namespace?, details: details? })
+            }),
         })
     }
 }
@@ -297,80 +286,56 @@ impl PipelineConfig {
         Env::of_process().read(Self::read)
     }
 
-    fn read(env: &mut Env<'_>) -> Option<Self> {
-        let search = SearchConfig::read(env);
-        let namespace = read_namespace(env);
-        let tags = env.checked("EXTRA_TAGS", "", "production,eu", |list| {
-            let tags = list.split(',').map(str::trim).filter(|tag| !tag.is_empty());
-            Ok(tags.map(str::to_owned).collect())
-        });
-        let preserve_original_event = env.boolean("PRESERVE_ORIGINAL_EVENT");
-        let types = env.types("INCLUDE_TYPES");
-        let excluded = env.types("EXCLUDE_TYPES");
-        let user_data = UserData::read(env);
-        let geoip = GeoIpConfig {
-            city: env.optional("GEOIP_CITY_FILE").map(PathBuf::from),
-            asn: env.optional("GEOIP_ASN_FILE").map(PathBuf::from),
-        };
-        let function_name = env.name("AWS_LAMBDA_FUNCTION_NAME");
-        let stack = env.name("STACK_NAME");
-        let retry_queue_url = env.required("RETRY_QUEUE_URL", QUEUE_EXAMPLE);
-        let dead_letter_queue_url = env.required("DEAD_LETTER_QUEUE_URL", QUEUE_EXAMPLE);
-        Some(Self {
-            search: search?,
-            namespace: namespace?,
-            tags: tags?,
-            preserve_original_event: preserve_original_event?,
-            types: TypeFilter { include: types?, exclude: excluded? },
-            user_data: user_data?,
-            geoip,
-            function_name,
-            stack,
-            retry_queue_url: retry_queue_url?,
-            dead_letter_queue_url: dead_letter_queue_url?,
-        })
+    fn read(env: &mut Env<'_>) -> Self {
+        Self {
+            search: SearchConfig::read(env),
+            namespace: read_namespace(env),
+            tags: env.checked("EXTRA_TAGS", "", "production,eu", |list| {
+                let tags = list.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+                Ok(tags.map(str::to_owned).collect())
+            }),
+            preserve_original_event: env.boolean("PRESERVE_ORIGINAL_EVENT"),
+            types: TypeFilter {
+                include: env.types("INCLUDE_TYPES"),
+                exclude: env.types("EXCLUDE_TYPES"),
+            },
+            user_data: UserData::read(env),
+            geoip: GeoIpConfig {
+                city: env.optional("GEOIP_CITY_FILE").map(PathBuf::from),
+                asn: env.optional("GEOIP_ASN_FILE").map(PathBuf::from),
+            },
+            function_name: env.name("AWS_LAMBDA_FUNCTION_NAME"),
+            stack: env.name("STACK_NAME"),
+            retry_queue_url: env.required("RETRY_QUEUE_URL", QUEUE_EXAMPLE),
+            dead_letter_queue_url: env.required("DEAD_LETTER_QUEUE_URL", QUEUE_EXAMPLE),
+        }
     }
 }
 
 impl UserData {
-    fn read(env: &mut Env<'_>) -> Option<Self> {
-        let method = env.checked("MASK_USER_DATA", "none", "mask", |value| match value {
-            "none" => Ok(Some(Self::Plain)),
-            "mask" => Ok(Some(Self::Masked)),
-            "hash" => Ok(None),
+    fn read(env: &mut Env<'_>) -> Self {
+        let method = |value: &str| match value {
+            "none" => Ok(Self::Plain),
+            "mask" => Ok(Self::Masked),
+            "hash" => Ok(Self::Hashed(String::new())),
             other => Err(format!("is {other:?}, but has to be none, mask or hash")),
-        });
-        method?
-            .or_else(|| env.required("MASK_SECRET_ID", "auth0-log-streams/mask").map(Self::Hashed))
+        };
+        match env.checked("MASK_USER_DATA", "none", "mask", method) {
+            Self::Hashed(_) => {
+                Self::Hashed(env.required("MASK_SECRET_ID", "auth0-log-streams/mask"))
+            }
+            other => other,
+        }
     }
 }
 
 impl SearchConfig {
-    fn read(env: &mut Env<'_>) -> Option<Self> {
-        let example = "https://search.example.com:9200";
-        let endpoint = env.url("SEARCH_ENDPOINT", example);
-        let service = env.checked("SEARCH_SIGV4_SERVICE", "", "es", |service| match service {
-            "" => Ok(None),
-            "es" | "aoss" => Ok(Some(service.to_owned())),
-            other => Err(format!("is {other:?}, but only es and aoss can be signed for")),
-        });
-        let secret = env.optional("SEARCH_SECRET_ID");
-        let sign_in = match (service, secret) {
-            (None, _) => None,
-            (Some(Some(_)), Some(_)) => {
-                env.problem(
-                    "SEARCH_SECRET_ID",
-                    "is set together with SEARCH_SIGV4_SERVICE: choose one way to sign in".into(),
-                    "",
-                );
-                None
-            }
-            (Some(Some(service)), None) => Some(SignIn::SigV4(service)),
-            (Some(None), Some(id)) => Some(SignIn::Secret(id)),
-            (Some(None), None) => Some(SignIn::None),
-        };
-        if sign_in != Some(SignIn::None) {
-            env.require_tls("SEARCH_ENDPOINT", endpoint.as_ref(), example);
+    fn read(env: &mut Env<'_>) -> Self {
+        const URL_EXAMPLE: &str = "https://search.example.com:9200";
+        let endpoint = env.url("SEARCH_ENDPOINT", URL_EXAMPLE);
+        let sign_in = SignIn::read(env);
+        if sign_in != SignIn::None {
+            env.require_tls("SEARCH_ENDPOINT", &endpoint, URL_EXAMPLE);
         }
         let ca_certificate = env.checked("SEARCH_CA_CERTIFICATE", "", PEM_EXAMPLE, |pem| {
             if pem.is_empty() {
@@ -384,18 +349,34 @@ impl SearchConfig {
             }
         });
         let gzip = env.checked("SEARCH_GZIP", "auto", "auto", |value| match value {
-            "auto" => Ok(None),
-            "true" => Ok(Some(true)),
-            "false" => Ok(Some(false)),
+            "auto" => Ok(!is_this_machine(&endpoint)),
+            "true" => Ok(true),
+            "false" => Ok(false),
             other => Err(format!("is {other:?}, but has to be auto, true or false")),
         });
-        let endpoint = endpoint?;
-        Some(Self {
-            gzip: gzip?.unwrap_or_else(|| !is_this_machine(&endpoint)),
-            endpoint,
-            sign_in: sign_in?,
-            ca_certificate: ca_certificate?,
-        })
+        Self { endpoint, sign_in, ca_certificate, gzip }
+    }
+}
+
+impl SignIn {
+    fn read(env: &mut Env<'_>) -> Self {
+        let service = env.optional("SEARCH_SIGV4_SERVICE");
+        let secret = env.optional("SEARCH_SECRET_ID");
+        match (service, secret) {
+            (Some(service), _) if !matches!(&*service, "es" | "aoss") => {
+                let wrong = format!("is {service:?}, but only es and aoss can be signed for");
+                env.problem("SEARCH_SIGV4_SERVICE", wrong, "es");
+                Self::SigV4(service)
+            }
+            (Some(service), Some(_)) => {
+                let wrong = "is set together with SEARCH_SIGV4_SERVICE: choose one way to sign in";
+                env.problem("SEARCH_SECRET_ID", wrong.into(), "");
+                Self::SigV4(service)
+            }
+            (Some(service), None) => Self::SigV4(service),
+            (None, Some(id)) => Self::Secret(id),
+            (None, None) => Self::None,
+        }
     }
 }
 
@@ -413,7 +394,7 @@ const QUEUE_EXAMPLE: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/re
 const PEM_EXAMPLE: &str = "-----BEGIN CERTIFICATE-----…";
 
 /// Rules for data streams: lower case, no hyphen (it separates the parts), at most 100 bytes.
-fn read_namespace(env: &mut Env<'_>) -> Option<String> {
+fn read_namespace(env: &mut Env<'_>) -> String {
     env.checked("DATA_STREAM_NAMESPACE", "default", "production", |name| {
         let bad = |c: char| c.is_uppercase() || c.is_whitespace() || "\\/*?\"<>|,#:-".contains(c);
         if name.len() > 100 || name.contains(bad) {
@@ -446,7 +427,8 @@ pub fn parse_interval(text: &str) -> Result<Duration, String> {
 
 type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
 
-/// The environment and the problems found so far.
+/// The environment and the problems found so far. What has a problem is read as some other value, so that the
+/// rest is read, too; [`Env::read`] returns none of it then.
 struct Env<'a> {
     lookup: Lookup<'a>,
     problems: Vec<Problem>,
@@ -476,33 +458,29 @@ impl<'a> Env<'a> {
         self.optional(variable).unwrap_or_else(|| "auth0-log-streams".to_owned())
     }
 
-    fn required(&mut self, variable: &'static str, example: &'static str) -> Option<String> {
-        let value = self.optional(variable);
-        if value.is_none() {
+    fn required(&mut self, variable: &'static str, example: &'static str) -> String {
+        self.optional(variable).unwrap_or_else(|| {
             self.problem(variable, "is not set".to_owned(), example);
-        }
-        value
+            example.to_owned()
+        })
     }
 
-    fn checked<T>(
+    fn checked<T: Default>(
         &mut self,
         variable: &'static str,
         default: &str,
         example: &'static str,
         check: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    ) -> T {
         let value = self.optional(variable);
-        match check(value.as_deref().unwrap_or(default)) {
-            Ok(value) => Some(value),
-            Err(wrong) => {
-                self.problem(variable, wrong, example);
-                None
-            }
-        }
+        check(value.as_deref().unwrap_or(default)).unwrap_or_else(|wrong| {
+            self.problem(variable, wrong, example);
+            T::default()
+        })
     }
 
     /// Reads a switch; `false` if it is not set.
-    fn boolean(&mut self, variable: &'static str) -> Option<bool> {
+    fn boolean(&mut self, variable: &'static str) -> bool {
         self.checked(variable, "false", "false", |value| match value {
             "true" => Ok(true),
             "false" => Ok(false),
@@ -511,14 +489,14 @@ impl<'a> Env<'a> {
     }
 
     /// Reads a list of event types; none of them if it is not set.
-    fn types(&mut self, variable: &'static str) -> Option<TypeSet> {
+    fn types(&mut self, variable: &'static str) -> TypeSet {
         self.checked(variable, "", "seacft,Login - Failure", |list| {
             TypeSet::parse(list).map_err(|error| format!("has {error}"))
         })
     }
 
-    fn url(&mut self, variable: &'static str, example: &'static str) -> Option<Url> {
-        let text = self.required(variable, example)?;
+    fn url(&mut self, variable: &'static str, example: &'static str) -> Url {
+        let text = self.required(variable, example);
         let wrong = match Url::parse(&text) {
             Ok(url) if !matches!(url.scheme(), "http" | "https") => {
                 format!("has the scheme {:?}, but has to be an http or https URL", url.scheme())
@@ -527,26 +505,27 @@ impl<'a> Env<'a> {
             Ok(url) if !url.username().is_empty() || url.password().is_some() => {
                 "holds credentials, which belong in Secrets Manager".to_owned()
             }
-            Ok(url) => return Some(url),
+            Ok(url) => return url,
             Err(error) => format!("is {text:?}, which is not a URL: {error}"),
         };
         self.problem(variable, wrong, example);
-        None
+        #[expect(clippy::expect_used, reason = "the examples are ours")]
+        Url::parse(example).expect("an example is a URL")
     }
 
     /// Reports a URL that a secret would be sent to in plain text. On this machine, nobody else sees it.
-    fn require_tls(&mut self, variable: &'static str, url: Option<&Url>, example: &'static str) {
-        if url.is_some_and(|url| url.scheme() == "http" && !is_this_machine(url)) {
+    fn require_tls(&mut self, variable: &'static str, url: &Url, example: &'static str) {
+        if url.scheme() == "http" && !is_this_machine(url) {
             let wrong = "has to be an https URL, because a secret is sent to it".to_owned();
             self.problem(variable, wrong, example);
         }
     }
 
-    /// Reads settings; `None` of `read` comes with a problem.
-    fn read<T>(mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, ConfigError> {
-        match read(&mut self) {
-            Some(config) if self.problems.is_empty() => Ok(config),
-            _ => Err(ConfigError { problems: self.problems }),
+    fn read<T>(mut self, read: impl FnOnce(&mut Self) -> T) -> Result<T, ConfigError> {
+        let config = read(&mut self);
+        match self.problems.is_empty() {
+            true => Ok(config),
+            false => Err(ConfigError { problems: self.problems }),
         }
     }
 }

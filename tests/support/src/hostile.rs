@@ -143,6 +143,9 @@ fn small_values() -> Vec<String> {
     values
 }
 
+/// More bytes than Lucene takes for a term (32,766). Longer texts would only make tests slower.
+const TOO_LONG: usize = 33_000;
+
 /// Values that are harmful by their size.
 fn large_values() -> Vec<String> {
     let keys = |from: usize, to: usize| {
@@ -152,19 +155,19 @@ fn large_values() -> Vec<String> {
     let mut values = vec![
         "7".repeat(2_000),
         format!("0.{}", "7".repeat(2_000)),
-        format!("\"{}\"", "x".repeat(40_000)),
-        format!("\"{}\"", "words and words ".repeat(2_500)),
-        format!("\"{}\"", "\u{1f600}".repeat(10_000)),
-        format!("\"{}\"", "\\u00e9".repeat(20_000)),
-        format!("[\"{}\",1]", "x".repeat(40_000)),
+        format!("\"{}\"", "x".repeat(TOO_LONG)),
+        format!("\"{}\"", "words and words ".repeat(TOO_LONG / 16)),
+        format!("\"{}\"", "\u{1f600}".repeat(TOO_LONG / 4)),
+        format!("\"{}\"", "\\u00e9".repeat(TOO_LONG / 2)),
+        format!("[\"{}\",1]", "x".repeat(TOO_LONG)),
         format!("{{\"a\":{{\"b\":\"{}\"}}}}", "x".repeat(32_740)),
-        format!("{{\"{}\":1}}", "k".repeat(40_000)),
-        format!("{{\"{}\":{{\"{0}\":\"{}\"}}}}", "k".repeat(33_000), "x".repeat(40_000)),
+        format!("{{\"{}\":1}}", "k".repeat(TOO_LONG)),
+        format!("{{\"{}\":{{\"{0}\":\"{}\"}}}}", "k".repeat(TOO_LONG), "x".repeat(TOO_LONG)),
         format!("{{{}}}", keys(0, 1_500)),
         format!("[{}1]", "1,".repeat(10_000)),
         // Twenty long names and a long value have to fit into one term.
         nested(&format!("{{\"{}\":", "n".repeat(600)), 20, "}")
-            .replace("1}", &format!("\"{}\"}}", "x".repeat(33_000))),
+            .replace("1}", &format!("\"{}\"}}", "x".repeat(TOO_LONG))),
     ];
     for levels in [21, 25, 101, 900, 1_100, 10_000] {
         values.push(nested("{\"a\":", levels, "}"));
@@ -190,7 +193,7 @@ fn odd_names() -> Vec<String> {
         "latitude.x", "trace_id.y.z", "ja3.", "\\\"", "\\\\", "*", "?", "a*b", "#", "a b", "-",
         "__proto__", "null", "\u{feff}", "\u{202e}x", "é\u{301}",
     ].map(str::to_owned).to_vec();
-    names.push("k".repeat(40_000));
+    names.push("k".repeat(TOO_LONG));
     names.push("é.".repeat(1_000));
     names
 }

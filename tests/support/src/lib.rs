@@ -35,6 +35,8 @@ pub mod runtime;
 #[cfg(feature = "stand-ins")]
 pub mod server;
 #[cfg(feature = "stand-ins")]
+pub mod settings;
+#[cfg(feature = "stand-ins")]
 pub mod stack;
 #[cfg(feature = "stand-ins")]
 pub mod tenant;

@@ -229,10 +229,36 @@ pub(crate) const FIELDS: &[Field] = {
     ]
 };
 
-/// The fields of an alert, by name. `functions/detect` writes them.
+/// The fields that an alert takes from its events, as `functions/detect` writes it.
+pub const ALERT_COPIES: &[&str] = &[
+    "auth0.logs.data.client_id",
+    "auth0.logs.data.client_name",
+    "auth0.logs.data.connection",
+    "auth0.logs.data.type_id",
+    "auth0.logs.family_id",
+    "auth0.logs.ja4",
+    "event.action",
+    "organization.id",
+    "related.ip",
+    "related.user",
+    "source.as.number",
+    "source.as.organization.name",
+    "source.geo.country_iso_code",
+    "source.geo.country_name",
+    "source.ip",
+    "url.path",
+    "user.email",
+    "user.id",
+    "user.name",
+    "user.target.email",
+    "user.target.id",
+    "user.target.name",
+];
+
+/// The other fields of an alert, by name.
 #[rustfmt::skip]
-pub(crate) const ALERT_FIELDS: &[(&str, FieldType)] = {
-    use FieldType::{Constant, Date, GeoPoint, Ip, Keyword, Long, Text, Timestamp, Unsearched};
+const ALERT_FIELDS: &[(&str, FieldType)] = {
+    use FieldType::{Constant, Date, GeoPoint, Keyword, Long, Text, Timestamp, Unsearched};
     &[
     ("@timestamp", Timestamp),
     ("auth0.alerts.count", Long),
@@ -241,17 +267,10 @@ pub(crate) const ALERT_FIELDS: &[(&str, FieldType)] = {
     ("auth0.alerts.level", Keyword),
     ("auth0.alerts.response", Unsearched),
     ("auth0.alerts.window", Long),
-    ("auth0.logs.data.client_id", Keyword),
-    ("auth0.logs.data.client_name", Keyword),
-    ("auth0.logs.data.connection", Keyword),
-    ("auth0.logs.data.type_id", Keyword),
-    ("auth0.logs.family_id", Keyword),
-    ("auth0.logs.ja4", Keyword),
     ("data_stream.dataset", Constant(Some("auth0.alerts"))),
     ("data_stream.namespace", Constant(None)),
     ("data_stream.type", Constant(Some("logs"))),
     ("ecs.version", Keyword),
-    ("event.action", Keyword),
     ("event.category", Keyword),
     ("event.created", Date),
     ("event.dataset", Constant(Some("auth0.alerts"))),
@@ -263,34 +282,25 @@ pub(crate) const ALERT_FIELDS: &[(&str, FieldType)] = {
     ("event.start", Date),
     ("event.type", Keyword),
     ("message", Text),
-    ("organization.id", Keyword),
-    ("related.ip", Ip),
-    ("related.user", Keyword),
     ("rule.description", Unsearched),
     ("rule.id", Keyword),
     ("rule.name", Keyword),
     ("rule.ruleset", Keyword),
-    ("source.as.number", Long),
-    ("source.as.organization.name", Keyword),
-    ("source.geo.country_iso_code", Keyword),
-    ("source.geo.country_name", Keyword),
     ("source.geo.location", GeoPoint),
-    ("source.ip", Ip),
     ("tags", Keyword),
     ("threat.framework", Keyword),
     ("threat.tactic.id", Keyword),
     ("threat.tactic.name", Keyword),
     ("threat.technique.id", Keyword),
     ("threat.technique.name", Keyword),
-    ("url.path", Keyword),
-    ("user.email", Keyword),
-    ("user.id", Keyword),
-    ("user.name", Keyword),
-    ("user.target.email", Keyword),
-    ("user.target.id", Keyword),
-    ("user.target.name", Keyword),
     ]
 };
+
+/// All fields of an alert. Those of its events have the same types there.
+pub(crate) fn alert_fields() -> impl Iterator<Item = (&'static str, FieldType)> {
+    let copies = FIELDS.iter().filter(|field| ALERT_COPIES.contains(&field.name));
+    ALERT_FIELDS.iter().copied().chain(copies.map(|field| (field.name, field.kind)))
+}
 
 /// The prefix of the members of an event's data.
 pub(crate) const DATA: &str = "auth0.logs.data.";
@@ -460,7 +470,9 @@ transformations:
             writeln!(wanted, "| {kind} | {} |", paths.join(", ")).unwrap();
         }
         wanted.push_str(ALERTS);
-        for (name, kind) in ALERT_FIELDS {
+        let alert_fields: BTreeMap<_, _> = alert_fields().collect();
+        assert_eq!(alert_fields.len(), ALERT_FIELDS.len() + ALERT_COPIES.len());
+        for (name, kind) in alert_fields {
             writeln!(wanted, "| `{name}` | {kind} |").unwrap();
         }
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/fields.md");

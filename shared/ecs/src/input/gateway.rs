@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use crate::json::lex::{Lexer, ValueKind};
-use crate::json::read::{AHEAD, unescape};
+use crate::json::read::{AHEAD, find_member, unescape};
 
 /// The body has to start within this many bytes. API Gateway accepts 10,240 bytes of request line and
 /// headers ("Quotas for HTTP APIs").
@@ -42,18 +42,8 @@ pub fn take_body(event: &mut Bytes) -> Option<Bytes> {
 /// The position of the string that is the `body` of the outermost object.
 fn find_body(head: &str) -> Option<usize> {
     let mut json = Lexer::new(head);
-    if json.peek() != Ok(ValueKind::Object) {
-        return None;
-    }
-    let mut is_first = true;
-    while let Some(name) = json.next_name(&mut is_first).ok()? {
-        let kind = json.peek().ok()?;
-        if name.raw == "body" {
-            return (kind == ValueKind::String).then_some(json.at());
-        }
-        json.skip(kind).ok()?;
-    }
-    None
+    let kind = find_member(&mut json, "body")?;
+    (kind == ValueKind::String).then_some(json.at())
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! Pieces of JSON text: what a token says, and where a member is.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use memchr::memchr;
 
-use super::lex::{Lexer, Name, code_unit, is_escaped, plain_in};
+use super::lex::{Lexer, Name, ValueKind, code_unit, is_escaped, plain_in};
 
 /// The distance in bytes by which [`unescape`] writes ahead of what it reads, at least.
 pub(crate) const AHEAD: usize = 8;
@@ -91,27 +90,28 @@ pub(crate) fn decode_name<'a>(name: &Name<'a>) -> Cow<'a, str> {
     }
 }
 
-/// The range of a member's value in the text of an object. Names are compared as written, escapes and all.
-pub(crate) fn find_member(object: &str, wanted: &str) -> Option<Range<usize>> {
-    if !object.starts_with('{') {
+/// Moves `json`, which is at the start of a text, to the value of an object's member, and returns its type. Names
+/// are compared as written, escapes and all.
+pub(crate) fn find_member(json: &mut Lexer<'_>, wanted: &str) -> Option<ValueKind> {
+    if json.peek() != Ok(ValueKind::Object) {
         return None;
     }
-    let mut json = Lexer::new(object);
     let mut is_first = true;
     while let Some(name) = json.next_name(&mut is_first).ok()? {
         let kind = json.peek().ok()?;
-        let start = json.at();
-        json.skip(kind).ok()?;
         if name.raw == wanted {
-            return Some(start..json.at());
+            return Some(kind);
         }
+        json.skip(kind).ok()?;
     }
     None
 }
 
 /// The text of a member's value, or `None`; see [`find_member`].
 pub(crate) fn member<'j>(object: &'j str, name: &str) -> Option<&'j str> {
-    object.get(find_member(object, name)?)
+    let mut json = Lexer::new(object);
+    let kind = find_member(&mut json, name)?;
+    json.token(kind).ok()
 }
 
 /// The texts of the values of several members, found in one pass; see [`find_member`].

@@ -167,14 +167,10 @@ impl<'a, 'o> Sanitizer<'a, 'o> {
 
     /// Inserts a member that is not in the event, with `text` as its value.
     pub(crate) fn insert(&mut self, emitted: &mut Emitted, name: &str, text: &str) {
-        self.flush(emitted.end);
-        if emitted.any {
-            self.out.push(b',');
-        }
+        self.begin_run(*emitted, self.json.at());
         write_str(self.out, name);
         self.out.push(b':');
         write_str(self.out, text);
-        self.pending_start = self.json.at();
         self.commit(emitted);
     }
 
