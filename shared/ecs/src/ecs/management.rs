@@ -6,7 +6,7 @@
 use percent_encoding::percent_decode_str;
 
 use super::details::{Details, Path, is_scalar};
-use super::person::Person;
+use super::person::{Person, identity};
 use crate::json::read::{decode, member, members, strings};
 use crate::json::write::Text;
 
@@ -58,7 +58,7 @@ impl Management {
         });
         let mut next = || segments.next().flatten();
         let segments = [next(), next(), next(), next()];
-        let one = |id: &str| vec![Text::Any(id.to_owned())];
+        let one = |id: &str| identity(Text::Any(id.to_owned())).into_iter().collect();
         let ids = match segments.each_ref().map(Option::as_deref) {
             // The response is the user; the request may name one that was refused.
             [Some("users"), id, None, _] => {
@@ -95,7 +95,7 @@ fn ids_in(body: &str, name: &str) -> Vec<Text<'static>> {
     member(body, name).map(strings).unwrap_or_default().into_iter().filter_map(text).collect()
 }
 
-/// The text of a string.
+/// The text of a string, unless it is masked.
 fn text(token: &str) -> Option<Text<'static>> {
-    token.starts_with('"').then(|| Text::of(token).into_owned())
+    token.starts_with('"').then(|| identity(Text::of(token).into_owned()))?
 }

@@ -137,6 +137,10 @@ fn user_name_of_every_form_gives_what_identifies_the_user() {
         (json!("***************"), Value::Null, Value::Null),
         (json!("***@*******.***"), Value::Null, Value::Null),
         (json!("k***m@example.com"), Value::Null, Value::Null),
+        (json!("k**@example.com"), Value::Null, Value::Null),
+        (json!("k*@example.com"), Value::Null, Value::Null),
+        (json!("** **"), Value::Null, Value::Null),
+        (json!("* *"), Value::Null, Value::Null),
         (json!("a*b"), json!({"name": "a*b"}), json!(["a*b"])),
         (json!(""), Value::Null, Value::Null),
         (Value::Null, Value::Null, Value::Null),
@@ -148,6 +152,37 @@ fn user_name_of_every_form_gives_what_identifies_the_user() {
         let is_masked = name.as_str().is_some_and(|name| name.contains('*')) && user.is_null();
         assert_eq!(data(&document).get("user_name"), is_masked.then_some(&name), "{name}");
     }
+}
+
+#[test]
+fn masked_id_is_nobodys() {
+    let masked = "samlp|corp|*****";
+    let document = mapped(json!({"type": "s", "user_id": masked}));
+    assert_eq!(data(&document)["user_id"], masked);
+    assert!(document.get("user").is_none() && document.get("related").is_none());
+    assert!(data(&mapped(json!({"type": "s", "user_id": "a|1"}))).get("user_id").is_none());
+
+    let ids = json!([masked, "auth0|7b", masked]);
+    let kim = json!({"id": "auth0|7b"});
+    for (path, body, target) in [
+        ("users/samlp%7Ccorp%7C*****", json!({}), Value::Null),
+        ("user-blocks/samlp|corp|*****", json!({}), Value::Null),
+        ("organizations/org_1/members/samlp|corp|*****/roles", json!({}), Value::Null),
+        ("roles/rol_1/users", json!({"users": ids}), kim.clone()),
+        ("organizations/org_1/members", json!({"members": ids}), kim),
+        ("tickets/password-change", json!({"user_id": masked}), Value::Null),
+    ] {
+        let mut document = requested("post", &format!("/api/v2/{path}"), &body, &json!({}));
+        assert_eq!(document["user"]["target"].take(), target, "{path}");
+        assert!(!document["related"].to_string().contains('*'), "{path}");
+    }
+
+    // Whoever has an id that is not masked is somebody else.
+    let auth = json!({"user": {"user_id": "auth0|7a", "name": "Ada"}});
+    let details = json!({"request": {"path": "/api/v2/clients", "auth": auth}});
+    let document = mapped(json!({"type": "sapi", "user_id": masked, "details": details}));
+    assert!(document.get("user").is_none());
+    assert_eq!(document["related"]["user"], json!(["Ada", "auth0|7a"]));
 }
 
 /// The document of a request to the Management API.
