@@ -59,15 +59,12 @@ impl Management {
         let mut next = || segments.next().flatten();
         let segments = [next(), next(), next(), next()];
         let one = |id: &str| identity(Text::Any(id.to_owned())).into_iter().collect();
+        let of_object = |object| Person::of_object(object).unwrap_or_default();
         let ids = match segments.each_ref().map(Option::as_deref) {
             // The response is the user; the request may name one that was refused.
             [Some("users"), id, None, _] => {
-                let of_response = Person::of_object(response()).unwrap_or_default();
-                self.target = of_response.or(Person::of_object(body).unwrap_or_default());
-                match id {
-                    Some(id) => one(id),
-                    None => return,
-                }
+                self.target = of_object(response()).or(of_object(body));
+                id.map(one).unwrap_or_default()
             }
             [Some("users" | "user-blocks"), Some(id), ..] => one(id),
             [Some("roles"), Some(_), Some("users"), _] => ids_in(body, "users"),
@@ -78,14 +75,23 @@ impl Management {
                 match (part, id) {
                     (Some("members"), Some(id)) => one(id),
                     (Some("members"), None) => ids_in(body, "members"),
+                    (Some("invitations"), _) => {
+                        let of = |object| of_object(member(object, "invitee").unwrap_or_default());
+                        self.target = of(response()).or(of(body));
+                        Vec::new()
+                    }
                     _ => Vec::new(),
                 }
             }
-            // Tickets and jobs name a user in the body.
+            [Some("tickets" | "jobs"), ..] => {
+                self.target = of_object(body);
+                Vec::new()
+            }
+            // Others may name one by id.
             _ => member(body, "user_id").and_then(text).into_iter().collect(),
         };
         let mut ids = ids.into_iter();
-        self.target.id = ids.next();
+        self.target.id = ids.next().or(self.target.id.take());
         self.more_targets = ids.collect();
     }
 }
