@@ -59,6 +59,18 @@ fn pretty_printed_objects_give_each_event() {
 }
 
 #[test]
+fn objects_on_one_line_give_each_event() {
+    let [one, two] = events();
+    has_both_events(&format!("{one}{two}"));
+}
+
+#[test]
+fn lines_that_end_in_a_comma_give_each_event() {
+    let [one, two] = events();
+    has_both_events(&format!("{one},\n{two},\n"));
+}
+
+#[test]
 fn json_array_gives_its_elements() {
     has_both_events(&json!(events()).to_string());
 }
@@ -85,6 +97,24 @@ fn page_with_totals_gives_its_logs() {
     let logs = json!(data);
     has_both_events(&format!(r#"{{"start":0,"limit":2,"length":2,"total":9,"logs":{logs}}}"#));
     has_both_events(&json!({"start": 0, "limit": 2, "length": 2, "logs": data}).to_string());
+}
+
+#[test]
+fn object_with_logs_and_scalars_gives_its_logs() {
+    let logs = json!(events());
+    for page in [
+        format!(r#"{{"tenant":"nordic","logs":{logs}}}"#),
+        format!(r#"{{"logs":{logs},"next":"https://example.com/?from=9002"}}"#),
+        format!(r#"{{"start":"0","total":null,"logs":{logs}}}"#),
+    ] {
+        has_both_events(&page);
+    }
+}
+
+#[test]
+fn array_of_pages_gives_their_logs() {
+    let [one, two] = events();
+    has_both_events(&json!([{"logs": [one]}, {"logs": [two], "total": 2}]).to_string());
 }
 
 #[test]
