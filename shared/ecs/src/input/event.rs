@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use hashbrown::HashSet;
 
 use super::date::parse_date;
+use super::log_id::usable_log_id;
 use super::members::{Fate, MAX_MEMBERS, MemberId, Members, Moved, Shape};
 use crate::json::change::{Change, Changes};
 use crate::json::lex::{Name, SyntaxError, ValueKind};
@@ -226,14 +227,9 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn finish(mut self) {
-        // A stream event has its log_id twice, a pulled event has the one in the data.
-        if let Some(outer) = self.event.moved(Moved::OuterLogId)
-            && self.remember(Moved::LogId.id(), outer) != outer
-        {
-            self.copy.changes.note(Change::OuterLogId);
-        }
-        if let Some(pulled_id) = self.event.moved(Moved::PulledId) {
-            self.remember(Moved::LogId.id(), pulled_id);
+        let inner = self.event.moved(Moved::LogId);
+        if inner.is_none() || inner != self.event.moved(Moved::OuterLogId) {
+            self.choose_log_id();
         }
         if let Some(token) = self.event.moved(Moved::Date) {
             self.event.date = parse_date(&decode(token));
@@ -244,6 +240,28 @@ impl<'a> Reader<'a, '_> {
         }
         self.event.changes = self.copy.changes;
         self.copy.finish(self.emitted);
+    }
+
+    /// A stream event has its `log_id` twice, a pulled event has the one in the data, or an `_id`. The first
+    /// that is usable is kept.
+    fn choose_log_id(&mut self) {
+        let ids = [Moved::LogId, Moved::OuterLogId, Moved::PulledId].map(|id| self.event.moved(id));
+        let [inner, outer, _] = ids;
+        let usable = ids.into_iter().flatten().find(|id| usable_log_id(id).is_some());
+        if let Some(inner) = inner {
+            let (text, outer) = (decode(inner), outer.map(decode));
+            if usable == Some(inner) {
+                if outer.is_some_and(|outer| outer != text) {
+                    self.copy.changes.note(Change::OuterLogId);
+                }
+            } else if usable.is_some() && !text.trim().is_empty() {
+                self.copy.changes.note(Change::TypeMismatch);
+                self.insert_as_text("log_id", inner);
+            }
+        }
+        if let Some(slot) = self.event.tokens.get_mut(Moved::LogId.id()) {
+            *slot = usable.or_else(|| ids.into_iter().flatten().next());
+        }
     }
 
     /// Copies a member that is a field.
@@ -553,6 +571,46 @@ mod tests {
             let event = read_event(raw, &mut Vec::new()).unwrap();
             assert_eq!(event.moved(Moved::LogId), Some("\"2\""));
             assert!(event.changes.is_empty(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn outer_log_id_is_kept_if_the_inner_one_is_unusable() {
+        for (inner, text) in [
+            (r#""""#, None),
+            (r#"" ""#, None),
+            (r#"{"a":1}"#, Some(r#"{"a":1}"#)),
+            ("[1]", Some("[1]")),
+            ("true", Some("true")),
+        ] {
+            for raw in [
+                format!(r#"{{"log_id":"1","data":{{"log_id":{inner},"type":"s"}}}}"#),
+                format!(r#"{{"data":{{"type":"s","log_id":{inner}}},"log_id":"1"}}"#),
+            ] {
+                let mut out = Vec::new();
+                let read = |data: &mut Object<'_>| {
+                    let event = read_event(&raw, data.out()).unwrap();
+                    assert_eq!(event.moved(Moved::LogId), Some("\"1\""), "{raw}");
+                    event.changes
+                };
+                let changes = Object::write(&mut out, read);
+                assert_eq!(changes.has(Change::TypeMismatch), text.is_some(), "{raw}");
+                assert!(!changes.has(Change::OuterLogId), "{raw}");
+                let written: serde_json::Value = serde_json::from_slice(&out).unwrap();
+                assert_eq!(written["log_id_text"].as_str(), text, "{raw}");
+            }
+        }
+    }
+
+    #[test]
+    fn log_id_as_number_and_as_text_is_the_same() {
+        for raw in [
+            r#"{"log_id":9001,"data":{"log_id":"9001"}}"#,
+            r#"{"data":{"log_id":9001},"log_id":"9001"}"#,
+        ] {
+            let event = read_event(raw, &mut Vec::new()).unwrap();
+            assert!(event.changes.is_empty(), "{raw}");
+            assert_eq!(event.moved(Moved::LogId).map(decode).as_deref(), Some("9001"));
         }
     }
 
