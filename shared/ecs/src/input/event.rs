@@ -97,6 +97,7 @@ pub(crate) fn read<'a>(
         members,
         is_log_event: false,
         is_cloud_event: false,
+        outer: 0,
         emitted: Emitted::nothing(0),
         written: WrittenNames::default(),
     };
@@ -127,6 +128,8 @@ struct Reader<'a, 'o> {
     /// Whether the envelope is one of `CloudEvents`.
     is_cloud_event: bool,
     copy: Sanitizer<'a, 'o>,
+    /// A bit for each member that moves and was seen in the envelope only.
+    outer: u64,
     emitted: Emitted,
     written: WrittenNames,
 }
@@ -211,12 +214,34 @@ impl<'a> Reader<'a, '_> {
                 let token = self.copy.json.token(kind)?;
                 let is_outer = level == Level::Envelope && id == Moved::LogId.id();
                 let id = if is_outer { Moved::OuterLogId.id() } else { id };
-                // The first value that is not empty is kept.
-                if holds_something(token) && self.remember(id, token) != token {
-                    self.copy.changes.note(Change::DuplicateName);
+                if holds_something(token) {
+                    self.move_value(id, token, level);
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Remembers a value that moves: the first one, or the first one in the data if there is one.
+    #[inline]
+    fn move_value(&mut self, id: MemberId, token: &'a str, level: Level) {
+        let bit = 1 << id;
+        let was_outer = self.outer & bit != 0;
+        let is_outer = level == Level::Envelope;
+        let kept = self.remember(id, token);
+        if kept != token {
+            let is_other_level = is_outer != was_outer;
+            let change = if is_other_level { Change::OuterMember } else { Change::DuplicateName };
+            self.copy.changes.note(change);
+        } else if is_outer {
+            self.outer |= bit;
+        }
+        if was_outer
+            && !is_outer
+            && let Some(slot) = self.event.tokens.get_mut(id)
+        {
+            *slot = Some(token);
+            self.outer &= !bit;
         }
     }
 
@@ -600,6 +625,32 @@ mod tests {
                 assert_eq!(written["log_id_text"].as_str(), text, "{raw}");
             }
         }
+    }
+
+    #[test]
+    fn member_in_the_data_goes_before_the_one_next_to_it() {
+        for raw in [
+            r#"{"log_id":"1","type":"x","date":"y","data":{"type":"s","date":"2026-03-14T10:05:13Z"}}"#,
+            r#"{"data":{"type":"s","date":"2026-03-14T10:05:13Z"},"date":"y","log_id":"1","type":"x"}"#,
+        ] {
+            let event = read_event(raw, &mut Vec::new()).unwrap();
+            assert_eq!(event.moved(Moved::Type), Some("\"s\""), "{raw}");
+            assert_eq!(event.date, Some("2026-03-14T10:05:13Z".parse().unwrap()), "{raw}");
+            assert!(event.changes.has(Change::OuterMember), "{raw}");
+            assert!(!event.changes.has(Change::DuplicateName), "{raw}");
+        }
+        for raw in [
+            r#"{"log_id":"1","type":"s","data":{"type":"s","ip":"::1"}}"#,
+            r#"{"log_id":"1","data":{"type":"","ip":"::1"},"type":"s"}"#,
+        ] {
+            let event = read_event(raw, &mut Vec::new()).unwrap();
+            assert_eq!(event.moved(Moved::Type), Some("\"s\""), "{raw}");
+            assert!(event.changes.is_empty(), "{raw}");
+        }
+        let twice = r#"{"log_id":"1","type":"x","data":{"type":"s","type":"f"}}"#;
+        let event = read_event(twice, &mut Vec::new()).unwrap();
+        assert_eq!(event.moved(Moved::Type), Some("\"s\""));
+        assert!(event.changes.has(Change::DuplicateName));
     }
 
     #[test]
