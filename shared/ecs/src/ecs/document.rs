@@ -329,7 +329,8 @@ const fn kind_of(error: &EventError) -> DocumentKind {
         EventError::NotAnObject
         | EventError::Withheld
         | EventError::NotALogEvent
-        | EventError::EventStream => DocumentKind::NotAnEvent,
+        | EventError::EventStream
+        | EventError::DataAsText => DocumentKind::NotAnEvent,
     }
 }
 

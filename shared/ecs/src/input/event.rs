@@ -82,6 +82,8 @@ pub(crate) enum EventError {
          (Monitoring > Streams) instead of an event stream"
     )]
     EventStream,
+    #[error("data is an object as text: send it as an object")]
+    DataAsText,
 }
 
 /// Reads `text` into `event`, and appends the members of its data to `out`, each followed by a comma.
@@ -97,12 +99,18 @@ pub(crate) fn read<'a>(
         members,
         is_log_event: false,
         is_cloud_event: false,
+        has_text_as_data: false,
         outer: 0,
         emitted: Emitted::nothing(0),
         written: WrittenNames::default(),
     };
     match reader.read_text() {
         Ok(ValueKind::Object) if reader.is_event_stream() => Err(EventError::EventStream),
+        Ok(ValueKind::Object)
+            if reader.has_text_as_data && reader.event.moved(Moved::Type).is_none() =>
+        {
+            Err(EventError::DataAsText)
+        }
         Ok(ValueKind::Object) if reader.is_log_event => {
             reader.finish();
             Ok(())
@@ -127,6 +135,8 @@ struct Reader<'a, 'o> {
     is_log_event: bool,
     /// Whether the envelope is one of `CloudEvents`.
     is_cloud_event: bool,
+    /// Whether the data is an object as text.
+    has_text_as_data: bool,
     copy: Sanitizer<'a, 'o>,
     /// A bit for each member that moves and was seen in the envelope only.
     outer: u64,
@@ -203,7 +213,13 @@ impl<'a> Reader<'a, '_> {
             Fate::Data if level == Level::Envelope && kind == ValueKind::Object => {
                 self.read_members(Level::Data)
             }
-            Fate::Data => self.copy_unknown(name, kind),
+            Fate::Data => {
+                let start = self.copy.json.at();
+                self.copy_unknown(name, kind)?;
+                let data = self.copy.json.slice(start, self.copy.json.at());
+                self.has_text_as_data |= level == Level::Envelope && is_object_as_text(data);
+                Ok(())
+            }
             Fate::EventStream => {
                 self.is_cloud_event |= level == Level::Envelope;
                 self.copy_unknown(name, kind)
@@ -397,6 +413,12 @@ impl<'a> Reader<'a, '_> {
             None => token,
         }
     }
+}
+
+/// Whether a value is a string that holds a JSON object, as far as its first bracket tells.
+#[cold]
+pub(super) fn is_object_as_text(token: &str) -> bool {
+    token.starts_with('"') && decode(token).trim_ascii_start().starts_with('{')
 }
 
 /// Whether a value is anything but null, "", {} or [].
@@ -676,6 +698,20 @@ mod tests {
         assert_eq!(found, serde_json::json!({"specversion": "1.0"}));
         assert!(changes.is_empty());
         assert!(read_event(r#"{"log_id":"1","specversion":"1.0"}"#, &mut Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn data_as_text_is_not_an_event() {
+        let problem = |raw: &str| read_event(raw, &mut Vec::new()).map(drop);
+        let text = r#"{"log_id":"1","data":" {\"type\":\"s\"}"}"#;
+        assert_eq!(problem(text), Err(EventError::DataAsText));
+        for other in [
+            r#"{"log_id":"1","data":"text"}"#,
+            r#"{"log_id":"1","type":"s","data":"{}"}"#,
+            r#"{"log_id":"1","data":{"data":"{}"}}"#,
+        ] {
+            assert_eq!(problem(other), Ok(()), "{other}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use hashbrown::HashSet;
 
-use super::event::holds_something;
+use super::event::{holds_something, is_object_as_text};
 use super::types::{LOG_TYPES, LogType, find};
 use crate::json::lex::{Lexer, SyntaxError, ValueKind};
 use crate::json::read::{decode, decode_name};
@@ -140,6 +140,7 @@ impl<'t> Head<'t> {
             let kind = json.peek()?;
             match (&*decode_name(&name), kind) {
                 ("data", ValueKind::Object) if is_outer => self.read_members(json, false)?,
+                ("data", _) if is_outer => self.is_event &= !is_object_as_text(json.token(kind)?),
                 ("type", _) => {
                     let token = json.token(kind)?;
                     let goes_first = self.code.is_none() || self.is_code_outer && !is_outer;
@@ -214,7 +215,8 @@ mod tests {
     fn broken_piece_is_never_left_out() {
         let filter = filter("f", "s,unknown");
         for piece in [
-            br#"{"log_id":"1","data":{"type":"s""#.as_slice(),
+            br#"{"log_id":"1","data":"{\"type\":\"s\"}"}"#.as_slice(),
+            br#"{"log_id":"1","data":{"type":"s""#,
             br#"{"data":{"type":"s"}} x"#,
             br#""text""#,
             b"s",

@@ -136,6 +136,18 @@ fn forms_may_follow_each_other() {
 }
 
 #[test]
+fn event_with_data_as_text_is_an_error_document_that_says_so() {
+    let [one, _] = events();
+    let body = json!({"log_id": one["log_id"], "data": one["data"].to_string()}).to_string();
+    let found = documents(&body);
+    let [(document, kind)] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(*kind, DocumentKind::NotAnEvent);
+    assert_eq!(document["error"]["message"], "data is an object as text: send it as an object");
+    assert_eq!(document["event"]["original"], body);
+    assert_ne!(document["event"]["id"], "9001", "the event itself can still be stored");
+}
+
+#[test]
 fn event_of_an_event_stream_is_an_error_document_that_names_the_remedy() {
     let created = json!({
         "specversion": "1.0", "type": "user.created", "source": "urn:auth0:example",
