@@ -384,6 +384,8 @@ fn address_with_more_around_it_is_found_and_its_text_kept() {
         (json!("198.51.100.4, 10.0.0.1"), json!({"ip": "198.51.100.4"})),
         (json!("::ffff:198.51.100.4"), json!({"ip": "198.51.100.4"})),
         (json!(["198.51.100.4", "10.0.0.1"]), json!({"ip": "198.51.100.4"})),
+        (json!([null, "", "198.51.100.4"]), json!({"ip": "198.51.100.4"})),
+        (json!("198.51.100.4:70000"), json!({"ip": "198.51.100.4"})),
     ] {
         let document = mapped(json!({"ip": received, "client_ip": "198.51.100.4:80"}));
         let mut source = source;
