@@ -268,9 +268,13 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn finish(mut self) {
-        let inner = self.event.moved(Moved::LogId);
-        if inner.is_none() || inner != self.event.moved(Moved::OuterLogId) {
-            self.choose_log_id();
+        let ids = [Moved::LogId, Moved::OuterLogId, Moved::PulledId].map(|id| self.event.moved(id));
+        match ids {
+            [None, Some(id), None] => {
+                self.remember(Moved::LogId.id(), id);
+            }
+            [inner, outer, _] if inner == outer && inner.is_some() => {}
+            _ => self.choose_log_id(ids),
         }
         if let Some(token) = self.event.moved(Moved::Date) {
             self.event.date = parse_date(&decode(token));
@@ -285,8 +289,7 @@ impl<'a> Reader<'a, '_> {
 
     /// A stream event has its `log_id` twice, a pulled event has the one in the data, or an `_id`. The first
     /// that is usable is kept.
-    fn choose_log_id(&mut self) {
-        let ids = [Moved::LogId, Moved::OuterLogId, Moved::PulledId].map(|id| self.event.moved(id));
+    fn choose_log_id(&mut self, ids: [Option<&'a str>; 3]) {
         let [inner, outer, _] = ids;
         let usable = ids.into_iter().flatten().find(|id| usable_log_id(id).is_some());
         if let Some(inner) = inner {

@@ -14,12 +14,18 @@
 //! out whether a piece is an event. The scan keeps no stack, so nesting costs nothing here. Only what has
 //! the first member of an `EventBridge` envelope is read.
 
-use memchr::{memchr, memmem};
+use std::sync::LazyLock;
+
+use memchr::memchr;
+use memchr::memmem::Finder;
 
 use crate::json::lex::Lexer;
 use crate::json::read::member;
 use crate::json::repair::repair;
 use crate::json::scan::Scan;
+
+/// What a line that holds several objects has.
+static BETWEEN_OBJECTS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"}{"));
 
 /// Cuts a body into its pieces: the bytes of each event, without surrounding white space.
 #[must_use]
@@ -129,7 +135,7 @@ impl<'a> Pieces<'a> {
         let end = known.or_else(|| memchr(b'\n', self.rest)).unwrap_or(self.rest.len());
         let (line, rest) = self.rest.split_at(end);
         let line = line.trim_ascii_end();
-        if (known.is_some() || memmem::find(line, b"}{").is_some())
+        if (known.is_some() || BETWEEN_OBJECTS.find(line).is_some())
             && let Some(end) = value_end(line).filter(|end| *end < line.len())
         {
             self.after_line = Some(rest);
