@@ -9,13 +9,14 @@ use support::payload::{gateway_request, gzip, webhook_post};
 use support::proxy::Fault;
 use support::stack::{self, EngineKind};
 
-use crate::world::{TOKEN, World, deliver, events, poll, post, send};
+use crate::world::{TIMEOUT, TOKEN, World, deliver, events, poll, post, send};
 
 on_both_engines![
     body_formats_yield_the_same_documents,
     batch_posted_twice_and_polled_is_stored_once,
     wrong_token_is_rejected_and_nothing_is_written,
     source_outside_of_the_list_is_rejected_and_nothing_is_written,
+    event_that_cannot_be_read_fails_alone,
     broken_lines_become_error_documents_and_harm_no_other,
     webhook_answers_503_when_engine_and_queue_are_down,
 ];
@@ -113,6 +114,23 @@ async fn source_outside_of_the_list_is_rejected_and_nothing_is_written(kind: Eng
     let webhook = world.function_with("webhook", 1, &[("ALLOWED_SOURCE_CIDRS", "192.0.2.0/30")]);
     deliver(&webhook, &body).await;
     assert_eq!(world.stream.count().await, 3);
+}
+
+async fn event_that_cannot_be_read_fails_alone(kind: EngineKind) {
+    let world = World::new(kind).await;
+    let webhook = world.webhook();
+    let batch = events().take(3);
+    let good = webhook_post(TOKEN, json_lines(&batch).as_bytes()).to_string();
+    for escape in [b"Beno\xeet".as_slice(), br"Beno\xEEt"] {
+        let (before, after) = good.split_once("application/json").unwrap();
+        let broken = [before.as_bytes(), escape, after.as_bytes()].concat();
+        let answer = webhook.invoke_bytes(broken.into(), TIMEOUT).await.unwrap();
+        assert_eq!(answer["statusCode"], 400, "{answer}\n{}", webhook.last_logs());
+    }
+    assert_eq!(world.stream.count().await, 0);
+    deliver(&webhook, json_lines(&batch).as_bytes()).await;
+    world.stream.assert_holds_exactly(&log_ids(&batch)).await;
+    assert_eq!(webhook.starts(), 1, "{}", webhook.last_logs());
 }
 
 async fn broken_lines_become_error_documents_and_harm_no_other(kind: EngineKind) {

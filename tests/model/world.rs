@@ -124,7 +124,7 @@ impl World {
             .body(Bytes::copy_from_slice(body.as_bytes()))
             .expect("a request");
         let request = request.with_lambda_context(context(WEBHOOK_TIMEOUT));
-        let response = self.webhook.handle(request).await;
+        let response = self.webhook.handle(Some(request)).await;
         let status = response.status().as_u16();
         let Body::Text(body) = response.body() else { panic!("the answer is text") };
         (status, serde_json::from_str(body).expect("the answer is JSON"))

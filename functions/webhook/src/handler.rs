@@ -78,6 +78,8 @@ impl Rejection {
     const UNSUPPORTED_ENCODING: Self =
         Self(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip or identity");
     const TOO_LARGE: Self = Self(StatusCode::PAYLOAD_TOO_LARGE, "body too large");
+    const UNREADABLE: Self =
+        Self(StatusCode::BAD_REQUEST, "the gateway's event is not valid JSON in UTF-8");
     const INVALID_GZIP: Self = Self(StatusCode::BAD_REQUEST, "body is not valid gzip");
     const NOT_JSON: Self = Self(StatusCode::BAD_REQUEST, "body contains no JSON");
     const TOKEN_UNAVAILABLE: Self =
@@ -119,11 +121,11 @@ impl Webhook {
         drop(token);
     }
 
-    /// Answers one request of Auth0's.
-    pub async fn handle(&self, request: Request<Bytes>) -> Response<Body> {
+    /// Answers one request of Auth0's, or what could not be read as one.
+    pub async fn handle(&self, request: Option<Request<Bytes>>) -> Response<Body> {
         let received = clock::now();
         let mut metrics = Metrics::default();
-        let response = match self.accept(&request, received, &mut metrics).await {
+        let response = match self.accept(request.as_ref(), received, &mut metrics).await {
             Ok(counts) => json_response(StatusCode::OK, &counts),
             Err(rejection) => {
                 let Rejection(status, reason) = rejection;
@@ -147,10 +149,11 @@ impl Webhook {
 
     async fn accept(
         &self,
-        request: &Request<Bytes>,
+        request: Option<&Request<Bytes>>,
         received: DateTime<Utc>,
         metrics: &mut Metrics,
     ) -> Result<Counts, Rejection> {
+        let request = request.ok_or(Rejection::UNREADABLE)?;
         let deadline = request
             .lambda_context_ref()
             .map_or(Deadline::after(MAX_REQUEST_TIME), |context| {

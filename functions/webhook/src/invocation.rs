@@ -18,11 +18,26 @@ use lambda_http::lambda_runtime::LambdaInvocation;
 use lambda_http::request::LambdaRequest;
 use lambda_http::tower::util::ServiceFn;
 use lambda_http::{Body, LambdaEvent, RequestExt as _, Service, service_fn};
+use serde::{Deserialize, Deserializer};
 use tokio::task::futures::TaskLocalFuture;
 
 tokio::task_local! {
     /// The body of the invocation whose future is being polled.
     static BODY: Cell<Option<Bytes>>;
+}
+
+/// The gateway's event, or nothing if it cannot be read: gateways have sent escapes that JSON does not have
+/// (aws-lambda-rust-runtime#509).
+///
+/// It can always be deserialized. Otherwise `lambda_runtime` would fail the invocation, and Auth0 would get a
+/// 500 for a batch that no repetition helps.
+#[derive(Debug)]
+pub struct GatewayEvent(Option<ApiGatewayV2httpRequest>);
+
+impl<'de> Deserialize<'de> for GatewayEvent {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        Ok(Self(ApiGatewayV2httpRequest::deserialize(json).ok()))
+    }
 }
 
 type WithBody<F> = TaskLocalFuture<Cell<Option<Bytes>>, F>;
@@ -39,20 +54,22 @@ pub fn detach_body<S: Service<LambdaInvocation> + Clone>(
     })
 }
 
-/// Returns the request of an event whose body [`detach_body`] took out.
+/// Returns the request of an event whose body [`detach_body`] took out; `None` if the event cannot be read.
 ///
 /// # Panics
 /// Outside that layer.
 #[must_use]
-pub fn request(mut event: LambdaEvent<ApiGatewayV2httpRequest>) -> Request<Bytes> {
+pub fn request(event: LambdaEvent<GatewayEvent>) -> Option<Request<Bytes>> {
     let mut body = BODY.with(Cell::take);
-    if event.payload.is_base64_encoded
+    let (GatewayEvent(event), context) = event.into_parts();
+    let mut event = event?;
+    if event.is_base64_encoded
         && let Some(base64) = body.take()
     {
-        event.payload.body = String::from_utf8(base64.into()).ok();
+        event.body = String::from_utf8(base64.into()).ok();
     }
-    let request: Request<Body> = LambdaRequest::ApiGatewayV2(event.payload).into();
-    request.with_lambda_context(event.context).map(|rest| body.unwrap_or_else(|| bytes(rest)))
+    let request: Request<Body> = LambdaRequest::ApiGatewayV2(event).into();
+    Some(request.with_lambda_context(context).map(|rest| body.unwrap_or_else(|| bytes(rest))))
 }
 
 /// Returns the body that was left to `lambda_http`, decoded if it was Base64.
@@ -78,25 +95,29 @@ pub fn response(response: Response<Body>) -> ApiGatewayV2httpResponse {
 #[cfg(test)]
 mod tests {
     use lambda_http::{Context, Error};
-    use serde_json::json;
+    use serde_json::{Deserializer, json};
     use tokio::task::{spawn, yield_now};
 
     use super::*;
 
-    fn invocation(path: &str, body: &str, is_base64: bool) -> LambdaInvocation {
-        let event = json!({
+    fn invocation(event: impl Into<Bytes>) -> LambdaInvocation {
+        LambdaInvocation {
+            parts: Response::new(()).into_parts().0,
+            body: event.into(),
+            context: Context::default(),
+        }
+    }
+
+    fn event(path: &str, body: &str, is_base64: bool) -> String {
+        json!({
             "version": "2.0",
             "rawPath": path,
             "headers": {},
             "requestContext": { "http": { "method": "POST", "path": path } },
             "body": body,
             "isBase64Encoded": is_base64,
-        });
-        LambdaInvocation {
-            parts: Response::new(()).into_parts().0,
-            body: event.to_string().into(),
-            context: Context::default(),
-        }
+        })
+        .to_string()
     }
 
     #[tokio::test]
@@ -105,7 +126,7 @@ mod tests {
             // The other invocations are taken up here, before this one reads its body.
             yield_now().await;
             let event = serde_json::from_slice(&body)?;
-            let request = request(LambdaEvent::new(event, context));
+            let request = request(LambdaEvent::new(event, context)).unwrap();
             yield_now().await;
             Ok::<_, Error>((request.uri().path().to_owned(), request.into_body()))
         });
@@ -113,12 +134,43 @@ mod tests {
         let service = detach_body(handler);
         let served = [("/a", "[\"a\"]", false), ("/b", "", false), ("/c", "W10=", true)].map(
             |(path, body, is_base64)| {
-                spawn(service.clone().call(invocation(path, body, is_base64)))
+                spawn(service.clone().call(invocation(event(path, body, is_base64))))
             },
         );
         let [a, b, c] = served;
         assert_eq!(a.await.unwrap().unwrap(), ("/a".to_owned(), "[\"a\"]".into()));
         assert_eq!(b.await.unwrap().unwrap(), ("/b".to_owned(), "".into()));
         assert_eq!(c.await.unwrap().unwrap(), ("/c".to_owned(), "[]".into()));
+    }
+
+    #[tokio::test]
+    async fn event_that_cannot_be_read_is_no_request_and_harms_no_other() {
+        let handler = service_fn(async |LambdaInvocation { body, context, .. }| {
+            // As the runtime does it: what follows is not looked at.
+            let event = GatewayEvent::deserialize(&mut Deserializer::from_slice(&body))?;
+            let request = request(LambdaEvent::new(event, context));
+            Ok::<_, Error>(request.map(Request::into_body))
+        });
+        let mut service = detach_body(handler);
+        let good = event("/auth0/logs", "[]", false);
+        let with = |bytes: &[u8], of: &str| {
+            let at = good.find(of).unwrap();
+            [&good.as_bytes()[..at], bytes, &good.as_bytes()[at..]].concat()
+        };
+        for broken in [
+            with(b"\xee", "2.0"),
+            with(br"\xEE", "2.0"),
+            with(br"\xEE", "[]"),
+            b"\xff".to_vec(),
+            Vec::new(),
+        ] {
+            let said = String::from_utf8_lossy(&broken).into_owned();
+            assert_eq!(service.call(invocation(broken)).await.unwrap(), None, "{said}");
+            let next = service.call(invocation(good.clone())).await.unwrap();
+            assert_eq!(next, Some("[]".into()), "{said}");
+        }
+        // A body that is not UTF-8 is read: its pieces are repaired.
+        let body = service.call(invocation(with(b"\xee", "[]"))).await.unwrap();
+        assert_eq!(body, Some(b"\xee[]".as_slice().into()));
     }
 }

@@ -249,9 +249,9 @@ impl Mapper {
             }
             write_login(data, Details::of(event), code.as_deref());
             let people = People::read(event, data.written());
-            if people.is_masked() {
-                data.maybe(key!("user_name"), event.moved(Moved::UserName).map(AsText));
-            }
+            let [masked_id, masked_name] = people.masked();
+            data.maybe(key!("user_id"), masked_id.map(AsText));
+            data.maybe(key!("user_name"), masked_name.map(AsText));
             let log_id = event.moved(Moved::LogId);
             let (id, derived) = document_id(log_id, piece.raw);
             if derived {
@@ -329,7 +329,8 @@ const fn kind_of(error: &EventError) -> DocumentKind {
         EventError::NotAnObject
         | EventError::Withheld
         | EventError::NotALogEvent
-        | EventError::EventStream => DocumentKind::NotAnEvent,
+        | EventError::EventStream
+        | EventError::DataAsText => DocumentKind::NotAnEvent,
     }
 }
 

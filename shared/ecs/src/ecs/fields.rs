@@ -155,7 +155,7 @@ pub(crate) const FIELDS: &[Field] = {
     field("auth0.logs.data.type", Keyword, Computed("the name of the event type, such as `Failed login`; the code if it is unknown")),
     field("auth0.logs.data.type_id", Keyword, Computed("`type`: the code of the event type, such as `f`")),
     field("auth0.logs.data.user_agent", Text, Moved("user_agent.original")),
-    field("auth0.logs.data.user_id", Keyword, Moved("user.id")),
+    field("auth0.logs.data.user_id", Keyword, Computed("moved to `user.id`; written only if it is masked, because asterisks are nobody's id")),
     field("auth0.logs.data.user_name", Keyword, Computed("moved to `user.name`; written only if it is masked, because asterisks are nobody's name")),
     field("auth0.logs.device_id", Keyword, First(&["details.device_id"])),
     noted("auth0.logs.family_id", Keyword, First(&["details.familyId"]), "all refresh tokens of one login"),

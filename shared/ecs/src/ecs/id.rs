@@ -2,8 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::input::log_id::usable_log_id;
 use crate::input::mask::hex;
-use crate::json::read::decode;
 
 /// The longest `_id` that engines take, in bytes.
 const MAX_ID: usize = 512;
@@ -11,10 +11,7 @@ const MAX_ID: usize = 512;
 /// Returns the `_id`, and whether it was derived: from a `log_id` that is too long, or from the content if
 /// there is no `log_id` that identifies the event. Every delivery of an event derives the same id.
 pub(super) fn document_id(log_id: Option<&str>, raw: &[u8]) -> (String, bool) {
-    let is_text_or_number =
-        |token: &&str| token.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
-    let id = log_id.filter(is_text_or_number).map(decode).filter(|id| !id.trim().is_empty());
-    match id {
+    match log_id.and_then(usable_log_id) {
         Some(id) if id.len() <= MAX_ID => (id.into_owned(), false),
         Some(id) => (content_id(id.as_bytes()), true),
         None => (content_id(String::from_utf8_lossy(raw).as_bytes()), true),

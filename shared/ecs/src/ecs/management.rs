@@ -6,7 +6,7 @@
 use percent_encoding::percent_decode_str;
 
 use super::details::{Details, Path, is_scalar};
-use super::person::Person;
+use super::person::{Person, identity};
 use crate::json::read::{decode, member, members, strings};
 use crate::json::write::Text;
 
@@ -58,16 +58,13 @@ impl Management {
         });
         let mut next = || segments.next().flatten();
         let segments = [next(), next(), next(), next()];
-        let one = |id: &str| vec![Text::Any(id.to_owned())];
+        let one = |id: &str| identity(Text::Any(id.to_owned())).into_iter().collect();
+        let of_object = |object| Person::of_object(object).unwrap_or_default();
         let ids = match segments.each_ref().map(Option::as_deref) {
             // The response is the user; the request may name one that was refused.
             [Some("users"), id, None, _] => {
-                let of_response = Person::of_object(response()).unwrap_or_default();
-                self.target = of_response.or(Person::of_object(body).unwrap_or_default());
-                match id {
-                    Some(id) => one(id),
-                    None => return,
-                }
+                self.target = of_object(response()).or(of_object(body));
+                id.map(one).unwrap_or_default()
             }
             [Some("users" | "user-blocks"), Some(id), ..] => one(id),
             [Some("roles"), Some(_), Some("users"), _] => ids_in(body, "users"),
@@ -78,14 +75,23 @@ impl Management {
                 match (part, id) {
                     (Some("members"), Some(id)) => one(id),
                     (Some("members"), None) => ids_in(body, "members"),
+                    (Some("invitations"), _) => {
+                        let of = |object| of_object(member(object, "invitee").unwrap_or_default());
+                        self.target = of(response()).or(of(body));
+                        Vec::new()
+                    }
                     _ => Vec::new(),
                 }
             }
-            // Tickets and jobs name a user in the body.
+            [Some("tickets" | "jobs"), ..] => {
+                self.target = of_object(body);
+                Vec::new()
+            }
+            // Others may name one by id.
             _ => member(body, "user_id").and_then(text).into_iter().collect(),
         };
         let mut ids = ids.into_iter();
-        self.target.id = ids.next();
+        self.target.id = ids.next().or(self.target.id.take());
         self.more_targets = ids.collect();
     }
 }
@@ -95,7 +101,7 @@ fn ids_in(body: &str, name: &str) -> Vec<Text<'static>> {
     member(body, name).map(strings).unwrap_or_default().into_iter().filter_map(text).collect()
 }
 
-/// The text of a string.
+/// The text of a string, unless it is masked.
 fn text(token: &str) -> Option<Text<'static>> {
-    token.starts_with('"').then(|| Text::of(token).into_owned())
+    token.starts_with('"').then(|| identity(Text::of(token).into_owned()))?
 }

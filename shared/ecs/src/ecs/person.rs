@@ -26,10 +26,8 @@ impl Person<'static> {
     /// The person in an object of the Management API; `None` if the value is not an object.
     pub(super) fn of_object(value: &str) -> Option<Self> {
         value.starts_with('{').then_some(())?;
-        let [id, name, email] = members(value, ["user_id", "name", "email"]).map(|value| {
-            let text = Text::of(value.filter(|value| is_scalar(value))?).into_owned();
-            Some(text).filter(|text| !is_masked(text.as_str()))
-        });
+        let [id, name, email] = members(value, ["user_id", "name", "email"])
+            .map(|value| identity(Text::of(value.filter(|value| is_scalar(value))?).into_owned()));
         Some(Self { id, name, email: email.and_then(Email::read) })
     }
 }
@@ -115,9 +113,16 @@ impl<'a> Email<'a> {
     }
 }
 
+/// A text, unless it is masked.
+pub(super) fn identity(text: Text<'_>) -> Option<Text<'_>> {
+    (!is_masked(text.as_str())).then_some(text)
+}
+
 /// Whether a text has been masked with asterisks, as Auth0 does on request: whole, or but for a few
 /// characters.
 pub(super) fn is_masked(text: &str) -> bool {
     memchr(b'*', text.as_bytes()).is_some()
-        && (text.contains("***") || text.bytes().all(|byte| b"*@.".contains(&byte)))
+        && (text.contains("**")
+            || text.contains('@')
+            || text.bytes().all(|byte| b"*. ".contains(&byte)))
 }

@@ -56,13 +56,18 @@ impl<'a> Address<'a> {
     }
 }
 
-/// The first address of a list, which may be JSON, without port, brackets, zone and white space. An IPv4
-/// address that is mapped into IPv6 is an IPv4 address.
+/// The first address of a list, which may be JSON, without port, brackets, quotes, zone and white space. An
+/// IPv4 address that is mapped into IPv6 is an IPv4 address.
 #[cold]
 fn extract(received: &str) -> Option<(IpAddr, Option<u16>)> {
-    let array = received.strip_prefix('[').and_then(|rest| rest.trim_start().strip_prefix('"'));
-    let list = array.and_then(|rest| rest.split('"').next()).unwrap_or(received);
-    let text = list.split(',').next()?.trim();
+    let is_json = |rest: &&str| rest.trim_start().starts_with(['"', 'n']);
+    let list = received.strip_prefix('[').filter(is_json).unwrap_or(received);
+    let is_between = |c: char| matches!(c, ',' | '"' | '\'') || c.is_whitespace();
+    extract_one(list.split(is_between).find(|text| !text.is_empty() && *text != "null")?)
+}
+
+/// The address in one element of a list. A bad port is left out.
+fn extract_one(text: &str) -> Option<(IpAddr, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(bracketed) => {
             let (host, rest) = bracketed.split_once(']')?;
@@ -75,10 +80,8 @@ fn extract(received: &str) -> Option<(IpAddr, Option<u16>)> {
             None => (text, None),
         },
     };
-    let host = host.split('%').next()?;
-    let ip: IpAddr = host.parse().ok()?;
-    let port = port.map(str::parse).transpose().ok()?;
-    Some((ip.to_canonical(), port))
+    let ip: IpAddr = host.split('%').next()?.parse().ok()?;
+    Some((ip.to_canonical(), port.and_then(|port| port.parse().ok())))
 }
 
 /// `source`, `client`, `network` and `related`.
@@ -251,6 +254,18 @@ mod tests {
             (r#"[ "[::1]:8080" ]"#, "::1", Some(8_080)),
             ("::ffff:198.51.100.4", "198.51.100.4", None),
             ("[::ffff:198.51.100.4]:80", "198.51.100.4", Some(80)),
+            ("198.51.100.4:", "198.51.100.4", None),
+            ("198.51.100.4:70000", "198.51.100.4", None),
+            ("198.51.100.4:http", "198.51.100.4", None),
+            ("[2001:db8::5]:", "2001:db8::5", None),
+            (r#"["","198.51.100.4"]"#, "198.51.100.4", None),
+            (r#"[null, "198.51.100.4:80"]"#, "198.51.100.4", Some(80)),
+            ("198.51.100.4 10.0.0.1", "198.51.100.4", None),
+            (", 198.51.100.4", "198.51.100.4", None),
+            ("[::1]:80 [::2]", "::1", Some(80)),
+            ("[::1],[::2]", "::1", None),
+            ("\"198.51.100.4\"", "198.51.100.4", None),
+            ("'198.51.100.4'", "198.51.100.4", None),
         ] {
             assert_eq!(extract(received), Some((ip.parse().unwrap(), port)), "{received}");
         }
@@ -259,14 +274,13 @@ mod tests {
             "localhost",
             "100.223.435",
             "99.xxx.xxx.xxx",
-            "198.51.100.4:",
-            "198.51.100.4:70000",
-            "198.51.100.4:http",
             "[2001:db8::5",
             "[2001:db8::5]443",
             "unknown, 198.51.100.4",
             "[1,2]",
             "[]",
+            "[null]",
+            ",",
             "{\"a\":1}",
             "198.51.100.4/24",
         ] {

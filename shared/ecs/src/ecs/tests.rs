@@ -137,6 +137,10 @@ fn user_name_of_every_form_gives_what_identifies_the_user() {
         (json!("***************"), Value::Null, Value::Null),
         (json!("***@*******.***"), Value::Null, Value::Null),
         (json!("k***m@example.com"), Value::Null, Value::Null),
+        (json!("k**@example.com"), Value::Null, Value::Null),
+        (json!("k*@example.com"), Value::Null, Value::Null),
+        (json!("** **"), Value::Null, Value::Null),
+        (json!("* *"), Value::Null, Value::Null),
         (json!("a*b"), json!({"name": "a*b"}), json!(["a*b"])),
         (json!(""), Value::Null, Value::Null),
         (Value::Null, Value::Null, Value::Null),
@@ -148,6 +152,37 @@ fn user_name_of_every_form_gives_what_identifies_the_user() {
         let is_masked = name.as_str().is_some_and(|name| name.contains('*')) && user.is_null();
         assert_eq!(data(&document).get("user_name"), is_masked.then_some(&name), "{name}");
     }
+}
+
+#[test]
+fn masked_id_is_nobodys() {
+    let masked = "samlp|corp|*****";
+    let document = mapped(json!({"type": "s", "user_id": masked}));
+    assert_eq!(data(&document)["user_id"], masked);
+    assert!(document.get("user").is_none() && document.get("related").is_none());
+    assert!(data(&mapped(json!({"type": "s", "user_id": "a|1"}))).get("user_id").is_none());
+
+    let ids = json!([masked, "auth0|7b", masked]);
+    let kim = json!({"id": "auth0|7b"});
+    for (path, body, target) in [
+        ("users/samlp%7Ccorp%7C*****", json!({}), Value::Null),
+        ("user-blocks/samlp|corp|*****", json!({}), Value::Null),
+        ("organizations/org_1/members/samlp|corp|*****/roles", json!({}), Value::Null),
+        ("roles/rol_1/users", json!({"users": ids}), kim.clone()),
+        ("organizations/org_1/members", json!({"members": ids}), kim),
+        ("tickets/password-change", json!({"user_id": masked}), Value::Null),
+    ] {
+        let mut document = requested("post", &format!("/api/v2/{path}"), &body, &json!({}));
+        assert_eq!(document["user"]["target"].take(), target, "{path}");
+        assert!(!document["related"].to_string().contains('*'), "{path}");
+    }
+
+    // Whoever has an id that is not masked is somebody else.
+    let auth = json!({"user": {"user_id": "auth0|7a", "name": "Ada"}});
+    let details = json!({"request": {"path": "/api/v2/clients", "auth": auth}});
+    let document = mapped(json!({"type": "sapi", "user_id": masked, "details": details}));
+    assert!(document.get("user").is_none());
+    assert_eq!(document["related"]["user"], json!(["Ada", "auth0|7a"]));
 }
 
 /// The document of a request to the Management API.
@@ -236,7 +271,38 @@ fn target_is_found_in_path_and_bodies() {
             nothing.clone(),
             json!({"id": "auth0|7b"}),
         ),
-        ("tickets/password-change", kim.clone(), nothing.clone(), json!({"id": "auth0|7b"})),
+        (
+            "tickets/password-change",
+            json!({"email": "kim@example.com", "connection_id": "con_1"}),
+            nothing.clone(),
+            json!({"email": "kim@example.com"}),
+        ),
+        (
+            "tickets/email-verification",
+            json!({"user_id": "auth0|7b", "email": "kim@example.com"}),
+            nothing.clone(),
+            json!({"id": "auth0|7b", "email": "kim@example.com"}),
+        ),
+        (
+            "jobs/verification-email",
+            json!({"user_id": "auth0|7b"}),
+            nothing.clone(),
+            json!({"id": "auth0|7b"}),
+        ),
+        ("jobs/users-exports", json!({"connection_id": "con_1"}), nothing.clone(), Value::Null),
+        (
+            "organizations/org_1/invitations",
+            json!({"inviter": {"name": "Ada"}, "invitee": {"email": "kim@example.com"}}),
+            nothing.clone(),
+            json!({"email": "kim@example.com"}),
+        ),
+        (
+            "organizations/org_1/invitations/uinv_1",
+            nothing.clone(),
+            json!({"id": "uinv_1", "invitee": {"email": "kim@example.com"}}),
+            json!({"email": "kim@example.com"}),
+        ),
+        ("device-credentials", kim.clone(), nothing.clone(), json!({"id": "auth0|7b"})),
         ("tenants/settings", json!({"users": [1]}), kim.clone(), Value::Null),
         ("users-by-email", nothing.clone(), json!([kim]), Value::Null),
     ] {
@@ -318,6 +384,8 @@ fn address_with_more_around_it_is_found_and_its_text_kept() {
         (json!("198.51.100.4, 10.0.0.1"), json!({"ip": "198.51.100.4"})),
         (json!("::ffff:198.51.100.4"), json!({"ip": "198.51.100.4"})),
         (json!(["198.51.100.4", "10.0.0.1"]), json!({"ip": "198.51.100.4"})),
+        (json!([null, "", "198.51.100.4"]), json!({"ip": "198.51.100.4"})),
+        (json!("198.51.100.4:70000"), json!({"ip": "198.51.100.4"})),
     ] {
         let document = mapped(json!({"ip": received, "client_ip": "198.51.100.4:80"}));
         let mut source = source;

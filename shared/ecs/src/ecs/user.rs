@@ -16,30 +16,36 @@ use crate::key;
 pub(super) struct People<'a> {
     /// Who acted.
     user: Person<'a>,
-    /// Whether the name of the event's user is masked.
-    is_masked: bool,
+    /// The id and the name of the event's user, each if it is masked.
+    masked: [Option<&'a str>; 2],
     management: Option<Box<Management>>,
 }
 
 impl<'a> People<'a> {
     /// `written` has the details of the event.
     pub(super) fn read(event: &Event<'a>, written: &[u8]) -> Self {
-        let name = event.moved(Moved::UserName).map(Text::of);
-        let is_masked = name.as_ref().is_some_and(|name| is_masked(name.as_str()));
-        let name = name.filter(|_| !is_masked);
+        let read = |member| match event.moved(member).map(|token| (token, Text::of(token))) {
+            Some((token, text)) if is_masked(text.as_str()) => (None, Some(token)),
+            found => (found.map(|(_, text)| text), None),
+        };
+        let (id, masked_id) = read(Moved::UserId);
+        let (name, masked_name) = read(Moved::UserName);
         let email = name.clone().and_then(Email::read);
-        let mut user = Person { id: event.moved(Moved::UserId).map(Text::of), name, email };
+        let mut user = Person { id, name, email };
         let mut management = Management::read(Details::of(event), written);
         if let Some(management) = &mut management
+            // The same person's id would be masked, too.
+            && (masked_id.is_none() || management.actor.id.is_none())
             && user.may_be(&management.actor)
         {
             user = user.or(std::mem::take(&mut management.actor));
         }
-        Self { user, is_masked, management }
+        Self { user, masked: [masked_id, masked_name], management }
     }
 
-    pub(super) const fn is_masked(&self) -> bool {
-        self.is_masked
+    /// The JSON text of the id and of the name of the event's user, each if it is masked.
+    pub(super) const fn masked(&self) -> [Option<&'a str>; 2] {
+        self.masked
     }
 
     /// Where a request to the Management API was made.

@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Contact {
     pub(crate) range: Range<usize>,
-    /// The same without percent-encoding, so that it is equal wherever it stands.
+    /// The same without percent-encoding, and a number without spaces, so that it is equal wherever it stands.
     pub(crate) value: String,
 }
 
@@ -39,10 +39,11 @@ impl Iterator for Contacts<'_> {
     type Item = Contact;
 
     fn next(&mut self) -> Option<Contact> {
-        let range = match (&self.email, &self.phone) {
+        let (range, is_phone) = match (&self.email, &self.phone) {
             // A number may be the local part of an address.
-            (Some(email), Some(phone)) if email.start <= phone.start => email,
-            (email, phone) => phone.as_ref().or(email.as_ref())?,
+            (Some(email), Some(phone)) if email.start > phone.start => (phone, true),
+            (Some(email), _) => (email, false),
+            (None, phone) => (phone.as_ref()?, true),
         };
         let range = range.clone();
         let is_passed = |found: &Option<Range<usize>>| {
@@ -56,7 +57,11 @@ impl Iterator for Contacts<'_> {
         }
         let found = self.text.get(range.clone())?;
         let value = percent_decode_str(found).decode_utf8().unwrap_or(Cow::Borrowed(found));
-        Some(Contact { value: value.into_owned(), range })
+        let mut value = value.into_owned();
+        if is_phone {
+            value.retain(|c| c == '+' || c.is_ascii_digit());
+        }
+        Some(Contact { value, range })
     }
 }
 
@@ -141,17 +146,38 @@ fn next_phone(text: &str, from: usize) -> Option<Range<usize>> {
     let mut before = b' ';
     for unit in units(text, from) {
         if unit.byte == b'+' && !before.is_ascii_alphanumeric() {
-            let digits = units(text, unit.end).take_while(|unit| unit.byte.is_ascii_digit());
-            let digits = digits.take(PHONE_DIGITS.end() + 1);
-            let (count, end) =
-                digits.fold((0, unit.end), |(count, _), digit| (count + 1, digit.end));
-            if PHONE_DIGITS.contains(&count) {
+            if let Some(end) = phone_end(text, unit.end) {
                 return Some(unit.start..end);
             }
         }
         before = unit.byte;
     }
     None
+}
+
+/// The end of the phone number whose digits start at `at`, in one group or several. A group that is long
+/// enough is a number of its own, and what follows it is something else.
+fn phone_end(text: &str, mut at: usize) -> Option<usize> {
+    let (mut count, mut found) = (0, None);
+    loop {
+        let digits = units(text, at).take_while(|unit| unit.byte.is_ascii_digit());
+        let digits: Vec<Unit> = digits.take(PHONE_DIGITS.end() + 1).collect();
+        let Some((first, last)) = digits.first().zip(digits.last()) else { return found };
+        // No country code starts with 0, but offsets of dates do, and a year may follow.
+        let is_offset = count == 0 && first.byte == b'0';
+        count += digits.len();
+        if PHONE_DIGITS.contains(&count) {
+            found = Some(last.end);
+        }
+        if is_offset || digits.len() >= *PHONE_DIGITS.start() || count > *PHONE_DIGITS.end() {
+            return found;
+        }
+        let gap = units(text, last.end).take_while(|unit| b" -.()".contains(&unit.byte));
+        match gap.take(2).last() {
+            Some(gap) => at = gap.end,
+            None => return found,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +208,17 @@ mod tests {
     fn phone_numbers_are_found_in_international_form() {
         assert_eq!(found("to +46701740605, or %2B15555550123"), ["+46701740605", "+15555550123"]);
         assert_eq!(found("+46701740605@sms.example.com"), ["+46701740605@sms.example.com"]);
+        for text in [
+            "call +46 70 174 06 05, now",
+            "%2B46%2070%20174%2006%2005",
+            "+46 (70) 174-06-05.",
+            "+46-70.1740605",
+            "+46701740605 12345678",
+            "+46701740605 5 times",
+        ] {
+            assert_eq!(found(text), ["+46701740605"], "{text}");
+        }
+        assert_eq!(found("+46 70 174 06 05 2026 11"), ["+467017406052026"], "up to 15 digits");
     }
 
     #[test]
@@ -196,6 +233,10 @@ mod tests {
             "openid+profile",
             "100% @ 5",
             "+1234567",
+            "+1 234 567",
+            "+1 234 5",
+            "10:00:00 +0100 2026 11",
+            "+46   70   174",
             "+1234567890123456",
             "%",
             "%4",
@@ -208,7 +249,12 @@ mod tests {
 
     #[test]
     fn search_takes_linear_time() {
-        for text in ["a@".repeat(500_000), "+".repeat(500_000), "a@b.cc ".repeat(100_000)] {
+        for text in [
+            "a@".repeat(500_000),
+            "+".repeat(500_000),
+            "a@b.cc ".repeat(100_000),
+            "+1 ".repeat(300_000),
+        ] {
             assert_eq!(Contacts::new(&text).count(), text.matches("cc").count());
         }
     }

@@ -1,9 +1,10 @@
 //! Dates as Auth0 writes them, and as exports and other systems do.
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 
 /// A date and time of ISO 8601, with T or a space in the middle, or the seconds or milliseconds since the
-/// Unix epoch. Without a zone it is UTC, as Auth0's dates are.
+/// Unix epoch. Without a zone it is UTC, as Auth0's dates are. A space may stand before the zone, which may
+/// be `UTC` or `GMT`.
 pub(crate) fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     let date = match DateTime::parse_from_rfc3339(text) {
         Ok(date) => date.to_utc(),
@@ -22,12 +23,19 @@ fn parse_other_date(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(number) = text.parse::<f64>() {
         return date_from_epoch(number);
     }
-    let text = text.replacen(' ', "T", 1);
-    if let Ok(date) = NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f") {
-        return Some(date.and_utc());
+    // ISO 8601 allows a comma in place of the dot, and neither seconds nor an offset's minutes are required.
+    let mut text = text.replacen(',', ".", 1);
+    if let Some(local) = ["Z", "UTC", "GMT"].iter().find_map(|zone| text.strip_suffix(zone)) {
+        text = format!("{local}+00");
     }
-    // An offset without a colon, or after a space.
-    DateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f %z").ok().map(|date| date.to_utc())
+    if !text.contains('T') {
+        text = text.replacen(' ', "T", 1);
+    }
+    let utc = format!("{text}+00");
+    let formats = ["%Y-%m-%dT%H:%M:%S%.f %#z", "%Y-%m-%dT%H:%M %#z"];
+    let parse =
+        |text: &str| formats.iter().find_map(|format| DateTime::parse_from_str(text, format).ok());
+    parse(&text).or_else(|| parse(&utc)).map(|date| date.to_utc())
 }
 
 /// A date from seconds or milliseconds since the epoch. Of the years 2000 to 2099, no date in seconds is
@@ -70,6 +78,16 @@ mod tests {
             ("2021-11-03T05:36:05.696+0230", "2021-11-03T03:06:05.696Z"),
             ("2021-11-03 01:06:05 -0200", "2021-11-03T03:06:05Z"),
             (" 2021-11-03T03:06:05Z ", "2021-11-03T03:06:05Z"),
+            ("2021-11-03T04:06:05.696 +01:00", "2021-11-03T03:06:05.696Z"),
+            ("2021-11-03 03:06:05.696 UTC", "2021-11-03T03:06:05.696Z"),
+            ("2021-11-03T03:06:05UTC", "2021-11-03T03:06:05Z"),
+            ("2021-11-03T03:06:05.696 GMT", "2021-11-03T03:06:05.696Z"),
+            ("2021-11-03T03:06:05,696Z", "2021-11-03T03:06:05.696Z"),
+            ("2021-11-03T03:06:05,696", "2021-11-03T03:06:05.696Z"),
+            ("2021-11-03T04:06:05.696+01", "2021-11-03T03:06:05.696Z"),
+            ("2021-11-03T03:06Z", "2021-11-03T03:06:00Z"),
+            ("2021-11-03 03:06", "2021-11-03T03:06:00Z"),
+            ("2021-11-03T04:06+01:00", "2021-11-03T03:06:00Z"),
             ("1635908765696", "2021-11-03T03:06:05.696Z"),
             ("1635908765.696", "2021-11-03T03:06:05.696Z"),
             ("1635908765", "2021-11-03T03:06:05Z"),
@@ -96,6 +114,12 @@ mod tests {
             "0000-01-01T00:00:00Z",
             "9999-12-31T23:59:59-01:00",
             "2021-11-03",
+            "2021-11-03T03",
+            "2021-11-03T03:06:05 CET",
+            "2021-11-03T03:06:05+01:00Z",
+            "2021-11-03T03:06:05+01:00 UTC",
+            "UTC",
+            ",",
         ] {
             assert_eq!(parse_date(wrong), None, "{wrong}");
         }

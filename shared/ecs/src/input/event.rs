@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use hashbrown::HashSet;
 
 use super::date::parse_date;
+use super::log_id::usable_log_id;
 use super::members::{Fate, MAX_MEMBERS, MemberId, Members, Moved, Shape};
 use crate::json::change::{Change, Changes};
 use crate::json::lex::{Name, SyntaxError, ValueKind};
@@ -81,6 +82,8 @@ pub(crate) enum EventError {
          (Monitoring > Streams) instead of an event stream"
     )]
     EventStream,
+    #[error("data is an object as text: send it as an object")]
+    DataAsText,
 }
 
 /// Reads `text` into `event`, and appends the members of its data to `out`, each followed by a comma.
@@ -96,11 +99,18 @@ pub(crate) fn read<'a>(
         members,
         is_log_event: false,
         is_cloud_event: false,
+        has_text_as_data: false,
+        outer: 0,
         emitted: Emitted::nothing(0),
         written: WrittenNames::default(),
     };
     match reader.read_text() {
         Ok(ValueKind::Object) if reader.is_event_stream() => Err(EventError::EventStream),
+        Ok(ValueKind::Object)
+            if reader.has_text_as_data && reader.event.moved(Moved::Type).is_none() =>
+        {
+            Err(EventError::DataAsText)
+        }
         Ok(ValueKind::Object) if reader.is_log_event => {
             reader.finish();
             Ok(())
@@ -125,7 +135,11 @@ struct Reader<'a, 'o> {
     is_log_event: bool,
     /// Whether the envelope is one of `CloudEvents`.
     is_cloud_event: bool,
+    /// Whether the data is an object as text.
+    has_text_as_data: bool,
     copy: Sanitizer<'a, 'o>,
+    /// A bit for each member that moves and was seen in the envelope only.
+    outer: u64,
     emitted: Emitted,
     written: WrittenNames,
 }
@@ -199,7 +213,13 @@ impl<'a> Reader<'a, '_> {
             Fate::Data if level == Level::Envelope && kind == ValueKind::Object => {
                 self.read_members(Level::Data)
             }
-            Fate::Data => self.copy_unknown(name, kind),
+            Fate::Data => {
+                let start = self.copy.json.at();
+                self.copy_unknown(name, kind)?;
+                let data = self.copy.json.slice(start, self.copy.json.at());
+                self.has_text_as_data |= level == Level::Envelope && is_object_as_text(data);
+                Ok(())
+            }
             Fate::EventStream => {
                 self.is_cloud_event |= level == Level::Envelope;
                 self.copy_unknown(name, kind)
@@ -210,12 +230,34 @@ impl<'a> Reader<'a, '_> {
                 let token = self.copy.json.token(kind)?;
                 let is_outer = level == Level::Envelope && id == Moved::LogId.id();
                 let id = if is_outer { Moved::OuterLogId.id() } else { id };
-                // The first value that is not empty is kept.
-                if holds_something(token) && self.remember(id, token) != token {
-                    self.copy.changes.note(Change::DuplicateName);
+                if holds_something(token) {
+                    self.move_value(id, token, level);
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Remembers a value that moves: the first one, or the first one in the data if there is one.
+    #[inline]
+    fn move_value(&mut self, id: MemberId, token: &'a str, level: Level) {
+        let bit = 1 << id;
+        let was_outer = self.outer & bit != 0;
+        let is_outer = level == Level::Envelope;
+        let kept = self.remember(id, token);
+        if kept != token {
+            let is_other_level = is_outer != was_outer;
+            let change = if is_other_level { Change::OuterMember } else { Change::DuplicateName };
+            self.copy.changes.note(change);
+        } else if is_outer {
+            self.outer |= bit;
+        }
+        if was_outer
+            && !is_outer
+            && let Some(slot) = self.event.tokens.get_mut(id)
+        {
+            *slot = Some(token);
+            self.outer &= !bit;
         }
     }
 
@@ -226,14 +268,13 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn finish(mut self) {
-        // A stream event has its log_id twice, a pulled event has the one in the data.
-        if let Some(outer) = self.event.moved(Moved::OuterLogId)
-            && self.remember(Moved::LogId.id(), outer) != outer
-        {
-            self.copy.changes.note(Change::OuterLogId);
-        }
-        if let Some(pulled_id) = self.event.moved(Moved::PulledId) {
-            self.remember(Moved::LogId.id(), pulled_id);
+        let ids = [Moved::LogId, Moved::OuterLogId, Moved::PulledId].map(|id| self.event.moved(id));
+        match ids {
+            [None, Some(id), None] => {
+                self.remember(Moved::LogId.id(), id);
+            }
+            [inner, outer, _] if inner == outer && inner.is_some() => {}
+            _ => self.choose_log_id(ids),
         }
         if let Some(token) = self.event.moved(Moved::Date) {
             self.event.date = parse_date(&decode(token));
@@ -244,6 +285,27 @@ impl<'a> Reader<'a, '_> {
         }
         self.event.changes = self.copy.changes;
         self.copy.finish(self.emitted);
+    }
+
+    /// A stream event has its `log_id` twice, a pulled event has the one in the data, or an `_id`. The first
+    /// that is usable is kept.
+    fn choose_log_id(&mut self, ids: [Option<&'a str>; 3]) {
+        let [inner, outer, _] = ids;
+        let usable = ids.into_iter().flatten().find(|id| usable_log_id(id).is_some());
+        if let Some(inner) = inner {
+            let (text, outer) = (decode(inner), outer.map(decode));
+            if usable == Some(inner) {
+                if outer.is_some_and(|outer| outer != text) {
+                    self.copy.changes.note(Change::OuterLogId);
+                }
+            } else if usable.is_some() && !text.trim().is_empty() {
+                self.copy.changes.note(Change::TypeMismatch);
+                self.insert_as_text("log_id", inner);
+            }
+        }
+        if let Some(slot) = self.event.tokens.get_mut(Moved::LogId.id()) {
+            *slot = usable.or_else(|| ids.into_iter().flatten().next());
+        }
     }
 
     /// Copies a member that is a field.
@@ -354,6 +416,12 @@ impl<'a> Reader<'a, '_> {
             None => token,
         }
     }
+}
+
+/// Whether a value is a string that holds a JSON object, as far as its first bracket tells.
+#[cold]
+pub(super) fn is_object_as_text(token: &str) -> bool {
+    token.starts_with('"') && decode(token).trim_ascii_start().starts_with('{')
 }
 
 /// Whether a value is anything but null, "", {} or [].
@@ -557,6 +625,72 @@ mod tests {
     }
 
     #[test]
+    fn outer_log_id_is_kept_if_the_inner_one_is_unusable() {
+        for (inner, text) in [
+            (r#""""#, None),
+            (r#"" ""#, None),
+            (r#"{"a":1}"#, Some(r#"{"a":1}"#)),
+            ("[1]", Some("[1]")),
+            ("true", Some("true")),
+        ] {
+            for raw in [
+                format!(r#"{{"log_id":"1","data":{{"log_id":{inner},"type":"s"}}}}"#),
+                format!(r#"{{"data":{{"type":"s","log_id":{inner}}},"log_id":"1"}}"#),
+            ] {
+                let mut out = Vec::new();
+                let read = |data: &mut Object<'_>| {
+                    let event = read_event(&raw, data.out()).unwrap();
+                    assert_eq!(event.moved(Moved::LogId), Some("\"1\""), "{raw}");
+                    event.changes
+                };
+                let changes = Object::write(&mut out, read);
+                assert_eq!(changes.has(Change::TypeMismatch), text.is_some(), "{raw}");
+                assert!(!changes.has(Change::OuterLogId), "{raw}");
+                let written: serde_json::Value = serde_json::from_slice(&out).unwrap();
+                assert_eq!(written["log_id_text"].as_str(), text, "{raw}");
+            }
+        }
+    }
+
+    #[test]
+    fn member_in_the_data_goes_before_the_one_next_to_it() {
+        for raw in [
+            r#"{"log_id":"1","type":"x","date":"y","data":{"type":"s","date":"2026-03-14T10:05:13Z"}}"#,
+            r#"{"data":{"type":"s","date":"2026-03-14T10:05:13Z"},"date":"y","log_id":"1","type":"x"}"#,
+        ] {
+            let event = read_event(raw, &mut Vec::new()).unwrap();
+            assert_eq!(event.moved(Moved::Type), Some("\"s\""), "{raw}");
+            assert_eq!(event.date, Some("2026-03-14T10:05:13Z".parse().unwrap()), "{raw}");
+            assert!(event.changes.has(Change::OuterMember), "{raw}");
+            assert!(!event.changes.has(Change::DuplicateName), "{raw}");
+        }
+        for raw in [
+            r#"{"log_id":"1","type":"s","data":{"type":"s","ip":"::1"}}"#,
+            r#"{"log_id":"1","data":{"type":"","ip":"::1"},"type":"s"}"#,
+        ] {
+            let event = read_event(raw, &mut Vec::new()).unwrap();
+            assert_eq!(event.moved(Moved::Type), Some("\"s\""), "{raw}");
+            assert!(event.changes.is_empty(), "{raw}");
+        }
+        let twice = r#"{"log_id":"1","type":"x","data":{"type":"s","type":"f"}}"#;
+        let event = read_event(twice, &mut Vec::new()).unwrap();
+        assert_eq!(event.moved(Moved::Type), Some("\"s\""));
+        assert!(event.changes.has(Change::DuplicateName));
+    }
+
+    #[test]
+    fn log_id_as_number_and_as_text_is_the_same() {
+        for raw in [
+            r#"{"log_id":9001,"data":{"log_id":"9001"}}"#,
+            r#"{"data":{"log_id":9001},"log_id":"9001"}"#,
+        ] {
+            let event = read_event(raw, &mut Vec::new()).unwrap();
+            assert!(event.changes.is_empty(), "{raw}");
+            assert_eq!(event.moved(Moved::LogId).map(decode).as_deref(), Some("9001"));
+        }
+    }
+
+    #[test]
     fn event_of_an_event_stream_is_not_a_log_event() {
         let problem = |raw: &str| read_event(raw, &mut Vec::new()).map(drop).unwrap_err();
         let created =
@@ -567,6 +701,20 @@ mod tests {
         assert_eq!(found, serde_json::json!({"specversion": "1.0"}));
         assert!(changes.is_empty());
         assert!(read_event(r#"{"log_id":"1","specversion":"1.0"}"#, &mut Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn data_as_text_is_not_an_event() {
+        let problem = |raw: &str| read_event(raw, &mut Vec::new()).map(drop);
+        let text = r#"{"log_id":"1","data":" {\"type\":\"s\"}"}"#;
+        assert_eq!(problem(text), Err(EventError::DataAsText));
+        for other in [
+            r#"{"log_id":"1","data":"text"}"#,
+            r#"{"log_id":"1","type":"s","data":"{}"}"#,
+            r#"{"log_id":"1","data":{"data":"{}"}}"#,
+        ] {
+            assert_eq!(problem(other), Ok(()), "{other}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use hashbrown::HashSet;
 
-use super::event::holds_something;
+use super::event::{holds_something, is_object_as_text};
 use super::types::{LOG_TYPES, LogType, find};
 use crate::json::lex::{Lexer, SyntaxError, ValueKind};
 use crate::json::read::{decode, decode_name};
@@ -112,6 +112,8 @@ impl TypeFilter {
 struct Head<'t> {
     /// The first type that holds something, as the mapper reads it.
     code: Option<Cow<'t, str>>,
+    /// Whether it stands outside of the data, so that one in there goes before it.
+    is_code_outer: bool,
     /// Whether this may be a log event. An event of an Event Stream has a type, too.
     is_event: bool,
 }
@@ -120,7 +122,7 @@ impl<'t> Head<'t> {
     /// Reads the whole text, because what is broken at its end is not an event either.
     fn read(text: &'t str) -> Result<Self, SyntaxError> {
         let mut json = Lexer::new(text);
-        let mut head = Self { code: None, is_event: true };
+        let mut head = Self { is_event: true, ..Self::default() };
         match json.peek()? {
             ValueKind::Object => head.read_members(&mut json, true)?,
             kind => {
@@ -138,10 +140,13 @@ impl<'t> Head<'t> {
             let kind = json.peek()?;
             match (&*decode_name(&name), kind) {
                 ("data", ValueKind::Object) if is_outer => self.read_members(json, false)?,
+                ("data", _) if is_outer => self.is_event &= !is_object_as_text(json.token(kind)?),
                 ("type", _) => {
                     let token = json.token(kind)?;
-                    if holds_something(token) && self.code.is_none() {
+                    let goes_first = self.code.is_none() || self.is_code_outer && !is_outer;
+                    if holds_something(token) && goes_first {
                         self.code = Some(decode(token));
+                        self.is_code_outer = is_outer;
                     }
                 }
                 ("specversion", _) if is_outer => {
@@ -186,6 +191,8 @@ mod tests {
         for piece in [
             br#"{"type":"s","date":"x"}"#.as_slice(),
             br#"{"type":"","data":{"\u0074ype":"s"}}"#,
+            br#"{"type":"f","data":{"type":"s"}}"#,
+            br#"{"data":{"type":"s"},"type":"f"}"#,
             b"{\"data\":{\"type\":\"s\",\"x\":\"\xff\"}}",
             b"{\"data\":{\"type\":\"s\",\"x\":\"\\ud800\"}}",
         ] {
@@ -208,7 +215,8 @@ mod tests {
     fn broken_piece_is_never_left_out() {
         let filter = filter("f", "s,unknown");
         for piece in [
-            br#"{"log_id":"1","data":{"type":"s""#.as_slice(),
+            br#"{"log_id":"1","data":"{\"type\":\"s\"}"}"#.as_slice(),
+            br#"{"log_id":"1","data":{"type":"s""#,
             br#"{"data":{"type":"s"}} x"#,
             br#""text""#,
             b"s",

@@ -41,7 +41,7 @@ const NOTE_PREFIX: &str = "withheld by MaskUserData: ";
 const MAX_DEPTH: usize = 128;
 
 /// Names of members whose values are personal: in lowercase, without `_` and `-`, in byte order.
-const PERSONAL: [&str; 27] = [
+const PERSONAL: [&str; 28] = [
     "address",
     "addresses",
     "birthdate",
@@ -69,6 +69,8 @@ const PERSONAL: [&str; 27] = [
     "phonenumbers",
     "picture",
     "preferredusername",
+    // The recipient of a message.
+    "to",
     "username",
 ];
 
@@ -252,11 +254,13 @@ struct Place {
     personal: bool,
     /// A name in it is not a person's.
     thing: bool,
+    /// An identifier in it is a phone number or address, not that of an API.
+    enrollment: bool,
     depth: usize,
 }
 
 impl Place {
-    const TOP: Self = Self { personal: false, thing: false, depth: 0 };
+    const TOP: Self = Self { personal: false, thing: false, enrollment: false, depth: 0 };
 
     /// The place of a member's value.
     fn member(self, name: &str) -> Self {
@@ -264,10 +268,15 @@ impl Place {
         plain.retain(|c| c != '_' && c != '-');
         let plain = plain.as_str();
         let is_name = NAMES.contains(&plain) && !self.thing;
+        let is_identifier = self.enrollment && plain == "identifier";
         Self {
-            personal: self.personal || is_name || PERSONAL.binary_search(&plain).is_ok(),
+            personal: self.personal
+                || is_name
+                || is_identifier
+                || PERSONAL.binary_search(&plain).is_ok(),
             // `details.error.payload` is an error, too.
             thing: THINGS.contains(&plain) || self.thing && plain == "payload",
+            enrollment: plain == "enrollment",
             depth: self.depth + 1,
         }
     }
@@ -470,6 +479,26 @@ mod tests {
                 },
             } })
         );
+    }
+
+    #[test]
+    fn phone_numbers_without_plus_are_masked_where_they_are_known_to_be() {
+        let event = json!({ "data": { "details": {
+            "to": "46701740605",
+            "body": { "to": 46701740605_u64 },
+            "authenticator": { "type": "sms" },
+            "enrollment": { "_id": "dev_1", "identifier": "46701740605", "name": "46701740605" },
+            "request": { "body": { "identifier": "https://api.example.com/" } },
+        } } });
+        let mut expected = event.clone();
+        let details = &mut expected["data"]["details"];
+        details["to"] = json!("*****");
+        details["body"]["to"] = json!("*****");
+        details["enrollment"]["identifier"] = json!("*****");
+        details["enrollment"]["name"] = json!("*****");
+        assert_eq!(masked(&event), expected);
+        let spaced = masked(&json!({ "description": "Sent to +46 70 174 06 05." }));
+        assert_eq!(spaced["description"], "Sent to *****.");
     }
 
     #[test]

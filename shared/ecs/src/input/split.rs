@@ -3,9 +3,10 @@
 //!
 //! | form | pieces |
 //! | --- | --- |
-//! | JSON lines, JSON objects over several lines | each object |
+//! | JSON lines, with or without a comma at the end | each object |
+//! | JSON objects over several lines, or several on one | each object |
 //! | JSON array | its elements |
-//! | `{"logs":[…]}`, with or without totals | the elements of `logs` |
+//! | `{"logs":[…]}`, with or without scalars such as totals | the elements of `logs` |
 //! | envelope of `EventBridge`, `{"detail-type":"Auth0 log","detail":{…},…}` | `detail` |
 //! | several of these, one after the other | the pieces of each |
 //!
@@ -13,18 +14,24 @@
 //! out whether a piece is an event. The scan keeps no stack, so nesting costs nothing here. Only what has
 //! the first member of an `EventBridge` envelope is read.
 
+use std::sync::LazyLock;
+
 use memchr::memchr;
+use memchr::memmem::Finder;
 
 use crate::json::lex::Lexer;
 use crate::json::read::member;
 use crate::json::repair::repair;
 use crate::json::scan::Scan;
 
+/// What a line that holds several objects has.
+static BETWEEN_OBJECTS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"}{"));
+
 /// Cuts a body into its pieces: the bytes of each event, without surrounding white space.
 #[must_use]
 pub fn split(body: &[u8]) -> Pieces<'_> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    Pieces { rest: body, elements: None, in_page: false, may_span_lines: true }
+    Pieces::of(body, true)
 }
 
 /// Returns whether these bytes are an event of the stream or other JSON, apart from encoding and nesting that
@@ -56,6 +63,12 @@ pub struct Pieces<'a> {
     /// Whether to look for pretty-printed objects, which span lines. No longer once one turned out to have
     /// no end: the lines are broken then, and looking further would read the body once per line.
     may_span_lines: bool,
+    /// What follows a line that holds several objects.
+    after_line: Option<&'a [u8]>,
+    /// Whether elements of arrays may be pages.
+    unwraps: bool,
+    /// The rest of an element that is a page.
+    page: Option<Box<Self>>,
 }
 
 impl<'a> Iterator for Pieces<'a> {
@@ -63,7 +76,14 @@ impl<'a> Iterator for Pieces<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
+            if let Some(page) = &mut self.page {
+                match page.next() {
+                    Some(piece) => return Some(piece),
+                    None => self.page = None,
+                }
+            }
             if let Some(elements) = self.elements {
+                let in_array = !self.in_page;
                 let (piece, rest, is_last) = next_element(elements);
                 if is_last {
                     self.elements = None;
@@ -72,12 +92,17 @@ impl<'a> Iterator for Pieces<'a> {
                 } else {
                     self.elements = Some(rest);
                 }
-                if !piece.is_empty() {
+                if in_array && self.unwraps && logs_of_page(piece).is_some() {
+                    self.page = Some(Box::new(Self::of(piece, false)));
+                } else if !piece.is_empty() {
                     return Some(without_envelope(piece));
                 }
                 continue;
             }
             self.rest = self.rest.trim_ascii_start();
+            while let Some(rest) = self.rest.strip_prefix(b",") {
+                self.rest = rest.trim_ascii_start();
+            }
             if *self.rest.first()? == b'[' {
                 self.elements = self.rest.get(1..);
             } else if let Some(logs) = logs_of_page(self.rest) {
@@ -91,11 +116,33 @@ impl<'a> Iterator for Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// The next line, or the value that starts on it and ends on a later one.
+    const fn of(body: &'a [u8], unwraps: bool) -> Self {
+        Self {
+            rest: body,
+            elements: None,
+            in_page: false,
+            may_span_lines: true,
+            after_line: None,
+            unwraps,
+            page: None,
+        }
+    }
+
+    /// The next line, the next value on it, or the value that starts on it and ends on a later one.
     fn next_line(&mut self) -> &'a [u8] {
-        let end = memchr(b'\n', self.rest).unwrap_or(self.rest.len());
+        // A line of many objects is searched for its end only once.
+        let known = self.after_line.and_then(|after| self.rest.len().checked_sub(after.len()));
+        let end = known.or_else(|| memchr(b'\n', self.rest)).unwrap_or(self.rest.len());
         let (line, rest) = self.rest.split_at(end);
         let line = line.trim_ascii_end();
+        if (known.is_some() || BETWEEN_OBJECTS.find(line).is_some())
+            && let Some(end) = value_end(line).filter(|end| *end < line.len())
+        {
+            self.after_line = Some(rest);
+            let (value, rest) = self.rest.split_at(end);
+            self.rest = rest;
+            return value;
+        }
         if self.may_span_lines && line.first() == Some(&b'{') && line.last() != Some(&b'}') {
             match value_end(self.rest) {
                 Some(end) => {
@@ -107,7 +154,7 @@ impl<'a> Pieces<'a> {
             }
         }
         self.rest = rest;
-        line
+        line.strip_suffix(b",").filter(|line| line.ends_with(b"}")).unwrap_or(line)
     }
 }
 
@@ -118,7 +165,7 @@ fn is_stream_event(bytes: &[u8]) -> bool {
 }
 
 /// Returns what follows the bracket that opens `logs`, if a page starts here: `{"logs":[`, or the same after
-/// totals.
+/// scalars.
 #[inline]
 fn logs_of_page(bytes: &[u8]) -> Option<&[u8]> {
     if is_stream_event(bytes) { None } else { logs_of_object(bytes) }
@@ -131,7 +178,7 @@ fn logs_of_object(bytes: &[u8]) -> Option<&[u8]> {
         if name == b"logs" {
             return value.strip_prefix(b"[");
         }
-        rest = after_total(name, value)?.strip_prefix(b",")?;
+        rest = after_scalar(name, value)?.strip_prefix(b",")?;
     }
 }
 
@@ -146,7 +193,7 @@ fn after_page(bytes: &[u8]) -> &[u8] {
         let next = rest
             .strip_prefix(b",")
             .and_then(next_member)
-            .and_then(|(name, value)| after_total(name, value));
+            .and_then(|(name, value)| after_scalar(name, value));
         match next {
             Some(next) => rest = next,
             None => return bytes,
@@ -154,11 +201,24 @@ fn after_page(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// Returns what follows the value of one of a page's totals, which are numbers.
-fn after_total<'a>(name: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
-    matches!(name, b"start" | b"limit" | b"length" | b"total").then_some(())?;
-    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    (digits > 0).then(|| value.get(digits..))?.map(<[u8]>::trim_ascii_start)
+/// Returns what follows a scalar of a page, such as a total; `None` if this is a member of an event, or no
+/// scalar.
+fn after_scalar<'a>(name: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
+    if matches!(name, b"log_id" | b"_id" | b"date" | b"type") {
+        return None;
+    }
+    let len = if value.starts_with(b"\"") {
+        let mut scan = Scan::default();
+        let ends = |byte: &u8| {
+            scan.step(*byte);
+            !scan.in_string || *byte == b'\n'
+        };
+        value.iter().position(ends).filter(|last| value.get(*last) == Some(&b'"'))? + 1
+    } else {
+        let is_literal = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        value.iter().take_while(is_literal).count()
+    };
+    (len > 0).then(|| value.get(len..))?.map(<[u8]>::trim_ascii_start)
 }
 
 /// Returns the name of the member at the start of `bytes`, and what starts with its value.
@@ -261,6 +321,11 @@ mod tests {
             format!(r#"{{"logs":[{one},{two}],"start":0 , "limit":2,"length":2,"total":5}}"#),
             format!(r#"{{"total":1,"logs":[{one}],"limit":1}}{{"logs":[]}}{two}"#),
             format!("{{\"logs\":[{one}]}}\n[]\n{{\"logs\":[{two}]}}"),
+            format!(r#"[{{"logs":[{one}]}},{{"total":1,"logs":[{two}]}},{{"logs":[]}}]"#),
+            format!(r#"{one}{{"logs":[{two}]}}"#),
+            format!(r#"{{"tenant":"a\"]}}","logs":[{one},{two}]}}"#),
+            format!(r#"{{"start":null,"limit":"2","more" : true,"logs":[{one},{two}]}}"#),
+            format!(r#"{{"logs":[{one},{two}],"next":"https://x/?a={{","total":null}}"#),
         ] {
             assert_eq!(pieces(&page), [one, two], "{page}");
         }
@@ -275,12 +340,56 @@ mod tests {
             "a body that was cut"
         );
         assert_eq!(pieces("{\"logs\":[{\"a\":1}]\n{\"b\":2}"), [r#"{"a":1}"#, r#"{"b":2}"#]);
-        assert_eq!(pieces(r#"{"logs":[1],"x":2}"#), ["1", r#","x":2}"#]);
-        for other in
-            [r#"{"logs":{"a":[1]}}"#, r#"{"limit":"1","logs":[1]}"#, r#"{"x":1,"logs":[1]}"#]
-        {
+        assert_eq!(pieces(r#"{"logs":[1],"x":[2]}"#), ["1", r#""x":[2]}"#]);
+        assert_eq!(
+            pieces("{\"logs\":[1],\"x\":\"cut\n{\"a\":1}"),
+            ["1", r#""x":"cut"#, r#"{"a":1}"#]
+        );
+        for other in [
+            r#"{"logs":{"a":[1]}}"#,
+            r#"{"x":[],"logs":[1]}"#,
+            r#"{"_id":"1","logs":[1]}"#,
+            r#"{"x": ,"logs":[1]}"#,
+        ] {
             assert_eq!(pieces(other), [other], "not a page");
         }
+    }
+
+    #[test]
+    fn page_in_a_page_is_a_piece() {
+        let page = r#"{"logs":[1]}"#;
+        assert_eq!(pieces(&format!(r#"{{"logs":[{page}]}}"#)), [page]);
+        assert_eq!(pieces(&format!(r#"[{{"logs":[{page}]}}]"#)), [page]);
+        let depth = 10_000;
+        let nested = r#"[{"logs":[]}"#.repeat(depth) + &"]".repeat(depth);
+        assert!(pieces(&nested).len() < depth);
+    }
+
+    #[test]
+    fn objects_on_one_line_are_pieces() {
+        let [one, two, three] = [r#"{"a":"}{"}"#, r#"{"b":{}}"#, r#"{"c":1}"#];
+        assert_eq!(pieces(one), [one]);
+        for body in [
+            format!("{one}{two}{three}"),
+            format!("{one}\n{two}{three}\n"),
+            format!("{one}{two} {three}"),
+            format!("{one}{two},{three}"),
+            format!("{one}{two}\n{three}\n"),
+        ] {
+            assert_eq!(pieces(&body), [one, two, three], "{body}");
+        }
+        assert_eq!(pieces(r#"{"a":1}{"b":"#), [r#"{"a":1}"#, r#"{"b":"#]);
+        assert_eq!(pieces(r#"{"a":1}{"b":1}x"#), [r#"{"a":1}"#, r#"{"b":1}"#, "x"]);
+        assert_eq!(pieces("{\"a\":{{\"b\":1}\n{\"c\":1}"), ["{\"a\":{{\"b\":1}", "{\"c\":1}"]);
+    }
+
+    #[test]
+    fn comma_after_a_line_is_no_piece() {
+        let [one, two] = [r#"{"a":{"b":1}}"#, r#"{"c":1}"#];
+        assert_eq!(pieces(&format!("{one},\n{two},\n")), [one, two]);
+        assert_eq!(pieces(&format!("{one}\n, {two} ,\r\n")), [one, two]);
+        assert_eq!(pieces(&format!("{{\"cut\":{{\n{one},\n{two},")), ["{\"cut\":{", one, two]);
+        assert_eq!(pieces("{\"a\":{\"b\":1},\n\"c\":1}"), ["{\"a\":{\"b\":1},\n\"c\":1}"]);
     }
 
     #[test]
@@ -344,5 +453,12 @@ mod tests {
     fn many_unterminated_lines_are_read_once() {
         let body = "{\"a\":{\n".repeat(200_000);
         assert_eq!(split(body.as_bytes()).count(), 200_000);
+        let body = "{\"a\":1\n".repeat(200_000);
+        assert_eq!(split(body.as_bytes()).count(), 200_000);
+    }
+
+    #[test]
+    fn line_of_many_objects_is_read_once() {
+        assert_eq!(split("{\"a\":1}".repeat(500_000).as_bytes()).count(), 500_000);
     }
 }

@@ -17,10 +17,11 @@ pub(crate) enum Change {
     BadAddress,
     IdDerived,
     OuterLogId,
+    OuterMember,
 }
 
 /// Every kind but [`Change::Wrapped`], with its clause in `error.message`.
-const TEXTS: [(Change, &str); 11] = [
+const TEXTS: [(Change, &str); 12] = [
     (Change::StringCut, "a string was longer than an index term and was cut"),
     (Change::NumberAsText, "a number had too many digits and is kept as text"),
     (
@@ -38,6 +39,7 @@ const TEXTS: [(Change, &str); 11] = [
     (Change::BadAddress, "an address was not an IP address and is kept as text"),
     (Change::IdDerived, "log_id was missing or unusable; the id was derived"),
     (Change::OuterLogId, "log_id differed outside and inside of data; the one in data is the id"),
+    (Change::OuterMember, "a member differed outside and inside of data; the one in data is kept"),
 ];
 
 /// The set of changes made to one event.

@@ -59,6 +59,18 @@ fn pretty_printed_objects_give_each_event() {
 }
 
 #[test]
+fn objects_on_one_line_give_each_event() {
+    let [one, two] = events();
+    has_both_events(&format!("{one}{two}"));
+}
+
+#[test]
+fn lines_that_end_in_a_comma_give_each_event() {
+    let [one, two] = events();
+    has_both_events(&format!("{one},\n{two},\n"));
+}
+
+#[test]
 fn json_array_gives_its_elements() {
     has_both_events(&json!(events()).to_string());
 }
@@ -88,6 +100,24 @@ fn page_with_totals_gives_its_logs() {
 }
 
 #[test]
+fn object_with_logs_and_scalars_gives_its_logs() {
+    let logs = json!(events());
+    for page in [
+        format!(r#"{{"tenant":"nordic","logs":{logs}}}"#),
+        format!(r#"{{"logs":{logs},"next":"https://example.com/?from=9002"}}"#),
+        format!(r#"{{"start":"0","total":null,"logs":{logs}}}"#),
+    ] {
+        has_both_events(&page);
+    }
+}
+
+#[test]
+fn array_of_pages_gives_their_logs() {
+    let [one, two] = events();
+    has_both_events(&json!([{"logs": [one]}, {"logs": [two], "total": 2}]).to_string());
+}
+
+#[test]
 fn eventbridge_envelope_gives_the_stream_event_in_its_detail() {
     has_both_events(&events().map(|event| delivered(&event).to_string()).join("\n"));
 }
@@ -103,6 +133,18 @@ fn forms_may_follow_each_other() {
     has_both_events(&format!("{}\n{{\"logs\":[{two}]}}\n[]\n", delivered(&one)));
     has_both_events(&format!("[{one}]\n{}\n", delivered(&two)));
     has_both_events(&format!("{{\"logs\":[{one}],\"total\":1}}\n{two}"));
+}
+
+#[test]
+fn event_with_data_as_text_is_an_error_document_that_says_so() {
+    let [one, _] = events();
+    let body = json!({"log_id": one["log_id"], "data": one["data"].to_string()}).to_string();
+    let found = documents(&body);
+    let [(document, kind)] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(*kind, DocumentKind::NotAnEvent);
+    assert_eq!(document["error"]["message"], "data is an object as text: send it as an object");
+    assert_eq!(document["event"]["original"], body);
+    assert_ne!(document["event"]["id"], "9001", "the event itself can still be stored");
 }
 
 #[test]
