@@ -238,10 +238,11 @@ def docs(_: argparse.Namespace) -> None:
     for page in site.rglob("*.html"):
         up = "../" * len(page.relative_to(site).parts)
         root = repository.format_map(os.environ) if "GITHUB_SHA" in os.environ else f"../{up}"
-        text = page.read_text().replace('README.html"', 'index.html"')
+        text = re.sub(r'README\.html(["#])', r"index.html\1", page.read_text())
         # mdBook takes every Markdown file for one of its pages.
         text = re.sub(rf'href="{up}([A-Z]+)\.html', rf'href="{up}\1.md', text)
         page.write_text(text.replace(f'href="{up}', f'href="{root}'))
+    run([sys.executable, "tests/local/links.py", str(site)], dict(os.environ))
     say(f"{site.relative_to(ROOT)}/index.html")
 
 
