@@ -99,8 +99,9 @@ def size(count: int) -> str:
 
 
 def validate(arguments: argparse.Namespace) -> None:
-    zips = ["--zips", arguments.zips] if arguments.zips else []
-    run([str(tools.sam() / "python"), "tests/local/validate.py", *zips], dict(os.environ))
+    options = ["--zips", arguments.zips] if arguments.zips else []
+    options += ["--transformed", arguments.transformed] if arguments.transformed else []
+    run([str(tools.sam() / "python"), "tests/local/validate.py", *options], dict(os.environ))
 
 
 def deploy(arguments: argparse.Namespace) -> None:
@@ -359,6 +360,7 @@ def main() -> None:
         added.add_argument("--arch", default=env("ARCH", ""), help="x86_64 or arm64")
     checked = command("validate", validate)
     checked.add_argument("--zips", default=env("ZIPS", ""), help="default: unoptimized functions")
+    checked.add_argument("--transformed", default=env("TRANSFORMED", ""))
     packed = command("package", package)
     packed.add_argument("--version", default=env("VERSION", ""))
     packed.add_argument("--bucket", default=env("BUCKET", ""))
