@@ -44,18 +44,21 @@ wrong() {
 
 # --- Auth0 -----------------------------------------------------------------------------------
 
-# Calls the Management API: method, path, and a body from standard input unless the method is GET. Prints the answer.
+# Calls the Management API: method, path, and a body from standard input unless the method is GET. Prints the answer, or
+# nothing if Auth0 has no such thing and the third argument is `optional`.
 api() {
+  optional=${3-}
   if [ "$1" = GET ]; then body=; else body=$(cat); fi
   if [ -z "$token" ]; then
     answer=$(printf '%s' "$body" | auth0 api "$1" "$2" --no-input --no-color) || fail "the Auth0 CLI refused $1 $2"
     # It ends with 0 whatever Auth0 has answered.
+    if [ "$optional" ] && printf '%s' "$answer" | jq -e 'objects | .statusCode == 404' >/dev/null; then return; fi
     if reason=$(printf '%s' "$answer" | jq -er 'objects | select(.statusCode >= 400) | .message'); then fail "$1 $2: $reason"; fi
     printf '%s\n' "$answer"
     return
   fi
   # The token is not an argument, which every process of the machine could read.
-  set -- "$@" "$(printf 'header = "Authorization: Bearer %s"\n' "$token")"
+  set -- "$1" "$2" "$(printf 'header = "Authorization: Bearer %s"\n' "$token")"
   answer=$({
     printf '%s\n' "$3"
     printf 'request = "%s"\nurl = "%s/api/v2/%s"\n' "$1" "$tenant" "$2"
@@ -68,10 +71,11 @@ api() {
 }
   answer=${answer%
 *}
-  case $code in
-  2??) printf '%s\n' "$answer" ;;
-  401) fail "$tenant refuses the token: $(printf '%s' "$answer" | jq -r '.message // .' 2>/dev/null)" ;;
-  403) fail "the token lacks a permission for $1 $2: $(printf '%s' "$answer" | jq -r '.message // .' 2>/dev/null)" ;;
+  case $code$optional in
+  404optional) ;;
+  2??*) printf '%s\n' "$answer" ;;
+  401*) fail "$tenant refuses the token: $(printf '%s' "$answer" | jq -r '.message // .' 2>/dev/null)" ;;
+  403*) fail "the token lacks a permission for $1 $2: $(printf '%s' "$answer" | jq -r '.message // .' 2>/dev/null)" ;;
   *) fail "$1 $2: $code $(printf '%s' "$answer" | jq -r '.message // .' 2>/dev/null || printf '%s' "$answer" | head -c 200)" ;;
   esac
 }
@@ -96,7 +100,17 @@ sign_in() {
 
 parameter() { printf '%s' "$about" | jq -r --arg name "$1" '[.Parameters[]? | select(.ParameterKey == $name).ParameterValue][0] // empty'; }
 output() { printf '%s' "$about" | jq -r --arg name "$1" '[.Outputs[]? | select(.OutputKey == $name).OutputValue][0] // empty'; }
-secret_value() { aws secretsmanager get-secret-value --secret-id "$1" --query SecretString --output text 2>/dev/null || true; }
+# Prints the value of the secret $1, or nothing if it has none yet.
+secret_value() {
+  if value=$(aws secretsmanager get-secret-value --secret-id "$1" --query SecretString --output text 2>&1); then
+    [ "$value" = None ] || printf '%s' "$value"
+  else
+    case $value in
+    *ResourceNotFoundException*) ;;
+    *) fail "the secret $1 cannot be read, which needs secretsmanager:GetSecretValue: $(say "$value" | tail -n 1)" ;;
+    esac
+  fi
+}
 
 read_stack() {
   about='{}'
@@ -118,19 +132,26 @@ stream_by() { printf '%s' "$streams" | jq -c --arg value "$2" "[.[] | select($1 
 # Finds the stream, and says what has to change. `carry_out` then does it.
 look_at_stream() {
   url=${PAYLOAD_URL:-$(output PayloadUrl)}
-  event_source=$(parameter EventSourceName)
+  # A stack that no longer uses EventBridge may keep the parameter.
+  event_source=
+  [ -n "$url" ] || event_source=$(parameter EventSourceName)
   [ -n "$url$event_source" ] || return 0
   streams=$(api GET log-streams)
   if [ -n "$event_source" ]; then
     stream=$(stream_by .sink.awsPartnerEventSource "$event_source")
     [ -n "$stream" ] || plan "there is no stream with the event source $event_source: create one by --eventbridge, and change EventSourceName"
   else
-    webhook_token=${WEBHOOK_TOKEN:-$(secret_value "$(output WebhookSecretArn)" | jq -r '.token // empty')}
+    webhook_token=${WEBHOOK_TOKEN-}
+    if [ -z "$webhook_token" ] && [ -n "$(output WebhookSecretArn)" ]; then
+      content=$(secret_value "$(output WebhookSecretArn)")
+      webhook_token=$(printf '%s' "$content" | jq -r '.token // empty')
+    fi
     [ -n "$webhook_token" ] || fail "the webhook's secret has no token: run ./deploy.sh, or set WEBHOOK_TOKEN"
     sink=$(printf '%s' "$webhook_token" | jq -Rc --arg url "$url" --arg format "$format" \
       '{httpEndpoint: $url, httpContentType: "application/json", httpContentFormat: $format, httpAuthorization: .}')
     stream=$(stream_by .sink.httpEndpoint "$url")
-    [ -n "$stream" ] || stream=$(stream_by .name "$name")
+    # Not one to EventBridge, which may have the same name.
+    [ -n "$stream" ] || stream=$(stream_by '"\(.type) \(.name)"' "http $name")
     if [ -z "$stream" ]; then
       new_stream=$(printf '%s' "$sink" | jq -c --arg name "$name" '{name: $name, type: "http", sink: .}')
       plan "create the log stream $name to $url ($format)"
@@ -166,16 +187,30 @@ switched_off() {
     | if . then " since \(.date), by \(.details.request.auth.user.email // .client_name // .user_name // "an API client")" else "" end'
 }
 
+# Prints the id of the application with the stream's name, which may be on any page.
+client_by_name() {
+  page=0
+  while :; do
+    clients=$(api GET "clients?fields=client_id%2Cname%2Capp_type&include_fields=true&is_global=false&per_page=100&page=$page")
+    found=$(printf '%s' "$clients" | jq -r --arg name "$name" '[.[] | select(.name == $name and .app_type == "non_interactive").client_id][0] // empty')
+    if [ -n "$found" ] || [ "$(printf '%s' "$clients" | jq length)" -lt 100 ]; then break; fi
+    page=$((page + 1))
+  done
+  printf '%s' "$found"
+}
+
 look_at_application() {
   arn=$(output Auth0SecretArn)
   [ -n "$arn" ] || return 0
-  filled=$(secret_value "$arn" | jq -r '.client_id // empty' 2>/dev/null || true)
-  clients=$(api GET 'clients?fields=client_id%2Cname%2Capp_type&include_fields=true&is_global=false&per_page=100')
+  content=$(secret_value "$arn")
+  filled=$(printf '%s' "$content" | jq -r '.client_id // empty' 2>/dev/null || true)
+  [ -z "$content" ] || [ -n "$filled" ] || fail "the secret $arn has no client_id: correct it by hand"
   if [ -n "$filled" ]; then
-    client=$(printf '%s' "$clients" | jq -r --arg id "$filled" '[.[] | select(.client_id == $id).client_id][0] // empty')
+    client=$(api GET "clients/$filled?fields=client_id&include_fields=true" optional)
+    client=$(printf '%s' "$client" | jq -r '.client_id // empty')
     [ -n "$client" ] || plan "the stack's secret names the application $filled, which does not exist in this tenant: correct $arn by hand"
   else
-    client=$(printf '%s' "$clients" | jq -r --arg name "$name" '[.[] | select(.name == $name and .app_type == "non_interactive").client_id][0] // empty')
+    client=$(client_by_name)
     if [ -z "$client" ]; then plan "create the application $name (Machine to Machine)"; fi
     plan "put its client id and secret into the stack's secret"
   fi

@@ -99,8 +99,9 @@ def size(count: int) -> str:
 
 
 def validate(arguments: argparse.Namespace) -> None:
-    zips = ["--zips", arguments.zips] if arguments.zips else []
-    run([str(tools.sam() / "python"), "tests/local/validate.py", *zips], dict(os.environ))
+    options = ["--zips", arguments.zips] if arguments.zips else []
+    options += ["--transformed", arguments.transformed] if arguments.transformed else []
+    run([str(tools.sam() / "python"), "tests/local/validate.py", *options], dict(os.environ))
 
 
 def deploy(arguments: argparse.Namespace) -> None:
@@ -238,10 +239,11 @@ def docs(_: argparse.Namespace) -> None:
     for page in site.rglob("*.html"):
         up = "../" * len(page.relative_to(site).parts)
         root = repository.format_map(os.environ) if "GITHUB_SHA" in os.environ else f"../{up}"
-        text = page.read_text().replace('README.html"', 'index.html"')
+        text = re.sub(r'README\.html(["#])', r"index.html\1", page.read_text())
         # mdBook takes every Markdown file for one of its pages.
         text = re.sub(rf'href="{up}([A-Z]+)\.html', rf'href="{up}\1.md', text)
         page.write_text(text.replace(f'href="{up}', f'href="{root}'))
+    run([sys.executable, "tests/local/links.py", str(site)], dict(os.environ))
     say(f"{site.relative_to(ROOT)}/index.html")
 
 
@@ -358,6 +360,7 @@ def main() -> None:
         added.add_argument("--arch", default=env("ARCH", ""), help="x86_64 or arm64")
     checked = command("validate", validate)
     checked.add_argument("--zips", default=env("ZIPS", ""), help="default: unoptimized functions")
+    checked.add_argument("--transformed", default=env("TRANSFORMED", ""))
     packed = command("package", package)
     packed.add_argument("--version", default=env("VERSION", ""))
     packed.add_argument("--bucket", default=env("BUCKET", ""))

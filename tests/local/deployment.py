@@ -29,6 +29,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import installer
+import neighbor
 import newcomer
 import tools
 from search import http
@@ -1126,6 +1127,15 @@ def use_package(run: Run) -> None:
     run.step("post, package", run.post, stack, user.token)
     run.step("poll, package", run.poll, stack)
     run.step("deploy.sh: change", user.changes)
+    other = neighbor.Neighbor(user)
+    run.step("deploy.sh: EventBridge, own bucket", other.install)
+    run.step("auth0-logs: EventBridge, neighbor", other.look)
+    run.step("deploy.sh: second package", other.upgrade)
+    run.step("auth0-setup.sh: existing application", other.existing_application)
+    run.step("auth0-setup.sh: missing permissions", other.permissions)
+    run.step("deploy.sh: delete, EventBridge", other.delete)
+    run.step("auth0-setup.sh: changed URL or token", other.without_stack)
+    run.step("launch-stack URL", other.launch)
     run.step("auth0-logs", user.look)
     run.step("deploy.sh: delete", user.delete)
 

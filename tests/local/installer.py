@@ -21,6 +21,8 @@ from search import http
 from tools import ROOT, StackError
 
 STACK = "packaged"
+# Of the launch-stack URL.
+PUBLIC_BUCKET = "releases"
 PAUSED_AT = "2026-03-14T09:11:06.250Z"
 NO_ACCESS = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 PASSWORD = 'pass"word\\ of the engine'
@@ -73,7 +75,7 @@ class Installer:
         self.values = values
         # MiniStack runs the functions of this machine's architecture under either name.
         zips = {(name, arch): archives[name] for name in FUNCTIONS for arch in TARGETS}
-        archive = package.package(zips, newcomer.fitted(), home / "dist")
+        archive = package.package(zips, newcomer.fitted(), home / "dist", PUBLIC_BUCKET)
         with tarfile.open(archive) as packed:
             packed.extractall(home / "unpacked", filter="data")
         self.folder = home / "unpacked" / archive.name.removesuffix(".tar.gz")
@@ -119,6 +121,11 @@ class Installer:
         if done.returncode != code:
             raise StackError(f"{script} ends with {done.returncode}, not {code}:\n{text}")
         return text
+
+    def shell(self, command: str) -> None:
+        done = subprocess.run(["sh", "-c", command], env=self.env, capture_output=True, check=False)
+        if done.returncode:
+            raise StackError(f"{command}: {done.stderr.decode()}")
 
     def expect(self, wanted: str) -> None:
         status = self.cloud.settled(STACK)
@@ -248,13 +255,15 @@ class Installer:
             raise StackError(str(found))
         return {check["check"]: check for check in found["checks"]}
 
+    def stream(self, name: str = STACK) -> dict:
+        return next(s for s in self.auth0.call("GET", "log-streams") if s["name"] == name)
+
     def look(self) -> str:
         """A stack that works, and then has a dead letter, a ringing alarm and a paused stream."""
         good = self.logs(0)
         if unseen := [name for name, check in good.items() if check["state"] != "ok"]:
             raise StackError(f"not ok: {unseen}: {good}")
-        (stream,) = self.auth0.call("GET", "log-streams")
-        self.auth0.pause(stream["id"])
+        self.auth0.pause(self.stream()["id"])
         queue = self.cloud.resources(STACK)["DeadLetterQueue"]
         self.cloud.sqs.send_message(QueueUrl=queue, MessageBody="a dead letter")
         alarm = next(
@@ -277,6 +286,7 @@ class Installer:
         if not re.search(f"^stream +PROBLEM  since {PAUSED_AT}: ", text, re.MULTILINE):
             raise StackError(text)
         self.run(3, script="auth0-logs", **self.signed_in | NO_ACCESS)
+        self.run(2, "--frob", script="auth0-logs")
         return f"{len(good)} checks, all ok; then four problems with the time since when"
 
     def changes(self) -> str:

@@ -126,7 +126,8 @@ def parameters_script(template: dict) -> str:
     ]
     for name, parameter in parameters.items():
         known = {
-            "default": parameter.get("Default"),
+            # deploy.sh uploads into a bucket of the user's own.
+            "default": None if name == "CodeBucket" else parameter.get("Default"),
             "description": parameter["Description"],
             # Not by spaces: `rate(1 minute)` is one value.
             "allowed": "|".join(map(str, parameter.get("AllowedValues", []))),
@@ -272,6 +273,19 @@ def package(zips: dict[tuple[str, str], Path], source: dict, dist: Path, bucket:
     return archive
 
 
+def launch(folder: Path, bucket: str) -> str:
+    """Returns the commands that fill the public bucket, and then the launch-stack URL."""
+    template = yaml_parse((folder / "template.yaml").read_text())
+    prefix = template["Parameters"]["CodePrefix"]["Default"]
+    review = (
+        "https://console.aws.amazon.com/cloudformation/home?region=<region>#/stacks/create/review"
+    )
+    return f"""\
+aws s3 sync {folder}/functions s3://{bucket}/{prefix}
+aws s3 cp {folder}/template.yaml s3://{bucket}/{prefix}template.yaml
+{review}?templateURL=https://{bucket}.s3.<region>.amazonaws.com/{prefix}template.yaml&stackName={NAME}"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--version", default="", help="has to be that of Cargo.toml")
@@ -302,6 +316,9 @@ def main() -> None:
         sys.exit(str(error))
     say(f"{archive}  {deploy.size(archive.stat().st_size)}")
     say((archive.parent / "SHA256SUMS").read_text().rstrip())
+    if arguments.bucket:
+        folder = archive.parent / f"{NAME}-{version()}"
+        say(f"To publish (<region>: that of the bucket):\n{launch(folder, arguments.bucket)}")
 
 
 if __name__ == "__main__":

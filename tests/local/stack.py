@@ -386,6 +386,12 @@ def create_table(dynamodb_url: str) -> None:
     )
 
 
+def create_bucket(moto_url: str) -> None:
+    """Creates the bucket that the `ResponseURL` of events/setup.json is in."""
+    if (answer := http("PUT", f"{moto_url}/cloudformation"))[0] != 200:
+        raise StackError(f"the bucket was not created: {answer}")
+
+
 def create_topic(moto_url: str) -> str:
     """Creates the topic of the alerts; returns its ARN."""
     form = b"Action=CreateTopic&Version=2010-03-31&Name=alerts"
@@ -531,6 +537,7 @@ def start_services(settings: Settings, group: Group) -> dict[str, str]:
     queues = create_queues(settings.moto_url)
     create_secrets(settings)
     create_table(settings.dynamodb_url)
+    create_bucket(settings.moto_url)
     install_template(settings, binaries)
     warm_up_engine(settings)
     return functions_environment(settings, queues)

@@ -447,7 +447,14 @@ def main():
         "--zips", type=Path, help="has <function>/bootstrap.zip, as from make build"
     )
     parser.add_argument("--no-deployment", action="store_true", help="only what takes seconds")
+    parser.add_argument(
+        "--transformed", type=Path, help="only writes the transformed template there, for cdk-nag"
+    )
     arguments = parser.parse_args()
+    if arguments.transformed:
+        found = transformed({"SearchEndpoint": "https://search.example.com"})
+        arguments.transformed.write_text(json.dumps(found, indent=1))
+        return
 
     step("template: sam validate --lint")
     sam = [tool("sam"), "validate", "--lint", "--template", str(TEMPLATE), "--region", REGION]

@@ -1,4 +1,4 @@
-"""`make test-watch`: calls each function under `cargo lambda watch` with a payload of `events/`."""
+"""`make test-watch`: calls each function under `cargo lambda watch`, as docs/local.md says."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import stack
 import tools
+from aws import authorization
+from search import http
 from services import Group, exit_code, free_ports
 from tools import ROOT, StackError, say
 
@@ -22,31 +24,53 @@ CALLS: tuple[tuple[str, str, Callable[[dict], bool]], ...] = (
     ("redrive", "redrive", lambda response: response["batchItemFailures"] == []),
     ("poller", "poll", lambda response: response["stored"] > 0),
     ("detect", "poll", lambda response: response["rules"] > 0),
+    # It answers at the ResponseURL.
+    ("setup", "setup", lambda response: response is None),
 )
+
+
+def make(target: str, env: dict[str, str]) -> None:
+    if subprocess.run(["make", target], cwd=ROOT, env=env, check=False).returncode != 0:
+        raise StackError(f"make {target} failed")
 
 
 def watch() -> None:
     tools.check_prerequisites()
-    group = Group(stack.RUN / "watch")
-    with tools.exclusive("watch", wait=True), stack.stopped_on_failure(group):
+    if running := Group(stack.RUN / "dev").running():
+        raise StackError(f"a local stack is running ({', '.join(running)}): make down")
+    with tools.exclusive("watch", wait=True):
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         named = {f"{name}_PORT": str(port) for name, port in ports.items()}
-        settings = stack.Settings.read(named)
-        file = group.folder / "local.env"
-        stack.write_environment(file, stack.start_services(settings, group))
-        service = stack.functions_service(settings, dict(os.environ), "--env-file", str(file))
-        group.start(service)
-        group.wait(service)
-        for function, payload, is_right in CALLS:
-            invoke = ["cargo", "lambda", "invoke", function, "-P", str(settings.functions_port)]
-            invoke += ["-A", "127.0.0.1", "--data-file", f"events/{payload}.json"]
-            done = subprocess.run(
-                invoke, cwd=ROOT, env=service.env, capture_output=True, text=True, check=False
-            )
-            say(f"{function}: {done.stdout.strip() or done.stderr.strip()}")
-            if done.returncode != 0 or not is_right(json.loads(done.stdout)):
-                raise StackError(f"{function} failed:\n{group.tail('functions')}")
-    group.stop()
+        group = Group(stack.RUN / "watch")
+        try:
+            make("services", os.environ | named)
+            call_all(stack.Settings.read(named), group)
+        finally:
+            group.stop()
+            make("down", dict(os.environ))
+
+
+def call_all(settings: stack.Settings, group: Group) -> None:
+    env_file = ("--env-file", str(stack.LOCAL_ENV))
+    service = stack.functions_service(settings, dict(os.environ), *env_file)
+    group.start(service)
+    group.wait(service)
+    for function, payload, is_right in CALLS:
+        event = (ROOT / f"events/{payload}.json").read_text()
+        # The file has the port that `make services` takes by default.
+        event = event.replace("http://127.0.0.1:9400", settings.moto_url)
+        invoke = ["cargo", "lambda", "invoke", function, "-P", str(settings.functions_port)]
+        invoke += ["-A", "127.0.0.1", "--data-ascii", event]
+        done = subprocess.run(
+            invoke, cwd=ROOT, env=service.env, capture_output=True, text=True, check=False
+        )
+        say(f"{function}: {done.stdout.strip() or done.stderr.strip()}")
+        if done.returncode != 0 or not is_right(json.loads(done.stdout)):
+            raise StackError(f"{function} failed:\n{group.tail('functions')}")
+    url = f"{settings.moto_url}/cloudformation/response"
+    status, answer = http("GET", url, None, {"Authorization": authorization("s3")})
+    if status != 200 or json.loads(answer)["Status"] != "SUCCESS":
+        raise StackError(f"setup answers {status} {answer!r}")
 
 
 if __name__ == "__main__":

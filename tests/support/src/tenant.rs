@@ -106,13 +106,20 @@ struct Shared {
     state: Mutex<Inner>,
 }
 
+#[derive(Debug)]
+struct Token {
+    expires: DateTime<Utc>,
+    /// The permissions; without a list, every one.
+    scope: Option<Vec<String>>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     client_secret: String,
     events: BTreeMap<String, Value>,
     /// Checkpoints before this one are older than the retention.
     oldest: String,
-    tokens: HashMap<String, DateTime<Utc>>,
+    tokens: HashMap<String, Token>,
     token_life: Option<TimeDelta>,
     page_faults: VecDeque<Fault>,
     token_faults: VecDeque<Fault>,
@@ -230,16 +237,24 @@ impl Shared {
 }
 
 impl Inner {
-    /// The response to a request without a valid token.
-    fn refusal(&mut self, headers: &HeaderMap) -> Option<Response> {
+    /// The response to a request without a valid token, or with one that lacks the permission.
+    fn refusal(&mut self, headers: &HeaderMap, permission: &str) -> Option<Response> {
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let expiry = bearer
+        let token = bearer
             .and_then(|value| value.strip_prefix("Bearer "))
             .and_then(|token| self.tokens.get(token));
-        let message = match expiry {
+        let message = match token {
             None => "Invalid token",
-            Some(expiry) if *expiry <= clock::now() => "Expired token received",
-            Some(_) => return None,
+            Some(token) if token.expires <= clock::now() => "Expired token received",
+            Some(token) => {
+                let lacks = token
+                    .scope
+                    .as_ref()
+                    .is_some_and(|all| !all.iter().any(|one| one == permission));
+                let message = format!("Insufficient scope, expected any of: {permission}");
+                return lacks
+                    .then(|| api_error(StatusCode::FORBIDDEN, &message, "insufficient_scope"));
+            }
         };
         self.counters.unauthorized += 1;
         Some(api_error(StatusCode::UNAUTHORIZED, message, "invalid_token"))
@@ -280,7 +295,8 @@ fn issue(shared: &Shared, body: &[u8], fault: Option<Fault>) -> Response {
     let mut state = shared.lock();
     let own =
         request["client_id"] == shared.client_id && request["client_secret"] == state.client_secret;
-    if !own && !state.management.may_read_logs(&request) {
+    let scope = if own { None } else { state.management.granted(&request) };
+    if !own && scope.is_none() {
         return refuse(StatusCode::UNAUTHORIZED, "access_denied", "Unauthorized");
     }
     let audience = format!("{}/api/v2/", shared.url);
@@ -291,14 +307,15 @@ fn issue(shared: &Shared, body: &[u8], fault: Option<Fault>) -> Response {
     state.counters.tokens += 1;
     let token = format!("stand-in.{}.{:016x}", state.counters.tokens, fastrand::u64(..));
     let life = state.token_life.unwrap_or(TimeDelta::hours(24));
-    state.tokens.insert(token.clone(), clock::now() + life);
+    let permissions = scope.as_ref().map(|scope| scope.join(" "));
+    state.tokens.insert(token.clone(), Token { expires: clock::now() + life, scope });
     let expires_in = match fault {
         Some(Fault::EndlessToken) => json!(u64::MAX),
         _ => json!(life.num_seconds()),
     };
     let answer = json!({
         "access_token": token,
-        "scope": "read:logs read:logs_users",
+        "scope": permissions.unwrap_or_else(|| "read:logs read:logs_users".to_owned()),
         "expires_in": expires_in,
         "token_type": "Bearer",
     });
@@ -335,7 +352,7 @@ fn page(
     headers: &HeaderMap,
     fault: Option<Fault>,
 ) -> Response {
-    if let Some(refusal) = state.refusal(headers) {
+    if let Some(refusal) = state.refusal(headers, "read:logs") {
         return refusal;
     }
     if let Some(code) = query.get("q").and_then(|q| q.strip_prefix("type:")) {

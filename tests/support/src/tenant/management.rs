@@ -1,10 +1,11 @@
-//! The part of the Management API that sets a tenant up, as far as `auth0-setup.sh` calls it. Any valid token has
-//! every permission.
+//! The part of the Management API that sets a tenant up, as far as `auth0-setup.sh` calls it. A token of a client
+//! that was created here has the permissions of its grant; any other token has every one.
 //!
 //! - [Log streams](https://auth0.com/docs/api/management/v2/log-streams/post-log-streams): the `type` decides on
 //!   the members of `sink`; a new stream is `active`, others are `paused` or `suspended`. The sink of a stream to
 //!   EventBridge cannot be changed, and gets `awsPartnerEventSource`.
-//! - [Clients](https://auth0.com/docs/api/management/v2/clients/post-clients): the secret is made up by Auth0.
+//! - [Clients](https://auth0.com/docs/api/management/v2/clients/post-clients): the secret is made up by Auth0, and read with
+//!   `read:client_keys` only. Lists come in pages of 50, or `per_page` up to 100, counted from 0.
 //! - [Client grants](https://auth0.com/docs/api/management/v2/client-grants/post-client-grants): one for each
 //!   client and audience.
 
@@ -19,7 +20,7 @@ use axum::routing::any;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Shared, api_error};
+use super::{MOST_PER_PAGE, Shared, api_error, invalid_query};
 
 /// The members of `sink` that a type of stream requires, of those that the project uses.
 const SINKS: [(&str, &[&str]); 2] =
@@ -33,19 +34,15 @@ pub(super) struct Resources {
 }
 
 impl Resources {
-    /// Returns whether a request for a token names a client whose grant allows to read logs.
-    pub(super) fn may_read_logs(&self, request: &Value) -> bool {
-        let has = |kind, test: &dyn Fn(&Value) -> bool| {
-            self.kinds.get(kind).is_some_and(|all| all.iter().any(test))
+    /// Returns the permissions of the client whose id and secret are in a request for a token, if it has a grant.
+    pub(super) fn granted(&self, request: &Value) -> Option<Vec<String>> {
+        let find = |kind, members: &[&str]| {
+            let same = |one: &&Value| members.iter().all(|member| one[member] == request[member]);
+            self.kinds.get(kind)?.iter().find(same)
         };
-        has("clients", &|client| {
-            client["client_id"] == request["client_id"]
-                && client["client_secret"] == request["client_secret"]
-        }) && has("client-grants", &|grant| {
-            let scope = grant["scope"].as_array();
-            grant["client_id"] == request["client_id"]
-                && scope.is_some_and(|scopes| scopes.contains(&json!("read:logs")))
-        })
+        find("clients", &["client_id", "client_secret"])?;
+        let grant = find("client-grants", &["client_id"])?;
+        serde_json::from_value(grant["scope"].clone()).ok()
     }
 
     fn create(&mut self, kind: &'static str, mut new: Value) -> Result<Value, &'static str> {
@@ -94,12 +91,29 @@ impl Resources {
         Some(found.clone())
     }
 
-    fn list(&self, kind: &'static str, query: &HashMap<String, String>) -> Vec<&Value> {
+    fn list(
+        &self,
+        kind: &'static str,
+        query: &HashMap<String, String>,
+    ) -> Result<Vec<Value>, &'static str> {
+        let number =
+            |name, default| query.get(name).map_or(Ok(default), |value| value.parse::<usize>());
+        let (Ok(page), Ok(size @ 1..=MOST_PER_PAGE)) = (number("page", 0), number("per_page", 50))
+        else {
+            return Err("'page' or 'per_page' is not a number, or too large");
+        };
+        // Streams are few, and come all at once.
+        let size = if kind == "log-streams" { usize::MAX } else { size };
         let filters = ["client_id", "audience"];
         let asked = |one: &&Value| {
             filters.iter().all(|name| query.get(*name).is_none_or(|value| one[name] == **value))
         };
-        self.kinds.get(kind).map_or_else(Vec::new, |all| all.iter().filter(asked).collect())
+        let all = self.kinds.get(kind).into_iter().flatten();
+        Ok(all.filter(asked).skip(page.saturating_mul(size)).take(size).cloned().collect())
+    }
+
+    fn get(&self, kind: &'static str, id: &str) -> Option<Value> {
+        self.kinds.get(kind)?.iter().find(|one| one["id"] == id).cloned()
     }
 }
 
@@ -137,30 +151,44 @@ fn answer(
     body: &[u8],
 ) -> Response {
     let mut state = shared.lock();
-    if let Some(refusal) = state.refusal(headers) {
+    let verb = match method.as_str() {
+        "GET" => "read",
+        "POST" => "create",
+        _ => "update",
+    };
+    if let Some(refusal) = state.refusal(headers, &format!("{verb}:{}", kind.replace('-', "_"))) {
         return refusal;
     }
+    let shows_secrets = state.refusal(headers, "read:client_keys").is_none();
+    let shown = |mut one: Value| {
+        if let Some(members) = one.as_object_mut().filter(|_| !shows_secrets) {
+            members.remove("client_secret");
+        }
+        one
+    };
     let resources = &mut state.management;
     let body = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
     let invalid = |message: &str| {
         let message = format!("Payload validation error: {message}");
         api_error(StatusCode::BAD_REQUEST, &message, "invalid_body")
     };
-    let missing = || api_error(StatusCode::NOT_FOUND, "It does not exist", "inexistent");
+    let one = |found: Option<Value>| match found {
+        Some(found) => axum::Json(shown(found)).into_response(),
+        None => api_error(StatusCode::NOT_FOUND, "It does not exist", "inexistent"),
+    };
     match (method.as_str(), id) {
-        ("GET", None) => axum::Json(resources.list(kind, query)).into_response(),
-        ("GET", Some(id)) => {
-            let all = resources.list(kind, query);
-            let found = all.into_iter().find(|one| one["id"] == id);
-            found.map_or_else(missing, |one| axum::Json(one).into_response())
-        }
+        ("GET", None) => match resources.list(kind, query) {
+            Ok(found) => {
+                axum::Json(found.into_iter().map(shown).collect::<Vec<_>>()).into_response()
+            }
+            Err(message) => invalid_query(message),
+        },
+        ("GET", Some(id)) => one(resources.get(kind, id)),
         ("POST", None) if body.is_object() => match resources.create(kind, body) {
             Ok(new) => (StatusCode::CREATED, axum::Json(new)).into_response(),
             Err(message) => invalid(message),
         },
-        ("PATCH", Some(id)) if body.is_object() => resources
-            .change(kind, id, &body)
-            .map_or_else(missing, |one| axum::Json(one).into_response()),
+        ("PATCH", Some(id)) if body.is_object() => one(resources.change(kind, id, &body)),
         _ => invalid("not supported"),
     }
 }
@@ -199,6 +227,13 @@ mod tests {
             json!({ "client_id": new["client_id"], "audience": audience, "scope": ["read:logs"] });
         create("client-grants", grant).await;
         let (id, secret) = credentials();
-        assert_eq!(ask(id, secret).await.unwrap().status(), 200);
+        let answer = ask(id, secret).await.unwrap().json::<Value>().await.unwrap();
+        assert_eq!(answer["scope"], "read:logs");
+        let get = |path: &str| {
+            let get = http.get(format!("{audience}{path}"));
+            get.bearer_auth(answer["access_token"].as_str().unwrap()).send()
+        };
+        assert_eq!(get("logs?q=type:s").await.unwrap().status(), 200);
+        assert_eq!(get("clients").await.unwrap().status(), 403);
     }
 }
