@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import stack
 import tools
-from services import Group, exit_code, free_ports
+from interrupts import exit_code
+from services import free_ports, group_for
 from tools import ROOT, StackError, say
 
 PORTS = ("ENGINE", "DYNAMODB", "MOTO", "TENANT", "FUNCTIONS")
@@ -27,8 +28,7 @@ CALLS: tuple[tuple[str, str, Callable[[dict], bool]], ...] = (
 
 def watch() -> None:
     tools.check_prerequisites()
-    group = Group(stack.RUN / "watch")
-    with tools.exclusive("watch", wait=True), stack.stopped_on_failure(group):
+    with group_for("watch") as group:
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         named = {f"{name}_PORT": str(port) for name, port in ports.items()}
         settings = stack.Settings.read(named)
@@ -46,7 +46,6 @@ def watch() -> None:
             say(f"{function}: {done.stdout.strip() or done.stderr.strip()}")
             if done.returncode != 0 or not is_right(json.loads(done.stdout)):
                 raise StackError(f"{function} failed:\n{group.tail('functions')}")
-    group.stop()
 
 
 if __name__ == "__main__":

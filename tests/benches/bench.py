@@ -23,8 +23,9 @@ import instructions
 import stack
 import tools
 from deploy import FUNCTIONS, ZIPS
-from services import Group, exit_code, free_ports
-from tools import ROOT, TOOLS, StackError, say
+from interrupts import exit_code
+from services import free_ports, group_for
+from tools import ROOT, StackError, say
 
 FOLDER = ROOT / "target/bench"
 PAGE = ROOT / "docs/performance.md"
@@ -79,19 +80,15 @@ def measure(parts: list[str]) -> list[dict]:
     records = FOLDER / "records.jsonl"
     functions = unpack()
     geoip = tools.engine_home("opensearch") / "modules/ingest-geoip"
-    group = Group(TOOLS / "run/bench")
-    with tools.exclusive("bench", wait=True), stack.stopped_on_failure(group):
-        group.stop()
+    with group_for("bench") as group:
         ports = free_ports(3)
         services = [
             stack.engine_service("opensearch", ports[0], group.folder, ENGINE_JAVA),
             stack.dynamodb_service(ports[1]),
             stack.moto_service(ports[2]),
         ]
-        for service in services:
-            group.start(service)
-        for service in services:
-            group.wait(service)
+        group.start(*services)
+        group.wait(*services)
         opensearch, dynamodb, moto = (f"http://127.0.0.1:{port}" for port in ports)
         env = stack.plain_environment() | {
             "E2E_OPENSEARCH_URL": opensearch,
@@ -119,7 +116,6 @@ def measure(parts: list[str]) -> list[dict]:
             subprocess.run(pin, check=True, stdout=subprocess.DEVNULL)
             apart = run(["taskset", "-c", others, *BENCH, "--", "throughput"])
             found += [record | {"kind": "throughput apart"} for record in apart]
-    group.stop()
     return found
 
 
