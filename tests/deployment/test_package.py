@@ -211,10 +211,8 @@ def installed(
         (["--frob"], "unknown option"),
     ],
 )
-def test_mistake_is_refused_before_anything_is_called(
-    arguments: list[str], reason: str, user: User
-) -> None:
-    assert reason in user.deploy(2, *arguments, **NO_ACCESS)
+def test_mistake_is_refused(arguments: list[str], reason: str, user: User) -> None:
+    assert reason in user.deploy(2, *arguments)
 
 
 def test_dry_run_changes_nothing(user: User, opensearch: Engine) -> None:

@@ -25,6 +25,7 @@ import pexpect
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
+import search
 import tools
 from search import http
 from services import Service, free_ports, responds
@@ -103,7 +104,7 @@ class Engine:
     """An engine, which the tests reach past its gate, and the functions through it."""
 
     def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+        self.call = search.Engine(f"http://127.0.0.1:{port}").request
         self.gate = Gate(port)
         self.endpoint = f"http://127.0.0.1:{self.gate.port}"
 
@@ -115,16 +116,10 @@ class Engine:
         finally:
             self.gate.open()
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        status, answer = http(method, f"{self.url}/{path}", data, headers)
-        assert status < 300 or status == 404, f"{method} {path}: {status} {answer!r}"
-        return json.loads(answer)
-
     def count(self, stream: str = STREAM) -> int:
-        self.call("POST", f"{stream}/_refresh")
-        return self.call("GET", f"{stream}/_count?ignore_unavailable=true").get("count", 0)
+        """Returns the number of documents; of a stream that is not there yet, 0."""
+        self.call("POST", f"{stream}/_refresh?ignore_unavailable=true")
+        return self.call("GET", f"{stream}/_count?ignore_unavailable=true")["count"]
 
     def indices(self, stream: str = STREAM) -> list[str]:
         return sorted(self.call("GET", f"{stream}/_mapping"))

@@ -199,7 +199,7 @@ def sam() -> Path:
 
     Its Python has boto3, the SAM transform, and what the tests of a deployment need."""
     tests = (f"pytest=={PYTEST}", f"pexpect=={PEXPECT}", f"psutil=={PSUTIL}")
-    return pip_tool("aws-sam", SAM, "SIZE", f"aws-sam-cli=={SAM}", *tests)
+    return pip_tool("aws-sam", SAM, "350 MB", f"aws-sam-cli=={SAM}", *tests)
 
 
 def ministack() -> Path:
