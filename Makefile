@@ -2,12 +2,13 @@
 # Variables follow the target: make up ENGINE=elasticsearch ENGINE_PORT=9201
 
 PYTHON ?= python3
-STACK = $(PYTHON) tests/local/stack.py
-DEPLOY = $(PYTHON) tests/local/deploy.py
+DEPLOY = $(PYTHON) docs/deploy/deploy.py
 TOOL = $(PYTHON) tests/local/tools.py
+# The Python that has boto3 and psutil.
+LOCAL = python=$$($(TOOL) local) && exec $$python
+STACK = $(LOCAL) tests/local/stack.py
 
-# The local stack shows dashboards, too.
-export PYTHONPATH := $(CURDIR)/docs/analysts
+export PYTHONPATH := $(CURDIR)/docs/analysts:$(CURDIR)/docs/deploy:$(CURDIR)/tests/local
 
 .DEFAULT_GOAL := help
 .PHONY: help run up services down poll detect redrive logs setup-tools test lint unit instructions e2e e2e-secured \
@@ -56,16 +57,16 @@ e2e: ## run the end-to-end tests on real engines (ARGS=<name> for some of them)
 	@$(STACK) e2e
 
 e2e-secured: ## run the tests of the documented roles on engines with security and TLS
-	@$(PYTHON) tests/local/secured.py
+	@$(LOCAL) tests/e2e/secured.py
 
 test-watch: ## call each function under `cargo lambda watch` with its payload of events/
-	@$(PYTHON) tests/local/watch.py
+	@$(LOCAL) tests/local/watch.py
 
 chaos: ## kill and freeze nodes of a real cluster: each event once? (CHAOS_SECONDS=300; not in make test)
-	@$(PYTHON) tests/local/chaos.py
+	@$(LOCAL) tests/e2e/chaos.py
 
 instructions: ## compare the mapping's instruction counts with the committed ones (UPDATE=1 writes them)
-	@$(PYTHON) tests/local/instructions.py
+	@$(PYTHON) tests/benches/instructions.py
 
 types: ## compare the table of event types with Auth0's documentation or log schemas (AUTH0=<checkout>)
 	@$(PYTHON) tests/local/log_types.py
@@ -79,19 +80,19 @@ fuzz: ## search for bodies that break an invariant of all documents (nightly Rus
 
 bench: ## measure the built functions and write the numbers into docs/performance.md (ARGS=start)
 	@$(DEPLOY) build --arch x86_64
-	@$(PYTHON) tests/local/bench.py
+	@$(LOCAL) tests/benches/bench.py
 
 bench-engine: ## measure what a document costs each engine and write it into docs/performance.md
-	@$(PYTHON) tests/local/bench_engine.py
+	@$(LOCAL) tests/benches/bench_engine.py
 
 build: ## build the functions' zips for Lambda, without Docker (ARCH=x86_64)
 	@$(DEPLOY) build
 
 smoke: ## start each built function once (RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu")
-	@$(PYTHON) tests/local/smoke.py
+	@$(PYTHON) tests/deployment/smoke.py
 
-validate: ## check template.yaml: lint, IAM, and a deployment that is used (ZIPS=target/lambda: optimized)
-	@$(DEPLOY) validate
+validate: ## check template.yaml, deploy and use it (ARGS="-k roles"; ZIPS=target/lambda: the optimized functions)
+	@python=$$($(TOOL) sam) && exec $$python -m pytest tests/deployment $(ARGS)
 
 deploy: ## build and deploy with AWS SAM; asks the first time, later <Parameter>=<value> changes one (ARCH=x86_64)
 	@$(DEPLOY) deploy
@@ -115,7 +116,7 @@ docs: ## build the docs as a site in target/book/
 	@$(DEPLOY) docs
 
 test-analysts: ## test detections, search guide and dashboards on both engines (ARGS=test_searching)
-	@$(PYTHON) tests/local/analysts.py
+	@$(LOCAL) tests/local/analysts.py
 
 hunt: ## run the detections against an engine (SEARCH_ENDPOINT=… SEARCH_API_KEY=… SINCE=24h)
 	@python=$$($(TOOL) sigma) && $$python docs/analysts/hunt.py $(ARGS)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from search import Engine
-from stack import plain_environment
 
 HERE = Path(__file__).resolve().parent
 
@@ -43,7 +42,7 @@ def engines() -> dict[str, Engine]:
 def install(namespace: str, details: str) -> None:
     """Runs the setup function for a namespace of both engines."""
     for url in URLS.values():
-        env = plain_environment() | {
+        env = os.environ | {
             "SEARCH_ENDPOINT": url,
             "DATA_STREAM_NAMESPACE": namespace,
             "DETAILS_INDEXING": details,

@@ -213,7 +213,7 @@ impl Chaos {
     }
 }
 
-/// A file by which this test and `tests/local/chaos.py` tell each other how far they are.
+/// A file by which this test and `chaos.py` tell each other how far they are.
 fn marker(name: &str) -> PathBuf {
     PathBuf::from(variable("E2E_CHAOS_DIR")).join(name)
 }

@@ -11,16 +11,9 @@ import subprocess
 import sys
 
 import tools
-from services import Group, exit_code, free_ports
-from stack import (
-    ENGINES,
-    RUN,
-    build,
-    engine_service,
-    plain_environment,
-    stopped_on_failure,
-    target_folder,
-)
+from interrupts import exit_code
+from services import free_ports, group_for
+from stack import ENGINES, engine_service, plain_environment, start_and_build, target_folder
 from tools import ROOT, StackError
 
 
@@ -32,32 +25,19 @@ def test() -> None:
         python = tools.sigma()
         tools.vega()
         tools.chromium()
-    group = Group(RUN / "analysts")
-    with tools.exclusive("analysts", wait=True), stopped_on_failure(group):
-        group.stop()
+    with group_for("analysts") as group:
         ports = dict(zip(ENGINES, free_ports(2), strict=True))
-        parts = [engine_service(name, port, group.folder) for name, port in ports.items()]
-        for part in parts:
-            group.start(part)
-        # Selects what the end-to-end tests select, so after those nothing is left to compile.
-        build("functions and tests", "--workspace", "--bins", "--tests", "--examples", "--locked")
-        for part in parts:
-            group.wait(part)
+        start_and_build(group, [engine_service(*one, group.folder) for one in ports.items()])
         env = plain_environment() | {
             f"ANALYSTS_{name.upper()}_URL": f"http://127.0.0.1:{port}"
             for name, port in ports.items()
         }
-        env |= {
-            "ANALYSTS_BIN_DIR": str(target_folder()),
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "docs/analysts"), str(ROOT / "tests/local")]),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
+        env |= {"ANALYSTS_BIN_DIR": str(target_folder()), "PYTHONDONTWRITEBYTECODE": "1"}
         # Further arguments of unittest, as in `make test-analysts ARGS=test_searching`.
         arguments = shlex.split(os.environ.get("ARGS", "")) or ["discover"]
         run = [str(python), "-W", "ignore", "-m", "unittest", *arguments, "-v"]
         if subprocess.run(run, cwd=ROOT / "tests/analysts", env=env, check=False).returncode != 0:
             raise StackError("the analysts' tests failed")
-    group.stop()
 
 
 if __name__ == "__main__":

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import overview
 import seed
 import tools
-from aws import Aws
+from queues import INGEST, Mapping
 from search import SearchError, http
 from tools import ROOT, TOOLS, StackError, say
 
@@ -42,14 +41,11 @@ def post_samples(settings: Settings) -> None:
 
 def deliver(settings: Settings) -> None:
     """Sends one event as EventBridge's rule does, and waits until ingest has taken it."""
-    sqs = Aws("sqs", settings.moto_url)
-    queue = sqs("GetQueueUrl", QueueName="ingest")["QueueUrl"]
+    mapping = Mapping(INGEST, settings.moto_url, settings.functions_url)
     event = json.loads((EVENTS / "auth0" / DELIVERED).read_text())
-    sqs("SendMessage", QueueUrl=queue, MessageBody=json.dumps(event))
-    counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    mapping.sqs.send_message(QueueUrl=mapping.queue, MessageBody=json.dumps(event))
     for _ in range(60):
-        waiting = sqs("GetQueueAttributes", QueueUrl=queue, AttributeNames=counts)["Attributes"]
-        if not any(int(waiting[name]) for name in counts):
+        if not mapping.waiting(mapping.queue):
             say(f"  {DELIVERED}: taken from the queue")
             return
         time.sleep(0.5)
@@ -123,16 +119,16 @@ def _search(settings: Settings) -> dict[str, Any]:
     return settings.search_engine.search(settings.data_stream, query)["hits"]
 
 
-def _value(document: Mapping[str, Any], path: str) -> str:
+def _value(document: dict[str, Any], path: str) -> str:
     value: Any = document
     for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        value = value.get(part) if isinstance(value, dict) else None
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "" if value is None else str(value)
 
 
-def _source(document: Mapping[str, Any]) -> str:
+def _source(document: dict[str, Any]) -> str:
     place = [_value(document, f"source.geo.{part}") for part in ("city_name", "country_iso_code")]
     return " ".join(filter(None, [_value(document, "source.ip"), ", ".join(filter(None, place))]))
 

@@ -9,24 +9,26 @@ import os
 import sys
 
 import tools
-from services import exit_code
+from interrupts import exit_code
 from tools import ROOT, StackError, say
 
 WORKSPACE = ("--workspace", "--locked")
 PACKAGE = ROOT / "docs/package"
+LINKS = ("check", "--quiet", "--no-cache", "--enable", "MD051,MD057", ".")
 DENY_WARNINGS = ("--locked", "--", "-D", "warnings")
 
 
 def lint() -> None:
     tools.check_prerequisites()
     with tools.exclusive("setup", wait=True):
-        found = (tools.ruff(), tools.typos(), tools.cargo_machete(), tools.shellcheck())
-        ruff, typos, machete, shellcheck = map(str, found)
+        names = ("ruff", "typos", "rumdl", "shellcheck")
+        ruff, typos, rumdl, shellcheck = map(tools.program, names)
+        machete = str(tools.cargo_machete())
     scripts = map(str, sorted(path for path in PACKAGE.iterdir() if path.suffix != ".md"))
-    imports, named_tests, links, scale = (
-        str(ROOT / "tests/local" / name)
-        for name in ("imports.py", "named_tests.py", "links.py", "scale.py")
+    imports, named_tests = (
+        str(ROOT / "tests/local" / name) for name in ("imports.py", "named_tests.py")
     )
+    scale = str(ROOT / "tests/benches/scale.py")
     fuzz = ("-p", "auth0-ecs-fuzz", "--features", "target")
     doc = ("cargo", "doc", "--no-deps", "--document-private-items")
     # What is checked, the command, how to fix what it finds.
@@ -38,7 +40,7 @@ def lint() -> None:
         ("shell scripts", (shellcheck, *scripts), "see shellcheck's wiki"),
         ("imports", (sys.executable, imports), "see tests/local/imports.py"),
         ("tests named in docs", (sys.executable, named_tests), "name the test that proves the row"),
-        ("links between docs", (sys.executable, links), "name a file or heading that is there"),
+        ("links between docs", (rumdl, *LINKS), "name a file or heading that is there"),
         ("tables of docs/scale.md", (sys.executable, scale, "--check"), f"python3 {scale}"),
         ("unused dependencies", (machete,), "remove them from Cargo.toml"),
         (

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from services import exit_code
+from interrupts import exit_code
 from tools import ROOT, StackError, say
 
 TABLE = ROOT / "shared/ecs/src/input/types.rs"

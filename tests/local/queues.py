@@ -13,9 +13,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from aws import REGION, Aws
+from botocore.exceptions import BotoCoreError, ClientError
+
+from aws import REGION, client
 from search import http
-from tools import StackError, say
+from tools import say
 
 # As in template.yaml.
 MAX_RECEIVE_COUNT = 1000
@@ -32,10 +34,9 @@ class Source:
     visibility_timeout: int
 
 
-SOURCES = (
-    Source("redrive", "retry", "dead-letter", 360),
-    Source("ingest", "ingest", "ingest-dead-letter", 365),
-)
+REDRIVE = Source("redrive", "retry", "dead-letter", 360)
+INGEST = Source("ingest", "ingest", "ingest-dead-letter", 365)
+SOURCES = (REDRIVE, INGEST)
 
 # What SQS returns at most at once. In AWS, ingest gathers a hundred times as many.
 BATCH_SIZE = 10
@@ -49,50 +50,40 @@ class Mapping:
 
     def __init__(self, source: Source, moto_url: str, functions_url: str) -> None:
         self.source = source
-        self.sqs = Aws("sqs", moto_url)
-        self.queue = self._url(source.queue)
-        self.dead = self._url(source.dead_letters)
+        self.sqs = client("sqs", moto_url)
+        self.queue = self.sqs.get_queue_url(QueueName=source.queue)["QueueUrl"]
+        self.dead = self.sqs.get_queue_url(QueueName=source.dead_letters)["QueueUrl"]
         self._function = f"{functions_url}/2015-03-31/functions/{source.function}/invocations"
-
-    def _url(self, name: str) -> str:
-        return self.sqs("GetQueueUrl", QueueName=name)["QueueUrl"]
 
     def waiting(self, queue: str) -> int:
         """Returns the number of messages in the queue, including those in flight."""
-        counts = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        response = self.sqs("GetQueueAttributes", QueueUrl=queue, AttributeNames=[*counts])
-        return sum(int(response["Attributes"][name]) for name in counts)
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        counts = self.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+        return sum(int(counts[name]) for name in names)
 
     def receive(self, queue: str) -> list[dict[str, Any]]:
-        response = self.sqs(
-            "ReceiveMessage",
-            QueueUrl=queue,
-            MaxNumberOfMessages=BATCH_SIZE,
-            AttributeNames=["All"],
+        received = self.sqs.receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=BATCH_SIZE, AttributeNames=["All"]
         )
-        return response.get("Messages", [])
+        return received.get("Messages", [])
 
-    def delete(self, queue: str, messages: list[dict[str, Any]]) -> None:
-        for message in messages:
-            self.sqs("DeleteMessage", QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    def delete(self, queue: str, message: dict[str, Any]) -> None:
+        self.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
 
     def once(self) -> tuple[int, int]:
         """Passes one batch to the function; returns how many messages were written and were not."""
         messages = self.receive(self.queue)
-        if not messages:
-            return 0, 0
-        failed = self._invoke(messages)
-        written = [m for m in messages if m["MessageId"] not in failed]
-        self.delete(self.queue, written)
+        failed = self._invoke(messages) if messages else set()
         for message in messages:
             if message["MessageId"] in failed:
-                self.sqs(
-                    "ChangeMessageVisibility",
+                self.sqs.change_message_visibility(
                     QueueUrl=self.queue,
                     ReceiptHandle=message["ReceiptHandle"],
                     VisibilityTimeout=RETRY_SECONDS,
                 )
-        return len(written), len(messages) - len(written)
+            else:
+                self.delete(self.queue, message)
+        return len(messages) - len(failed), len(failed)
 
     def _invoke(self, messages: list[dict[str, Any]]) -> set[str]:
         """Returns the ids of the messages that were not written: all if the function fails."""
@@ -116,8 +107,8 @@ class Mapping:
         moved = 0
         while messages := self.receive(self.dead):
             for message in messages:
-                self.sqs("SendMessage", QueueUrl=self.queue, MessageBody=message["Body"])
-            self.delete(self.dead, messages)
+                self.sqs.send_message(QueueUrl=self.queue, MessageBody=message["Body"])
+                self.delete(self.dead, message)
             moved += len(messages)
         return moved
 
@@ -166,7 +157,7 @@ def main() -> None:
         for mapping in watched:
             try:
                 written, failed = mapping.once()
-            except (OSError, StackError) as error:
+            except (BotoCoreError, ClientError) as error:
                 say(f"the {mapping.source.queue} queue cannot be read: {error}")
                 written = failed = 0
             if written or failed:

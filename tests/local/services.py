@@ -10,110 +10,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search import SearchError, http
-from tools import ROOT, StackError, say
+import psutil
 
+import tools
+from interrupts import INTERRUPTS
+from search import http
+from tools import ROOT, TOOLS, StackError, say
+
+RUN = TOOLS / "run"
 GRACE_SECONDS = 20
-
-
-class Interrupted(BaseException):
-    """Ctrl-C, SIGTERM or a closed terminal."""
-
-
-class Interrupts:
-    """Raises `Interrupted` on signals, but never between a start and its record."""
-
-    def __init__(self) -> None:
-        self._held = False
-        self._pending = False
-
-    def install(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._received)
-
-    def ignore(self) -> None:
-        """Ignores signals from now on: a second Ctrl-C must not interrupt the stopping."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-
-    def _received(self, *_: object) -> None:
-        if self._held:
-            self._pending = True
-        else:
-            raise Interrupted
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        self._held = True
-        try:
-            yield
-        finally:
-            self._held = False
-        if self._pending:
-            raise Interrupted
-
-
-INTERRUPTS = Interrupts()
-
-
-def exit_code(command: Callable[[], None], interrupted: int = 130) -> int:
-    """Runs a script's command and returns its exit code; prints errors that the user can fix."""
-    INTERRUPTS.install()
-    try:
-        command()
-    except Interrupted:
-        return interrupted
-    except (StackError, SearchError, OSError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-# --- processes -------------------------------------------------------------------------------
-
-
-def _stat(pid: int) -> list[str] | None:
-    """Returns the fields of /proc/<pid>/stat from the state on; None if the process is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # The name before the state may contain spaces and parentheses.
-    return text.rpartition(")")[2].split()
-
-
-def started_at(pid: int) -> str | None:
-    """Returns boot id and start time of a running process: unique together with its id."""
-    fields = _stat(pid)
-    if fields is None or fields[0] in "ZX":
-        return None
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {fields[19]}"
-
-
-def session_members(session: int) -> list[int]:
-    members = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            fields = _stat(int(entry.name))
-            if fields is not None and fields[0] not in "ZX" and int(fields[3]) == session:
-                members.append(int(entry.name))
-    return members
-
-
-def signal_all(pids: list[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 @dataclass
@@ -122,13 +34,9 @@ class Service:
 
     name: str
     argv: list[str]
-    port: int
-    # Variable that sets another port.
-    port_variable: str
     # Polled until it returns true.
     ready: Callable[[], bool]
     env: dict[str, str] = field(default_factory=dict)
-    cwd: Path = ROOT
     timeout_seconds: int = 60
 
 
@@ -141,36 +49,30 @@ class Group:
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
-    def _record(self, name: str) -> Path:
+    def _file(self, name: str) -> Path:
         return self.folder / f"{name}.process"
 
-    def record(self, name: str, pid: int) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"pid": pid, "started": started_at(pid)})
-        self._record(name).write_text(text)
-
-    def _live_pids(self, name: str) -> list[int]:
-        """Returns the service's processes; none if another process has its id by now."""
+    def _record(self, name: str) -> dict:
         try:
-            record = json.loads(self._record(name).read_text())
+            return json.loads(self._file(name).read_text())
         except (OSError, ValueError):
-            return []
-        pid = record["pid"]
-        boot = (record["started"] or "").partition(" ")[0]
-        now = started_at(pid)
-        if now == record["started"]:
-            return [pid, *(p for p in session_members(pid) if p != pid)]
-        # The leader is gone. While its children live, the id of the session is not reused.
-        if now is None and boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip():
-            return session_members(pid)
-        return []
+            return {"pid": 0, "boot": None, "ticks": None}
 
     def pid(self, name: str) -> int:
         """Returns the id of the process that was started."""
-        return json.loads(self._record(name).read_text())["pid"]
+        return self._record(name)["pid"]
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Returns the service's processes; none if another process has its id by now."""
+        record = self._record(name)
+        boot, ticks = started_at(record["pid"])
+        # Its leader may be gone: while its children live, the id of a session is not reused.
+        if boot != record["boot"] or ticks not in (None, record["ticks"]):
+            return []
+        return [*_members(record["pid"])]
 
     def alive(self, name: str) -> bool:
-        return bool(self._live_pids(name))
+        return bool(self.processes(name))
 
     def names(self) -> list[str]:
         """Returns all recorded services in the order of their start."""
@@ -180,25 +82,32 @@ class Group:
     def running(self) -> list[str]:
         return [name for name in self.names() if self.alive(name)]
 
-    def start(self, service: Service) -> None:
-        """Starts the process without waiting for it."""
+    def start(self, *services: Service) -> None:
+        """Starts the processes without waiting for them."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with INTERRUPTS.held(), open(self.log(service.name), "w") as output:
-            process = subprocess.Popen(
-                service.argv,
-                cwd=service.cwd,
-                env=service.env or None,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            self.record(service.name, process.pid)
+        for service in services:
+            with INTERRUPTS.held(), open(self.log(service.name), "w") as output:
+                process = subprocess.Popen(
+                    service.argv,
+                    cwd=ROOT,
+                    env=service.env or None,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                boot, ticks = started_at(process.pid)
+                record = {"pid": process.pid, "boot": boot, "ticks": ticks}
+                self._file(service.name).write_text(json.dumps(record))
 
-    def wait(self, service: Service) -> None:
-        """Waits until the service is ready.
+    def wait(self, *services: Service) -> None:
+        """Waits until the services are ready.
 
-        Raises StackError with the end of its log if it dies or takes too long."""
+        Raises StackError with the end of its log if one dies or takes too long."""
+        for service in services:
+            self._wait(service)
+
+    def _wait(self, service: Service) -> None:
         deadline = time.monotonic() + service.timeout_seconds
         told = time.monotonic()
         while not service.ready():
@@ -233,26 +142,66 @@ class Group:
             (self.folder / "stopping").touch()
         # Functions first, while the services they call are still up.
         for name in reversed(stopped):
-            signal_all(self._live_pids(name), signal.SIGTERM)
+            for process in self.processes(name):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.terminate()
         deadline = time.monotonic() + GRACE_SECONDS
-        for name in reversed(stopped):
-            while self.alive(name) and time.monotonic() < deadline:
-                _reap()
-                time.sleep(0.1)
-            while pids := self._live_pids(name):
-                signal_all(pids, signal.SIGKILL)
-                _reap()
-                time.sleep(0.1)
+        while left := [process for name in stopped for process in self.processes(name)]:
+            if time.monotonic() > deadline:
+                for process in left:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+            time.sleep(0.1)
         for name in self.names():
-            self._record(name).unlink(missing_ok=True)
+            self._file(name).unlink(missing_ok=True)
         (self.folder / "stopping").unlink(missing_ok=True)
         return stopped
 
 
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+def started_at(pid: int) -> tuple[str, str | None]:
+    """Returns boot and start time, unique together with the id; no time if the process is gone.
+
+    psutil's time of the day is another one after the clock was set."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    try:
+        # The name may contain spaces and parentheses.
+        return boot, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return boot, None
+
+
+def _members(session: int) -> Iterator[psutil.Process]:
+    """Yields the processes of a session."""
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(pid) == session:
+                process = psutil.Process(pid)
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    yield process
+
+
+@contextlib.contextmanager
+def stopped_on_failure(group: Group) -> Iterator[None]:
+    """Stops the services if the block fails or is interrupted."""
+    try:
+        yield
+    except BaseException:
+        INTERRUPTS.ignore()
+        if group.running():
+            say("stopping")
+            say(f"stopped {', '.join(group.stop())}")
+        raise
+
+
+@contextlib.contextmanager
+def group_for(name: str) -> Iterator[Group]:
+    """The services of one run of tests, which stop with the block."""
+    group = Group(RUN / name)
+    with tools.exclusive(name, wait=True), stopped_on_failure(group):
+        group.stop()
+        yield group
+        say("stopping")
+        group.stop()
 
 
 # --- ports -----------------------------------------------------------------------------------

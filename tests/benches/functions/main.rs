@@ -2,7 +2,7 @@
 //! with a plain `_bulk`. `make bench` starts the engine and the stand-ins for AWS and runs this.
 //!
 //! The functions are the binaries from the zips, behind the tests' stand-in for the runtime API. Each
-//! measurement is a line of JSON in the file `BENCH_RECORDS`, of which `tests/local/bench.py` makes
+//! measurement is a line of JSON in the file `BENCH_RECORDS`, of which `tests/benches/bench.py` makes
 //! tables. Nothing here fails because something is slow.
 //!
 //! Arguments select parts: `start`, `share`, `instructions`, `memory`, `pace`, `outage`, `load`,

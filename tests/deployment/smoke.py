@@ -20,7 +20,7 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from services import exit_code
+from interrupts import exit_code
 from tools import ROOT, StackError, say
 
 SECONDS = 120

@@ -1,6 +1,6 @@
 """Writes the tables of docs/scale.md from the measurements in docs/performance.md.
 
-`make bench` and `make bench-engine` call it; `python3 tests/local/scale.py --check`, a part of
+`make bench` and `make bench-engine` call it; `python3 tests/benches/scale.py --check`, a part of
 `make lint`, fails if the tables are older than the measurements.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import sys
 
-import bench
-from services import exit_code
+import page
+from interrupts import exit_code
 from tools import ROOT, StackError, say
 
 PAGE = ROOT / "docs/scale.md"
@@ -47,7 +47,7 @@ REDRIVES, MESSAGES = 2, 10
 
 def cells(start: str) -> list[str]:
     """Returns the cells of the first row of docs/performance.md that starts like this."""
-    for line in bench.PAGE.read_text().splitlines():
+    for line in page.PAGE.read_text().splitlines():
         if line.startswith(f"| {start} |"):
             return [cell.strip() for cell in line.strip("|").split("|")]
     raise StackError(f"docs/performance.md has no row {start!r}: run make bench")
@@ -71,7 +71,7 @@ def pace(events: int) -> dict[str, float]:
 
 def engine(product: str, details: str) -> tuple[float, float]:
     """Returns bytes on disk and CPU seconds of an event by `make bench-engine`."""
-    _, after = bench.PAGE.read_text().split(f"| {product}", 1)
+    _, after = page.PAGE.read_text().split(f"| {product}", 1)
     for line in after.splitlines():
         if line.startswith(f"| `DetailsIndexing={details}` |"):
             row = [cell.strip() for cell in line.strip("|").split("|")]
@@ -95,11 +95,11 @@ def way_in() -> str:
             requests = rate / one["events"]
             busy = requests * one["milliseconds"] / 1_000
             millions = rate * SECONDS_A_MONTH / 1e6
-            cost = bench.cost(one, MEMORY_MB, ARCHITECTURE) * millions
+            cost = page.cost(one, MEMORY_MB, ARCHITECTURE) * millions
             line += [f"{requests:,.1f}", f"{max(1, math.ceil(busy)):,}", dollars(cost)]
         return line
 
-    return bench.table(head, map(row, RATES))
+    return page.table(head, map(row, RATES))
 
 
 def engines() -> str:
@@ -128,7 +128,7 @@ def engines() -> str:
             *(f"{ram:,} GB", f"{elastic:,.0f} GB", dollars(ram * RAM_GB_HOUR * hours)),
         ]
 
-    return bench.table(head, map(row, RATES))
+    return page.table(head, map(row, RATES))
 
 
 def outage() -> str:
@@ -145,22 +145,22 @@ def outage() -> str:
             line += [f"{events / size:,.0f}", f"{math.ceil(events / each_second / 60):,} min"]
         return line
 
-    return bench.table(head, map(row, RATES))
+    return page.table(head, map(row, RATES))
 
 
 SECTIONS = {"way in": way_in, "engines": engines, "an outage of an hour": outage}
 
 
-def written(page: str) -> str:
-    """Returns the page with new tables between its marks."""
+def written(text: str) -> str:
+    """Returns the text of the page with new tables between its marks."""
     for name, make in SECTIONS.items():
         begin, end = f"<!-- scale.py writes {name} from here -->", "<!-- to here -->"
-        before, found, rest = page.partition(begin)
+        before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not found or not closed:
             raise StackError(f"docs/scale.md lacks the mark {begin}")
-        page = f"{before}{begin}\n\n{make()}\n{end}{after}"
-    return page
+        text = f"{before}{begin}\n\n{make()}\n{end}{after}"
+    return text
 
 
 def write() -> None:

@@ -18,17 +18,10 @@ import urllib.request
 from pathlib import Path
 
 import tools
-from services import Group, Service, exit_code, free_ports
-from stack import (
-    RUN,
-    build,
-    engine_process,
-    moto_service,
-    plain_environment,
-    stopped_on_failure,
-    target_folder,
-)
-from tools import ROOT, StackError, say
+from interrupts import exit_code
+from services import Service, free_ports, group_for
+from stack import engine_process, moto_service, plain_environment, run_e2e, start_and_build
+from tools import StackError
 
 OPENSEARCH = "3.4.0"
 # New for each run; the engines listen on this machine only. It satisfies the rules of both.
@@ -155,20 +148,14 @@ def secured_elasticsearch(folder: Path, port: int) -> tuple[Service, Path, Path]
 def run() -> None:
     tools.check_prerequisites()
     tools.from_debian(("openssl",), "openssl")
-    group = Group(RUN / "secured")
-    with tools.exclusive("secured", wait=True), stopped_on_failure(group):
-        group.stop()
+    with group_for("secured") as group:
         group.folder.mkdir(parents=True, exist_ok=True)
         ports = free_ports(3)
         opensearch, opensearch_ca = secured_opensearch(group.folder, ports[0])
         elasticsearch, elasticsearch_ca, config = secured_elasticsearch(group.folder, ports[1])
-        parts = [opensearch, elasticsearch, moto_service(ports[2])]
-        for part in parts:
-            group.start(part)
-        build("functions and tests", "--workspace", "--bins", "--tests", "--locked")
-        for part in parts:
-            group.wait(part)
-        env = plain_environment() | {
+        start_and_build(group, [opensearch, elasticsearch, moto_service(ports[2])])
+        moto = f"http://127.0.0.1:{ports[2]}"
+        env = {
             "E2E_SECURED_OPENSEARCH_URL": f"https://127.0.0.1:{ports[0]}",
             "E2E_SECURED_OPENSEARCH_CA": str(opensearch_ca),
             "E2E_SECURED_OPENSEARCH_PASSWORD": PASSWORD,
@@ -176,30 +163,13 @@ def run() -> None:
             "E2E_SECURED_ELASTICSEARCH_CA": str(elasticsearch_ca),
             "E2E_SECURED_ELASTICSEARCH_PASSWORD": PASSWORD,
             "E2E_SECURED_ELASTICSEARCH_CONFIG": str(config),
-            "E2E_MOTO_URL": f"http://127.0.0.1:{ports[2]}",
             # moto has tables, too. What DynamoDB does is not tested here.
-            "E2E_DYNAMODB_URL": f"http://127.0.0.1:{ports[2]}",
-            "E2E_BIN_DIR": str(target_folder()),
+            **dict.fromkeys(("E2E_MOTO_URL", "E2E_DYNAMODB_URL"), moto),
         }
-        arguments = shlex.split(os.environ.get("ARGS", "secured::"))
-        command = [
-            "cargo",
-            "test",
-            "--workspace",
-            "--test",
-            "e2e",
-            "--locked",
-            *arguments,
-            "--",
-            "--ignored",
-        ]
-        if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode != 0:
-            raise StackError("the end-to-end tests on engines with security failed")
-        say("stopping")
-        group.stop()
-        for part in ("opensearch", "elasticsearch"):
-            for home in group.folder.glob(f"{part}-*/"):
-                shutil.rmtree(home, ignore_errors=True)
+        run_e2e(env, *shlex.split(os.environ.get("ARGS", "secured::")), "--", "--ignored")
+    for part in ("opensearch", "elasticsearch"):
+        for home in group.folder.glob(f"{part}-*/"):
+            shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":

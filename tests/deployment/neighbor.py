@@ -1,19 +1,24 @@
-"""A second stack of the package, next to that of installer.py: steps of `make validate`.
-
-EventBridge and the poller feed it, and it makes its secrets itself.
-"""
+"""A second stack of the package: EventBridge and the poller feed it, it makes its secrets itself."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+import subprocess
 import time
+from typing import TYPE_CHECKING
 
 import package
-from installer import PUBLIC_BUCKET, Installer
-from tools import ROOT, StackError
+from templates import REGION
+from tools import ROOT
+from world import ACCOUNT, Engine
 
+if TYPE_CHECKING:
+    from test_package import Auth0, User
+
+# Of the launch-stack URL.
+PUBLIC_BUCKET = "releases"
 # Starts like the name of the other stack.
 STACK = "packaged-bus"
 BUCKET = "my-code"
@@ -24,38 +29,34 @@ OLD = "2026-03-14T09:11:06.250Z"
 APPLICATIONS = 101
 
 
-ACCOUNT = "123456789012"
-
-
 def states(checks: dict[str, dict]) -> dict[str, str]:
     return {name: check["state"] for name, check in checks.items()}
 
 
 def said(text: str, *wanted: str) -> str:
-    if missing := [one for one in wanted if one not in text]:
-        raise StackError(f"not said: {missing}: {text}")
+    missing = [one for one in wanted if one not in text]
+    assert not missing, text
     return text
 
 
 class Neighbor:
-    def __init__(self, user: Installer) -> None:
+    def __init__(self, user: User, auth0: Auth0, engine: Engine) -> None:
         self.user = user
         self.cloud = user.cloud
-        self.auth0 = user.auth0
-        self.region = user.cloud.cloudformation.meta.region_name
+        self.auth0 = auth0
+        self.engine = engine
 
     def deploy(self, *arguments: str, **env: str) -> str:
-        return self.user.run(0, *arguments, "--yes", "--stack", STACK, **env)
+        return self.user.deploy(0, *arguments, "--yes", "--stack", STACK, **env)
 
     def setup(self, code: int, *arguments: str, **env: str) -> str:
         env = self.user.signed_in | env
-        return self.user.run(code, *arguments, "--stack", STACK, script="auth0-setup.sh", **env)
+        return self.user.run(code, "auth0-setup.sh", *arguments, "--stack", STACK, **env)
 
     def logs(self, **env: str) -> dict[str, dict]:
         """Returns what auth0-logs says of this stack, which has problems, by check."""
-        arguments = ("--json", "--stack", STACK)
         env = self.user.signed_in | env
-        text = self.user.run(1, *arguments, script="auth0-logs", **env)
+        text = self.user.run(1, "auth0-logs", "--json", "--stack", STACK, **env)
         return {check["check"]: check for check in json.loads(text)["checks"]}
 
     def output(self, name: str) -> str:
@@ -74,16 +75,15 @@ class Neighbor:
         """The event source from Auth0, twice the same; then the stack that takes it."""
         texts = [self.setup(0, "--eventbridge", "--yes") for _ in range(2)]
         sources = {re.search("^EventSourceName=(.+)$", text, re.MULTILINE)[1] for text in texts}
-        if sources != {self.user.stream(STACK)["sink"]["awsPartnerEventSource"]}:
-            raise StackError(f"{texts}")
+        assert sources == {self.auth0.stream(STACK)["sink"]["awsPartnerEventSource"]}, texts
         settings = {
             "Inputs": "eventbridge+poller",
             "EventSourceName": sources.pop(),
-            "Auth0Url": self.user.values["Auth0Url"],
-            "SearchEndpoint": self.user.engine.endpoint,
+            "Auth0Url": self.auth0.url,
+            "SearchEndpoint": self.engine.endpoint,
             # The engine here ignores signatures.
             "SearchSignIn": "es",
-            "SearchResourceArn": f"arn:aws:es:{self.region}:{ACCOUNT}:domain/logs",
+            "SearchResourceArn": f"arn:aws:es:{REGION}:{ACCOUNT}:domain/logs",
             "InstallIndexTemplate": "false",
             "DataStreamNamespace": NAMESPACE,
             "SilenceHours": "1",
@@ -91,11 +91,10 @@ class Neighbor:
         given = [f"{name}={value}" for name, value in settings.items()]
         application = {"AUTH0_CLIENT_ID": "gone", "AUTH0_CLIENT_SECRET": 'a "secret'}
         text = self.deploy("--bucket", BUCKET, *given, **application)
-        if "Payload URL" in text or self.uploads() != len(package.FUNCTIONS):
-            raise StackError(f"{self.uploads()} zips: {text}")
+        assert "Payload URL" not in text
+        assert self.uploads() == len(package.FUNCTIONS)
         content = json.loads(self.user.secret(self.output("Auth0SecretArn")))
-        if content != {"client_id": "gone", "client_secret": 'a "secret'}:
-            raise StackError(f"the secret has {content}")
+        assert content == {"client_id": "gone", "client_secret": 'a "secret'}
         return "event source created once; own bucket; the secret that the stack made is filled"
 
     def look(self) -> str:
@@ -112,95 +111,83 @@ class Neighbor:
             ("engine", f"no event in {DATA_STREAM} yet (opensearch "),
             ("alarms", "DeadLetters since "),
         ):
-            if found[check]["state"] != "PROBLEM":
-                raise StackError(f"{found[check]}")
+            assert found[check]["state"] == "PROBLEM", found[check]
             said(found[check]["detail"], detail)
-        if not {"ingest queue", "ingest dead letters", "ingest function"} <= set(found):
-            raise StackError(f"checked: {sorted(found)}")
+        assert {"ingest queue", "ingest dead letters", "ingest function"} <= set(found)
         event = {"@timestamp": OLD, "agent": {"version": "0.1.0"}}
-        self.user.engine.call("POST", f"{DATA_STREAM}/_doc?refresh=true", event)
+        self.engine.call("POST", f"{DATA_STREAM}/_doc?refresh=true", event)
         engine = self.logs()["engine"]
         said(engine["detail"], " h, more than SilenceHours=1")
-        if (engine["state"], engine["since"]) != ("PROBLEM", OLD):
-            raise StackError(f"{engine}")
-        self.user.engine.call("POST", f"{DATA_STREAM}/_doc?refresh=true", {"@timestamp": now()})
-        if self.logs()["engine"]["state"] != "ok":
-            raise StackError("a new event is not seen")
-        self.user.engine.gate.close()
-        engine = self.logs()["engine"]
-        self.user.engine.gate.open()
-        if engine["state"] != "unknown":
-            raise StackError(f"{engine}")
+        assert (engine["state"], engine["since"]) == ("PROBLEM", OLD)
+        self.engine.call("POST", f"{DATA_STREAM}/_doc?refresh=true", {"@timestamp": now()})
+        assert self.logs()["engine"]["state"] == "ok"
+        with self.engine.away():
+            engine = self.logs()["engine"]
+        assert engine["state"] == "unknown", engine
         return "four problems of this stack, and none of the other"
 
     def upgrade(self) -> str:
         """The next release: the same code, under another name."""
         before, zips = self.parameters(), self.uploads()
-        folder = self.user.folder.with_name("next")
-        shutil.copytree(self.user.folder, folder)
+        folder = self.user.unpacked.with_name("next")
+        shutil.copytree(self.user.unpacked, folder)
         prefix = before.pop("CodePrefix")
         for name in ("template.yaml", "parameters.sh"):
             file = folder / name
             file.write_text(file.read_text().replace(prefix, f"next-{prefix}"))
-        first, self.user.folder = self.user.folder, folder
+        first, self.user.unpacked = self.user.unpacked, folder
         text = self.deploy()
-        self.user.folder = first
+        self.user.unpacked = first
         said(text, "uploading webhook-", "UPDATE_COMPLETE")
         after = self.parameters()
-        if after.pop("CodePrefix") != f"next-{prefix}" or after != before:
-            raise StackError(f"{before} became {after}")
-        if self.uploads() != zips + len(package.FUNCTIONS):
-            raise StackError(f"{self.uploads()} zips")
+        assert after == before | {"CodePrefix": f"next-{prefix}"}
+        assert self.uploads() == zips + len(package.FUNCTIONS)
         return "code uploaded under its new name, parameters kept"
 
     def existing_application(self) -> str:
         """From EventBridge to the webhook, with an application that Auth0 lists on a later page."""
         for number in range(APPLICATIONS - 1):
-            self.auth0.call("POST", "clients", {"name": f"{number}", "app_type": "spa"})
+            self.auth0.send("POST", "api/v2/clients", {"name": f"{number}", "app_type": "spa"})
         application = {"name": STACK, "app_type": "non_interactive"}
-        made = self.auth0.call("POST", "clients", application)
+        made = self.auth0.send("POST", "api/v2/clients", application)
         grant = {"client_id": made["client_id"], "scope": ["read:logs"]}
         grant["audience"] = f"{self.auth0.url}/api/v2/"
-        self.auth0.call("POST", "client-grants", grant)
+        self.auth0.send("POST", "api/v2/client-grants", grant)
         arn = self.cloud.secretsmanager.create_secret(Name=f"{STACK}/auth0")["ARN"]
         text = self.deploy("--change", "Inputs=both", "--change", f"Auth0SecretArn={arn}")
         said(text, "The webhook's secret has a token.", "Fill it in later")
         text = said(self.setup(0, "--yes"), "create the log stream", "grant it read:logs_users on")
         content = json.loads(self.user.secret(arn))
-        if "create the application" in text or content["client_id"] != made["client_id"]:
-            raise StackError(f"another application: {text}")
-        if content["client_secret"] != made["client_secret"]:
-            raise StackError("another secret")
+        assert "create the application" not in text
+        assert content == {name: made[name] for name in ("client_id", "client_secret")}
         said(self.setup(0, "--check"), "everything is as it should be")
         return f"found among {APPLICATIONS} others, granted what it lacked; webhook's secret filled"
 
     def permissions(self) -> str:
         """A token of Auth0 and a user of AWS who may not do enough."""
         said(self.setup(1, "--check", AUTH0_TOKEN="wrong"), "refuses the token")
-        made = self.auth0.call("POST", "clients", {"name": "limited", "app_type": "spa"})
+        made = self.auth0.send("POST", "api/v2/clients", {"name": "limited", "app_type": "spa"})
         audience = f"{self.auth0.url}/api/v2/"
         grant = {"client_id": made["client_id"], "audience": audience}
-        self.auth0.call("POST", "client-grants", grant | {"scope": ["read:log_streams"]})
+        self.auth0.send("POST", "api/v2/client-grants", grant | {"scope": ["read:log_streams"]})
         ask = grant | {"client_secret": made["client_secret"]}
         ask["grant_type"] = "client_credentials"
         token = self.auth0.send("POST", "oauth/token", ask)["access_token"]
         said(self.setup(1, "--check", AUTH0_TOKEN=token), "lacks a permission for GET clients/")
         policy = (ROOT / "docs/auth0-logs-user.json").read_text()
-        for name, value in (("REGION", self.region), ("ACCOUNT", ACCOUNT), ("STACK", STACK)):
+        for name, value in (("REGION", REGION), ("ACCOUNT", ACCOUNT), ("STACK", STACK)):
             policy = policy.replace(name, value)
         # MiniStack puts the stack's name before that of a secret; AWS does not.
         policy = policy.replace("secret:WebhookSecret-", f"secret:{STACK}-WebhookSecret-")
         keys = self.aws_user("reader", json.loads(policy))
-        if (seen := states(self.logs(**keys))) != (wanted := states(self.logs())):
-            raise StackError(f"with the documented policy: {seen}, not {wanted}")
+        assert states(self.logs(**keys)) == states(self.logs())
         blind = json.loads(policy)
         blind["Statement"] = [s for s in blind["Statement"] if s["Sid"] != "Secrets"]
         keys = self.aws_user("blind", blind)
         text = self.setup(1, "--yes", **keys)
         said(text, "cannot be read, which needs secretsmanager:GetSecretValue")
         stream = self.logs(**keys)["stream"]
-        if stream["state"] != "unknown":
-            raise StackError(f"{stream}")
+        assert stream["state"] == "unknown", stream
         return "each said; auth0-logs sees all with its policy; no secret is overwritten unread"
 
     def aws_user(self, name: str, policy: dict) -> dict[str, str]:
@@ -215,7 +202,7 @@ class Neighbor:
 
     def delete(self) -> str:
         self.deploy("--delete")
-        self.user.engine.call("DELETE", DATA_STREAM)
+        self.engine.call("DELETE", DATA_STREAM)
         return "deleted"
 
     def without_stack(self) -> str:
@@ -230,22 +217,21 @@ class Neighbor:
             plan = f"change {member} of the log stream alone"
             said(self.setup(1, "--check", "--name", "alone", **env), plan)
             said(self.setup(0, "--yes", "--name", "alone", **env), plan)
-            if self.user.stream("alone")["sink"][member] not in change.values():
-                raise StackError(f"{self.user.stream('alone')}")
+            assert self.auth0.stream("alone")["sink"][member] in change.values()
             said(self.setup(0, "--check", "--name", "alone", **env), "everything is as it should")
         return "each is found and changed, once"
 
     def launch(self) -> str:
         """What `make package BUCKET=` prints, and the stack that a click on its URL makes."""
-        location = {"LocationConstraint": self.region}
+        location = {"LocationConstraint": REGION}
         self.cloud.s3.create_bucket(Bucket=PUBLIC_BUCKET, CreateBucketConfiguration=location)
-        *commands, url = package.launch(self.user.folder, PUBLIC_BUCKET).splitlines()
+        *commands, url = package.launch(self.user.unpacked, PUBLIC_BUCKET).splitlines()
         for command in commands:
-            self.user.shell(command)
+            subprocess.run(["sh", "-c", command], env=self.user.env, check=True)
         template = re.search(
             r"templateURL=https://releases\.s3\.<region>\.amazonaws\.com/(\S+)&", url
         )
-        values = {"SearchEndpoint": self.user.engine.endpoint, "SearchSignIn": "none"}
+        values = {"SearchEndpoint": self.engine.endpoint, "SearchSignIn": "none"}
         values |= {"DataStreamNamespace": NAMESPACE, "InstallIndexTemplate": "false"}
         self.cloud.cloudformation.create_stack(
             StackName="launched",
@@ -253,11 +239,9 @@ class Neighbor:
             Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
-        status = self.cloud.settled("launched")
-        if status != "CREATE_COMPLETE":
-            raise StackError(f"{status}: {self.cloud.reasons('launched')[:3]}")
-        self.cloud.cloudformation.delete_stack(StackName="launched")
-        self.cloud.settled("launched")
+        status = self.cloud.settled("launched", "create")
+        assert status == "CREATE_COMPLETE", self.cloud.reasons("launched")[:3]
+        self.cloud.delete("launched")
         return "published by the printed commands, deployed from the printed URL"
 
 

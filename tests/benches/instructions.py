@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tools
-from services import exit_code
+from interrupts import exit_code
 from tools import ROOT, StackError, say
 
 BASELINE = ROOT / "shared/benches/baseline.json"

@@ -23,11 +23,12 @@ import instructions
 import stack
 import tools
 from deploy import FUNCTIONS, ZIPS
-from services import Group, exit_code, free_ports
-from tools import ROOT, TOOLS, StackError, say
+from interrupts import exit_code
+from page import ONE_CPU_MB, PER_GB_SECOND, cost, table, write
+from services import free_ports, group_for
+from tools import ROOT, StackError
 
 FOLDER = ROOT / "target/bench"
-PAGE = ROOT / "docs/performance.md"
 BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
 
 BENCH = ["cargo", "bench", "--profile", "sender", "-p", "e2e", "--bench", "functions", "--locked"]
@@ -38,19 +39,6 @@ ENGINE_JAVA = "-Xms1g -Xmx1g"
 # Load of the machine before the benchmark.
 LOAD = os.getloadavg()[0]
 
-# Dollars in us-east-1, without free tier and volume discounts: Lambda requests, Lambda compute,
-# API Gateway HTTP APIs (metered in units of 512 KB), CloudWatch Logs.
-PER_REQUEST = 0.20 / 1e6
-PER_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
-PER_GATEWAY_REQUEST = 1.00 / 1e6
-GATEWAY_UNIT = 512 * 1024
-PER_LOG_GB = 0.50
-
-# Lambda's own three lines for an invocation (START, END, REPORT), approximately.
-LAMBDA_LOG_BYTES = 350
-
-# Memory size at which a function has one full CPU; below it, a proportional share.
-ONE_CPU_MB = 1769
 MEMORY_SIZES = (128, 256, 512, 1024, 1769)
 
 
@@ -79,19 +67,15 @@ def measure(parts: list[str]) -> list[dict]:
     records = FOLDER / "records.jsonl"
     functions = unpack()
     geoip = tools.engine_home("opensearch") / "modules/ingest-geoip"
-    group = Group(TOOLS / "run/bench")
-    with tools.exclusive("bench", wait=True), stack.stopped_on_failure(group):
-        group.stop()
+    with group_for("bench") as group:
         ports = free_ports(3)
         services = [
             stack.engine_service("opensearch", ports[0], group.folder, ENGINE_JAVA),
             stack.dynamodb_service(ports[1]),
             stack.moto_service(ports[2]),
         ]
-        for service in services:
-            group.start(service)
-        for service in services:
-            group.wait(service)
+        group.start(*services)
+        group.wait(*services)
         opensearch, dynamodb, moto = (f"http://127.0.0.1:{port}" for port in ports)
         env = stack.plain_environment() | {
             "E2E_OPENSEARCH_URL": opensearch,
@@ -119,7 +103,6 @@ def measure(parts: list[str]) -> list[dict]:
             subprocess.run(pin, check=True, stdout=subprocess.DEVNULL)
             apart = run(["taskset", "-c", others, *BENCH, "--", "throughput"])
             found += [record | {"kind": "throughput apart"} for record in apart]
-    group.stop()
     return found
 
 
@@ -146,11 +129,6 @@ class Records:
     def one(self, **fields: object) -> dict:
         (record,) = self.some(**fields)
         return record
-
-
-def table(head: list[str], rows: Iterable[list[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def million(count: float) -> str:
@@ -320,18 +298,6 @@ def outages(records: Records) -> str:
     return table(head, map(row, records.some(kind="outage")))
 
 
-def cost(pace: dict, memory_mb: int, architecture: str) -> float:
-    """Returns dollars per million events in batches like this one."""
-    share = min(1.0, memory_mb / ONE_CPU_MB)
-    cpu, whole = pace["cpu_milliseconds"], pace["milliseconds"]
-    # The CPU share does not change the time spent waiting for the engine.
-    billed = math.ceil(cpu / share + max(0.0, whole - cpu))
-    compute = billed / 1000 * memory_mb / 1024 * PER_GB_SECOND[architecture]
-    gateway = math.ceil(pace["body_bytes"] / GATEWAY_UNIT) * PER_GATEWAY_REQUEST
-    logs = (pace["log_bytes"] + LAMBDA_LOG_BYTES) / 1e9 * PER_LOG_GB
-    return (PER_REQUEST + compute + gateway + logs) * 1e6 / pace["events"]
-
-
 def costs(records: Records) -> str:
     paces = records.some(kind="pace")
     head = ["batch", "CPU", "response after", "body", "log"]
@@ -413,16 +379,6 @@ def tables(records: Records) -> str:
     return text
 
 
-def write(text: str, begin: str = BEGIN, end: str = END) -> None:
-    """Writes the text between two marks of the page."""
-    before, _, rest = PAGE.read_text().partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise StackError(f"{PAGE.relative_to(ROOT)} lacks the marks {begin} and {end}")
-    PAGE.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
-    say(f"written: {PAGE.relative_to(ROOT)}; now run tests/local/scale.py")
-
-
 def main() -> None:
     parts = shlex.split(os.environ.get("ARGS", ""))
     tools.check_prerequisites()
@@ -430,7 +386,7 @@ def main() -> None:
     records = measure(parts)
     # Partial measurements are not written to the page.
     if not parts:
-        write(tables(Records([*instructions.count(), *records, *sizes()])))
+        write(tables(Records([*instructions.count(), *records, *sizes()])), BEGIN, END)
 
 
 if __name__ == "__main__":

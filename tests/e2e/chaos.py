@@ -19,16 +19,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tools
+from interrupts import exit_code
 from search import http
-from services import Group, Service, exit_code, free_ports, responds
+from services import Group, Service, free_ports, group_for, responds
 from stack import (
-    RUN,
-    build,
+    E2E,
     dynamodb_service,
     engine_process,
     moto_service,
     plain_environment,
-    stopped_on_failure,
+    start_and_build,
     target_folder,
 )
 from tools import ROOT, StackError, say
@@ -80,14 +80,6 @@ class Cluster:
         service.name = name
         return service
 
-    def start(self) -> None:
-        for service in self.services:
-            self.group.start(service)
-
-    def wait(self) -> None:
-        for service in self.services:
-            self.group.wait(service)
-
     def is_green(self) -> bool:
         """Returns whether all nodes are there, and all copies of all shards."""
         path = "_cluster/health?wait_for_status=green&wait_for_nodes=3&timeout=1s"
@@ -137,10 +129,8 @@ class Cluster:
 
 @contextlib.contextmanager
 def cargo_test(env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    test = ["cargo", "test", "--workspace", "--test", "e2e", "--locked", "chaos::"]
-    process = subprocess.Popen(
-        [*test, "--", "--ignored", "--nocapture"], cwd=ROOT, env=env, start_new_session=True
-    )
+    test = [*E2E, "chaos::", "--", "--ignored", "--nocapture"]
+    process = subprocess.Popen(test, cwd=ROOT, env=env, start_new_session=True)
     try:
         yield process
     finally:
@@ -169,21 +159,13 @@ def chaos() -> None:
         raise StackError(f"CHAOS_SECONDS is {seconds!r}, but must be a number")
     tools.check_prerequisites()
     tools.set_up(["opensearch"])
-    group = Group(RUN / "chaos")
-    with tools.exclusive("chaos", wait=True), stopped_on_failure(group):
-        group.stop()
+    with group_for("chaos") as group:
         shutil.rmtree(group.folder, ignore_errors=True)
         cluster = Cluster(group)
         dynamodb_port, moto_port, balancer_port = free_ports(3)
-        parts = [dynamodb_service(dynamodb_port), moto_service(moto_port)]
+        parts = [*cluster.services, dynamodb_service(dynamodb_port), moto_service(moto_port)]
         say("starting three nodes of OpenSearch, DynamoDB Local and SQS")
-        cluster.start()
-        for part in parts:
-            group.start(part)
-        build("functions and tests", "--workspace", "--bins", "--tests", "--locked")
-        for part in parts:
-            group.wait(part)
-        cluster.wait()
+        start_and_build(group, parts)
         env = plain_environment() | {
             "CHAOS_SECONDS": seconds,
             "E2E_CHAOS_DIR": str(group.folder),
@@ -205,10 +187,8 @@ def chaos() -> None:
             (group.folder / "healed").write_text(str(harmed))
             if test.wait() != 0:
                 raise StackError("the chaos test failed")
-        say("stopping")
-        group.stop()
-        for name in NODES:
-            shutil.rmtree(group.folder / name, ignore_errors=True)
+    for name in NODES:
+        shutil.rmtree(group.folder / name, ignore_errors=True)
 
 
 if __name__ == "__main__":

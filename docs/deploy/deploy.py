@@ -98,16 +98,10 @@ def size(count: int) -> str:
     return f"{count / 1024 / 1024:.1f} MiB"
 
 
-def validate(arguments: argparse.Namespace) -> None:
-    options = ["--zips", arguments.zips] if arguments.zips else []
-    options += ["--transformed", arguments.transformed] if arguments.transformed else []
-    run([str(tools.sam() / "python"), "tests/local/validate.py", *options], dict(os.environ))
-
-
 def deploy(arguments: argparse.Namespace) -> None:
     """Deploys; asks for the parameters the first time and saves them in samconfig.toml."""
     python = str(tools.sam() / "python")
-    os.execv(python, [python, "tests/local/guided.py", "--arch", arguments.arch])
+    os.execv(python, [python, "docs/deploy/guided.py", "--arch", arguments.arch])
 
 
 def package(arguments: argparse.Namespace) -> None:
@@ -115,7 +109,7 @@ def package(arguments: argparse.Namespace) -> None:
     for arch in TARGETS:
         build_zips(architecture(arch), PACKAGED / arch)
     options = ["--version", arguments.version, "--bucket", arguments.bucket]
-    run([str(tools.sam() / "python"), "tests/local/package.py", *options], dict(os.environ))
+    run([str(tools.sam() / "python"), "docs/deploy/package.py", *options], dict(os.environ))
 
 
 def geoip_layer(arguments: argparse.Namespace) -> None:
@@ -252,7 +246,7 @@ def audit(_: argparse.Namespace) -> None:
     deny = str(tools.cargo_deny())
     run([deny, "--locked", "check", "licenses", "bans", "sources"], dict(os.environ))
     answered = sorted(set(re.findall(r"CKV_AWS_\d+", (ROOT / "SECURITY.md").read_text())))
-    checkov = [str(tools.checkov()), "--file", "template.yaml", "--framework", "cloudformation"]
+    checkov = [tools.program("checkov"), "--file", "template.yaml", "--framework", "cloudformation"]
     checkov += ["--compact", "--quiet", "--skip-download", "--skip-check", ",".join(answered)]
     run(checkov, dict(os.environ))
     run([deny, "--locked", "check", "advisories"], dict(os.environ))
@@ -358,9 +352,6 @@ def main() -> None:
     for name, function in (("build", build), ("deploy", deploy)):
         added = command(name, function)
         added.add_argument("--arch", default=env("ARCH", ""), help="x86_64 or arm64")
-    checked = command("validate", validate)
-    checked.add_argument("--zips", default=env("ZIPS", ""), help="default: unoptimized functions")
-    checked.add_argument("--transformed", default=env("TRANSFORMED", ""))
     packed = command("package", package)
     packed.add_argument("--version", default=env("VERSION", ""))
     packed.add_argument("--bucket", default=env("BUCKET", ""))

@@ -6,7 +6,6 @@ makes it. Rounds alternate, so that a change of the machine's speed meets all of
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -18,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import bench
+import page
 import stack
 import tools
+from interrupts import exit_code
 from search import Engine
-from services import Group, exit_code, free_ports, session_members
+from services import Group, free_ports, group_for
 from tools import StackError, say
 
 EVENTS = 50_000
@@ -82,17 +83,14 @@ def bulks() -> list[bytes]:
 class Node:
     """A running engine."""
 
-    def __init__(self, port: int, pid: int) -> None:
+    def __init__(self, name: str, port: int, group: Group) -> None:
+        self.name = name
         self.port = port
-        self.pid = pid
+        self.group = group
         self.engine = Engine(f"http://127.0.0.1:{port}")
 
     def cpu_seconds(self) -> float:
-        ticks = 0
-        for pid in {self.pid, *session_members(self.pid)}:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return sum(sum(process.cpu_times()[:2]) for process in self.group.processes(self.name))
 
     def write(self, index: str, requests: list[bytes]) -> None:
         """Sends the requests on several connections at a time. Raises StackError."""
@@ -199,28 +197,26 @@ def table(engine: str, found: dict[str, dict]) -> str:
             *(f"{one['searchable']:.1f} s", ratio["searchable"]),
         ]
 
-    return bench.table(head, [row(name) for name in (FLEET, *SETTINGS)])
+    return page.table(head, [row(name) for name in (FLEET, *SETTINGS)])
 
 
 def main() -> None:
     tools.check_prerequisites()
     tools.set_up(list(stack.ENGINES))
     stack.build("the template's installer and the events", "--bins", "-p", "setup", "-p", "support")
-    text = bench.table(["", ""], bench.machine())
-    group = Group(stack.RUN / "bench-engine")
-    with tools.exclusive("bench", wait=True), stack.stopped_on_failure(group):
-        group.stop()
+    text = page.table(["", ""], bench.machine())
+    with group_for("bench") as group:
         requests = bulks()
         for engine in stack.ENGINES:
             (port,) = free_ports(1)
             service = stack.engine_service(engine, port, group.folder, JAVA)
             group.start(service)
             group.wait(service)
-            node = Node(port, group.pid(engine))
+            node = Node(engine, port, group)
             found = measure(node, indices(node, stack.target_folder()), requests)
             text += "\n" + table(tools.engine_home(engine).name, found)
             group.stop()
-    bench.write(text, BEGIN, END)
+    page.write(text, BEGIN, END)
 
 
 if __name__ == "__main__":

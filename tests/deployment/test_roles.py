@@ -1,0 +1,289 @@
+"""Roles: each statement is needed, and a function that lacks one says so."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+
+from templates import REGION
+from tools import ROOT
+from world import ACCOUNT, Cloud, Engine, Seen, Stack, StackOf, fresh_events
+
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
+
+# For each statement of each role: the calls that need it. AWS itself writes logs, polls the queue
+# and follows the schedule, and MiniStack does so without a role: for those, its policy simulator is
+# the only witness.
+EVERY = ("Setup", "Webhook", "Ingest", "Poller", "Redrive", "Detect")
+OWN_LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
+SIGNED = ("es:ESHttpGet", "es:ESHttpPost")
+PARKING = (("sqs:SendMessage", "RetryQueue"), ("sqs:SendMessage", "DeadLetterQueue"))
+NEEDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
+    **{
+        (f"{name}Role", "WriteOwnLog"): tuple((action, f"{name}Logs") for action in OWN_LOG)
+        for name in EVERY
+    },
+    **{
+        (f"{name}Role", "Trace"): (
+            ("xray:PutTraceSegments", "*"),
+            ("xray:PutTelemetryRecords", "*"),
+        )
+        for name in EVERY
+    },
+    ("SetupRole", "UseKey"): (("kms:Decrypt", "KmsKeyArn"),),
+    **{
+        (f"{name}Role", "UseKey"): tuple(
+            (f"kms:{action}", "KmsKeyArn") for action in ("Decrypt", "GenerateDataKey")
+        )
+        for name in ("Webhook", "Ingest", "Poller", "Redrive", "Detect")
+    },
+    ("SetupRole", "ReadSecret"): (("secretsmanager:GetSecretValue", "SearchSecretArn"),),
+    ("SetupRole", "ManageIndexTemplate"): tuple(
+        (action, "SearchResourceArn") for action in (*SIGNED, "es:ESHttpPut")
+    ),
+    ("WebhookRole", "ReadSecrets"): (
+        ("secretsmanager:GetSecretValue", "WebhookSecretArn"),
+        ("secretsmanager:GetSecretValue", "SearchSecretArn"),
+        ("secretsmanager:GetSecretValue", "MaskSecretArn"),
+    ),
+    ("WebhookRole", "ParkEvents"): PARKING,
+    ("PollerRole", "ReadSecrets"): (
+        ("secretsmanager:GetSecretValue", "Auth0SecretArn"),
+        ("secretsmanager:GetSecretValue", "SearchSecretArn"),
+        ("secretsmanager:GetSecretValue", "MaskSecretArn"),
+    ),
+    ("DetectRole", "PublishAlerts"): (("sns:Publish", "AlertTopic"),),
+    **{
+        (f"{name}Role", "KeepCheckpoint"): (
+            ("dynamodb:GetItem", "CheckpointTable"),
+            ("dynamodb:PutItem", "CheckpointTable"),
+        )
+        for name in ("Poller", "Detect")
+    },
+    **{
+        (f"{name}FunctionTickRole", ""): (("lambda:InvokeFunction", f"{name}Function"),)
+        for name in ("Poller", "Detect")
+    },
+    **{
+        (f"{name}Role", "ReadSecret"): (("secretsmanager:GetSecretValue", "SearchSecretArn"),)
+        for name in ("Ingest", "Redrive", "Detect")
+    },
+    **{
+        (f"{name}Role", "ReadMaskSecret"): (("secretsmanager:GetSecretValue", "MaskSecretArn"),)
+        for name in ("Ingest", "Redrive")
+    },
+    **{
+        (role, sid): tuple(
+            (f"sqs:{action}", queue)
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        )
+        for role, sid, queue in (
+            ("IngestRole", "TakeDeliveredEvents", "IngestQueue"),
+            ("RedriveRole", "TakeParkedEvents", "RetryQueue"),
+        )
+    },
+    **{(f"{name}Role", "SendEvents"): PARKING for name in ("Ingest", "Poller", "Redrive")},
+    **{
+        (f"{name}Role", "WriteEvents"): tuple((action, "SearchResourceArn") for action in SIGNED)
+        for name in ("Webhook", "Ingest", "Poller", "Redrive", "Detect")
+    },
+    **{
+        (f"{name}Role", "CallCollection"): (("aoss:APIAccessAll", "SearchResourceArn"),)
+        for name in EVERY
+    },
+}
+
+# For each stack whose statements are taken away: its parameters.
+STACKS = {
+    f"{sign_in}-{inputs}": {
+        "Inputs": inputs,
+        "PollState": "DISABLED",
+        "MaskUserData": "hash",
+        "InstallIndexTemplate": "false",
+        "Detections": "on",
+        **values,
+    }
+    for sign_in, values in {
+        "secret": {"KmsKeyArn": KEY, "Tracing": "Active"},
+        "es": {
+            "SearchSignIn": "es",
+            "SearchResourceArn": f"arn:aws:es:{REGION}:{ACCOUNT}:domain/logs",
+        },
+        "aoss": {
+            "SearchSignIn": "aoss",
+            "SearchResourceArn": f"arn:aws:aoss:{REGION}:{ACCOUNT}:collection/logs",
+        },
+    }.items()
+    # An event source has one bus, so only one stack at a time takes it.
+    for inputs in ("both", "eventbridge")
+}
+
+
+def arn(stack: Stack, name: str) -> str:
+    """Returns the ARN behind a parameter or a resource, as a call names it."""
+    if name == "SearchResourceArn":
+        resource = stack.parameters[name]
+        return f"{resource}/_bulk" if ":es:" in resource else resource
+    if name in stack.parameters or name == "*":
+        return stack.parameters.get(name, name)
+    physical = stack.resources[name]
+    service, resource = {
+        "Queue": ("sqs", physical.rpartition("/")[2]),
+        "Table": ("dynamodb", f"table/{physical}"),
+        "Function": ("lambda", f"function:{physical}"),
+        "Topic": ("sns", physical.rpartition(":")[2]),
+        "Logs": ("logs", f"log-group:{physical}:log-stream:2026/01/01/[$LATEST]1"),
+    }[re.findall("[A-Z][a-z]+", name)[-1]]
+    return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
+
+
+def statements(stack: Stack) -> list[tuple[str, str]]:
+    """Returns the statements of each role that the stack has."""
+    iam = stack.cloud.iam
+    return [
+        (name, statement.get("Sid", ""))
+        for name, role in stack.resources.items()
+        if name.endswith("Role")
+        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]
+        for statement in iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"][
+            "Statement"
+        ]
+    ]
+
+
+def denied(stack: Stack, role: str, calls: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Returns those of the calls that the policy simulator denies to the role."""
+    source = f"arn:aws:iam::{ACCOUNT}:role/{stack.resources[role]}"
+    found = []
+    for action, resource in calls:
+        answer = stack.cloud.iam.simulate_principal_policy(
+            PolicySourceArn=source, ActionNames=[action], ResourceArns=[resource]
+        )
+        if answer["EvaluationResults"][0]["EvalDecision"] != "allowed":
+            found.append((action, resource))
+    return found
+
+
+def check_statements(stack: Stack) -> str:
+    """Asks the policy simulator, with and without each statement."""
+    # Whoever signs requests reads no secret of the engine.
+    signs = stack.parameters.get("SearchSignIn", "secret") != "secret"
+    hashes = stack.parameters.get("MaskUserData") == "hash"
+    unread = {"SearchSecretArn"} if signs else set()
+    unread |= set() if hashes else {"MaskSecretArn"}
+    found = statements(stack)
+    for role, sid in found:
+        needs = [need for need in NEEDS[role, sid] if need[1] not in unread]
+        calls = [(action, arn(stack, name)) for action, name in needs]
+        assert not denied(stack, role, calls), f"{role}: {sid} has to allow this"
+        with stack.without(role, sid):
+            assert denied(stack, role, calls) == calls, f"{role} without {sid}"
+    CHECKED.update(found)
+    roles = {role for role, _ in found}
+    return f"{len(found)} statements of {len(roles)} roles: allowed with, denied without"
+
+
+CHECKED: set[tuple[str, str]] = set()
+
+
+def test_statement_is_needed(complete: Stack, seen: Seen) -> None:
+    seen(check_statements(complete))
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_statement_of_another_stack_is_needed(
+    name: str,
+    cloud: Cloud,
+    opensearch: Engine,
+    stack_of: StackOf,
+    seen: Seen,
+) -> None:
+    stack = stack_of(name, opensearch, **STACKS[name])
+    stack.expect("CREATE_COMPLETE")
+    seen(check_statements(stack))
+    cloud.delete(stack.name)
+
+
+def test_table_names_no_statement_that_no_stack_has(seen: Seen) -> None:
+    assert set(NEEDS) == CHECKED
+    seen(f"{len(NEEDS)} statements, each taken away in a stack")
+
+
+# --- what is taken away is missed ------------------------------------------------------------
+
+
+# Each returns whether the function failed, and how.
+def post(stack: Stack) -> tuple[bool, str]:
+    status = stack.post(fresh_events(1))
+    return status >= 500, f"POST gets {status}"
+
+
+def park(stack: Stack) -> tuple[bool, str]:
+    with stack.engine.away():
+        return post(stack)
+
+
+def poll(stack: Stack) -> tuple[bool, str]:
+    good, result = stack.invoke("poller")
+    return not good, f"poll fails: {result}"
+
+
+def redrive(stack: Stack) -> tuple[bool, str]:
+    good, result = stack.invoke("redrive", json.loads((ROOT / "events/redrive.json").read_text()))
+    failed = not good or bool(json.loads(result)["batchItemFailures"])
+    return failed, "message returns to the queue"
+
+
+def detect(stack: Stack) -> tuple[bool, str]:
+    stack.ring()
+    good, result = stack.invoke("detect")
+    return not good or json.loads(result)["failed"] > 0, f"detect fails: {result}"
+
+
+def update(stack: Stack) -> tuple[bool, str]:
+    with stack.release("one that reads no secret"):
+        status = stack.deploy()
+    reason = stack.cloud.reason(stack.name)
+    return status == "UPDATE_ROLLBACK_COMPLETE", f"update is rolled back\n{reason}"
+
+
+# MiniStack publishes to a topic for any role, so that PublishAlerts is left to the simulator.
+@pytest.mark.parametrize(
+    ("function", "sid", "use"),
+    [
+        ("webhook", "ReadSecrets", post),
+        ("webhook", "ParkEvents", park),
+        ("poller", "ReadSecrets", poll),
+        ("poller", "KeepCheckpoint", poll),
+        ("redrive", "ReadSecret", redrive),
+        ("detect", "ReadSecret", detect),
+        ("detect", "KeepCheckpoint", detect),
+        ("setup", "ReadSecret", update),
+    ],
+)
+def test_function_fails_without(
+    function: str,
+    sid: str,
+    use: Callable[[Stack], tuple[bool, str]],
+    complete: Stack,
+    cloud: Cloud,
+    seen: Seen,
+) -> None:
+    with complete.without(f"{function.capitalize()}Role", sid):
+        cloud.restart(f"{complete.name}-{function}")
+        since = time.time()
+        failed, how = use(complete)
+        log = complete.log(function, since) + how
+    cloud.restart(f"{complete.name}-{function}")
+    assert failed, how
+    action = re.search(r"is not authorized to perform: (\S+)", log)
+    assert action, log[-2000:]
+    seen(f"{how.splitlines()[0][:60]}; AccessDenied for {action[1]}")
+
+
+def test_events_are_stored_with_all_statements_again(complete: Stack, seen: Seen) -> None:
+    seen(complete.stores_events())
