@@ -151,7 +151,7 @@ def monitor(rule: Json, details: str) -> Json | None:
     }
     trigger = {"name": rule["title"], "severity": SEVERITY[rule["level"]], "actions": []}
     values = measure.get("values")
-    counted = {"counted": {"cardinality": {"field": values["field"]}}} if values else {}
+    counted = {"counted": hunt.distinct(values["field"], values["count"])} if values else {}
     groups = correlation["group_by"] if correlation else []
     if groups:
         # All groups; ten is what a composite aggregation returns otherwise.
