@@ -1,4 +1,4 @@
-//! One invocation: a run, the log message about it, and its metrics.
+//! One invocation: a run, and its metrics.
 
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ pub(crate) async fn handle(
         end => end,
     };
     let Counts { rules, failed, alerts, published, truncated, lag } = run.counts;
+    let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Record {
         metrics: &[
             ("DetectionsRun", Some(rules.into())),
@@ -47,27 +48,18 @@ pub(crate) async fn handle(
             ("Alerts", nonzero(alerts)),
             ("AlertsPublished", nonzero(published)),
         ],
-        properties: &[],
+        properties: &[
+            ("stopped", end.as_ref().ok().map(|stopped| stopped.as_str().into())),
+            ("took_ms", Some(milliseconds.into())),
+        ],
         stack: &detector.stack,
         function: Function::Detect,
         now,
     }
     .emit();
-    let milliseconds = started.elapsed().as_millis();
     match end {
         Ok(stopped) => {
             let stopped = stopped.as_str();
-            tracing::info!(
-                stopped,
-                rules,
-                failed,
-                alerts,
-                published,
-                truncated,
-                lag,
-                milliseconds,
-                "detected"
-            );
             Ok(json!({"stopped": stopped, "rules": rules, "failed": failed, "alerts": alerts,
                 "published": published, "truncated": truncated, "lag": lag}))
         }
