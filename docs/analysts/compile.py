@@ -29,6 +29,7 @@ UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 # https://attack.mitre.org: those that the rules name.
 TACTICS = {
+    "reconnaissance": ("TA0043", "Reconnaissance"),
     "initial-access": ("TA0001", "Initial Access"),
     "persistence": ("TA0003", "Persistence"),
     "privilege-escalation": ("TA0004", "Privilege Escalation"),
@@ -54,7 +55,7 @@ TECHNIQUES = {
     "t1136.003": "Create Account: Cloud Account",
     "t1213": "Data from Information Repositories",
     "t1484.002": "Domain or Tenant Policy Modification: Trust Modification",
-    "t1498": "Network Denial of Service",
+    "t1496.003": "Resource Hijacking: SMS Pumping",
     "t1528": "Steal Application Access Token",
     "t1531": "Account Access Removal",
     "t1546": "Event Triggered Execution",

@@ -38,7 +38,7 @@ SERVES = {
     "TA0006": ("T1110", "T1528", "T1552", "T1556", "T1621"),
     "TA0007": ("T1087",),
     "TA0009": ("T1213",),
-    "TA0040": ("T1498", "T1531"),
+    "TA0040": ("T1496", "T1531"),
     "TA0043": ("T1589",),
 }
 # Seconds between two runs, and for how long an event may be late.
@@ -151,7 +151,7 @@ def monitor(rule: Json, details: str) -> Json | None:
     }
     trigger = {"name": rule["title"], "severity": SEVERITY[rule["level"]], "actions": []}
     values = measure.get("values")
-    counted = {"counted": {"cardinality": {"field": values["field"]}}} if values else {}
+    counted = {"counted": hunt.distinct(values["field"], values["count"])} if values else {}
     groups = correlation["group_by"] if correlation else []
     if groups:
         # All groups; ten is what a composite aggregation returns otherwise.

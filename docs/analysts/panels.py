@@ -339,7 +339,8 @@ PROGRAMS: dict[str, Json] = {
 }
 NO_SEARCH: Json = {"query": {"query": "", "language": "kuery"}, "filter": []}
 # Index pattern → the id of its data view.
-VIEWS = {INDEX: "auth0-log-streams", "logs-auth0.alerts-*": "auth0-log-streams-alerts"}
+ALERTS = "logs-auth0.alerts-*"
+VIEWS = {INDEX: "auth0-log-streams", ALERTS: "auth0-log-streams-alerts"}
 # Field → its page in Auth0's dashboard, which opens the tenant that the browser is signed in to.
 CONSOLE = "https://manage.auth0.com/#"
 LINKS = {
@@ -352,22 +353,25 @@ LINKS = {
 
 def saved_objects(program: str) -> list[Json]:
     """Returns all objects to import, each after the objects it refers to."""
+    objects = [_view(title, id) for title, id in VIEWS.items()]
+    for dashboard in DASHBOARDS:
+        objects += [_panel(program, dashboard, panel) for panel in dashboard.panels]
+        objects.append(_dashboard(program, dashboard))
+    return objects
+
+
+def _view(title: str, id: str) -> Json:
     formats = {
         field: {
             "id": "url",
             "params": {"urlTemplate": f"{CONSOLE}/{page}", "labelTemplate": "{{value}}"},
         }
         for field, page in LINKS.items()
+        # That of an alert is our own.
+        if (title, field) != (ALERTS, "event.id")
     }
-    view = {"timeFieldName": "@timestamp", "fieldFormatMap": json.dumps(formats)}
-    objects: list[Json] = [
-        {"type": "index-pattern", "id": id, "attributes": view | {"title": title}, "references": []}
-        for title, id in VIEWS.items()
-    ]
-    for dashboard in DASHBOARDS:
-        objects += [_panel(program, dashboard, panel) for panel in dashboard.panels]
-        objects.append(_dashboard(program, dashboard))
-    return objects
+    view = {"timeFieldName": "@timestamp", "fieldFormatMap": json.dumps(formats), "title": title}
+    return {"type": "index-pattern", "id": id, "attributes": view, "references": []}
 
 
 def _id(dashboard: Dashboard, panel: Panel) -> str:

@@ -193,6 +193,15 @@ class Dashboards(unittest.TestCase):
         for field in panels.LINKS:
             self.assertTrue(world.in_template(field), field)
 
+    def test_only_ids_of_auth0_link_to_its_logs(self) -> None:
+        for program in panels.PROGRAMS:
+            views = [one for one in panels.saved_objects(program) if one["type"] == "index-pattern"]
+            linked = {
+                one["id"]: "event.id" in json.loads(one["attributes"]["fieldFormatMap"])
+                for one in views
+            }
+            self.assertEqual(linked, {"auth0-log-streams": True, "auth0-log-streams-alerts": False})
+
     def test_panel_has_the_same_data_on_both_engines(self) -> None:
         for id, _ in PANELS:
             counts = {product: self.counts(product, id) for product in world.URLS}

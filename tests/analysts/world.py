@@ -22,6 +22,9 @@ URLS = {
 }
 BINARIES = Path(os.environ["ANALYSTS_BIN_DIR"])
 
+# Instead of the ASN file, which examples/map does not open: as in tests/support/src/mmdb.rs.
+NETWORKS = {"89.160.20.112": 29518, "2001:218::1": 2914}
+
 # Separates the data of several runs in the same engines.
 RUN = f"{os.getpid()}_{int(time.time())}"
 
@@ -87,8 +90,10 @@ def index(namespace: str, events: list[dict[str, Any]], details: str = "flat") -
     documents = mapped.decode().splitlines()
     assert len(documents) == len(events), f"{len(events)} events became {len(documents)} documents"
     lines = []
-    for document in documents:
-        lines += [json.dumps({"create": {"_id": json.loads(document)["event"]["id"]}}), document]
+    for document in map(json.loads, documents):
+        if number := NETWORKS.get(document.get("source", {}).get("ip")):
+            document["source"]["as"] = {"number": number}
+        lines += [json.dumps({"create": {"_id": document["event"]["id"]}}), json.dumps(document)]
     bulk = ("\n".join(lines) + "\n").encode()
     namespace = f"{namespace}_{details}_{RUN}"
     install(namespace, details)

@@ -1,4 +1,4 @@
-//! One invocation: a run, the log message about it, and its metrics.
+//! One invocation: a run, and its metrics.
 
 use std::time::Duration;
 

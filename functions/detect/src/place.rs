@@ -31,6 +31,9 @@ pub(crate) struct Place {
     /// After an outage: where it began, and until when the retry queue may still bring events of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outage: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// Where a run stopped for lack of time. The next one goes on there, even if it looked back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stopped: Option<DateTime<Utc>>,
     /// Ids of alerts that are about to be written and published. After a crash, whoever finds one here
     /// publishes it, perhaps for the second time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -40,11 +43,22 @@ pub(crate) struct Place {
 impl Place {
     /// Returns the place of a rule that has never run. It begins with the last day.
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
-        Self { until: now - VERY_LATE, outage: None, pending: Vec::new() }
+        Self { until: now - VERY_LATE, outage: None, stopped: None, pending: Vec::new() }
     }
 
     /// Returns where a run at `now` begins.
     pub(crate) fn start(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let start = self.look_back(now);
+        self.stopped.map_or(start, |stopped| stopped.max(start))
+    }
+
+    /// Notes that a run at `now` has looked at everything before `time`. The place never moves back.
+    pub(crate) fn reach(&mut self, time: DateTime<Utc>, now: DateTime<Utc>) {
+        self.until = self.until.max(time);
+        self.stopped = (time < now).then_some(time);
+    }
+
+    fn look_back(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
         let hour = |time: DateTime<Utc>| time.duration_trunc(TimeDelta::hours(1)).ok();
         if now - self.until > LATE {
             // The missed time is enough for one run; the next runs look for its late events.
@@ -71,7 +85,7 @@ mod tests {
     }
 
     fn start(until: &str, now: &str) -> (Place, DateTime<Utc>) {
-        let mut place = Place { until: time(until), outage: None, pending: vec![] };
+        let mut place = Place { until: time(until), outage: None, stopped: None, pending: vec![] };
         let start = place.start(time(now));
         (place, start)
     }
@@ -99,9 +113,22 @@ mod tests {
     #[test]
     fn rule_that_is_slow_goes_on_where_it_stopped() {
         let (mut place, _) = start("20T08:00:00", "22T12:00:00");
-        place.until = time("21T00:00:00");
+        place.reach(time("21T00:00:00"), time("22T12:00:00"));
         assert_eq!(place.start(time("22T12:05:00")), time("21T00:00:00"));
-        place.until = time("22T12:58:00");
+        place.reach(time("22T12:58:00"), time("22T12:58:00"));
         assert_eq!(place.start(time("22T13:03:00")), time("20T07:00:00"));
+    }
+
+    #[test]
+    fn look_back_that_stops_moves_no_place_back_and_is_not_begun_again() {
+        let (mut place, begin) = start("22T11:58:00", "22T12:03:00");
+        assert_eq!(begin, time("21T12:03:00"));
+        place.reach(time("21T20:00:00"), time("22T12:03:00"));
+        assert_eq!(place.until, time("22T11:58:00"));
+        assert_eq!(place.start(time("22T12:08:00")), time("21T20:00:00"));
+        place.reach(time("22T12:01:00"), time("22T12:08:00"));
+        assert_eq!(place.start(time("22T12:13:00")), time("22T12:01:00"));
+        place.reach(time("22T12:13:00"), time("22T12:13:00"));
+        assert_eq!(place.start(time("22T12:18:00")), time("22T11:13:00"));
     }
 }

@@ -13,6 +13,7 @@ use shared::engine::client::EngineError;
 use shared::engine::connection::ConnectionError;
 use shared::error::chain;
 use shared::retry::Deadline;
+use tokio::time::Instant;
 
 use crate::alert::{Alert, Finding};
 use crate::detector::Detector;
@@ -20,7 +21,7 @@ use crate::place::{Place, State};
 use crate::publish::PublishError;
 use crate::reader::{ReadError, Reader};
 use crate::rules::{Check, Correlation, Layout, Measure, Rule};
-use crate::search::{self, Bucket, Group, Range, group_name};
+use crate::search::{self, Bucket, Group, Range, Said, group_name};
 use crate::window::{Bursts, Hit};
 
 /// Time reserved for the last save.
@@ -68,7 +69,9 @@ enum RuleError {
 impl From<ReadError> for RuleError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Engine(_) | ReadError::Busy(_) => Self::Run(RunError::Engine(error)),
+            ReadError::Engine(EngineError::Unauthorized { .. }) => {
+                Self::Run(RunError::Engine(error))
+            }
             error => Self::Read(error),
         }
     }
@@ -107,6 +110,8 @@ pub(crate) struct Run<'a> {
     detector: &'a Detector,
     now: DateTime<Utc>,
     deadline: Deadline,
+    /// By when the rule at work lets others work.
+    share: Deadline,
     state: State,
     /// The state as it was saved last.
     saved: Option<String>,
@@ -116,7 +121,8 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) fn new(detector: &'a Detector, deadline: Deadline, now: DateTime<Utc>) -> Self {
         let counts = Counts { failed: detector.problems.len(), ..Counts::default() };
-        Self { detector, now, deadline, state: State::default(), saved: None, counts }
+        let (share, state) = (deadline, State::default());
+        Self { detector, now, deadline, share, state, saved: None, counts }
     }
 
     /// Runs all rules. The counts are right even if that fails.
@@ -159,35 +165,73 @@ impl<'a> Run<'a> {
             }
             layout => layout.map_err(RunError::Engine)?,
         };
-        // The rule that is furthest behind goes first.
-        let mut rules: Vec<&Rule> = detector.rules.iter().collect();
-        rules.sort_by_key(|rule| self.state.places.get(&rule.id).map(|place| place.until));
-        for rule in rules {
-            let Some(mut place) = self.state.places.get(&rule.id).cloned() else { continue };
-            let begin = place.start(self.now);
-            self.state.places.insert(rule.id.clone(), place);
-            let ran = match layout {
-                // There is no event yet.
-                None => Ok(self.now),
-                Some(layout) => self.run_rule(&reader, rule, layout, (begin, self.now)).await,
-            };
-            match ran {
-                Ok(until) => {
-                    self.place(rule).until = until;
-                    if until < self.now {
-                        return Ok(Stopped::OutOfTime);
-                    }
-                    self.counts.rules += 1;
+        let mut waiting: Vec<(&Rule, DateTime<Utc>)> = Vec::new();
+        let now = self.now;
+        for rule in &detector.rules {
+            let begin = self.place(rule).start(now);
+            waiting.push((rule, begin));
+        }
+        let Some(layout) = layout else {
+            // There is no event yet.
+            for (rule, _) in &waiting {
+                self.reach(rule, now);
+            }
+            return Ok(Stopped::Finished);
+        };
+        // In rounds: each rule has its share of the time that is left, and those that need more go on.
+        while !waiting.is_empty() {
+            // The rule that is furthest behind goes first.
+            waiting.sort_by_key(|(rule, _)| self.place(rule).until);
+            let mut unfinished = Vec::new();
+            for (done, (rule, begin)) in waiting.iter().enumerate() {
+                let left = self.time_left();
+                if left.is_zero() {
+                    return Ok(Stopped::OutOfTime);
                 }
-                Err(RuleError::Run(error)) => return Err(error),
-                Err(error) => {
-                    self.counts.failed += 1;
-                    let (rule, error) = (&rule.name, chain(&error));
-                    tracing::error!(rule, error, "a detection failed, the others go on");
+                let rules = u32::try_from(waiting.len() - done).unwrap_or(u32::MAX);
+                self.share = Deadline::after(left / rules);
+                if let Some(begin) = self.run_alone(&reader, rule, layout, *begin).await? {
+                    unfinished.push((*rule, begin));
                 }
             }
+            waiting = unfinished;
         }
         Ok(Stopped::Finished)
+    }
+
+    /// Runs a rule, whose failure concerns no other. Returns where it has to go on, if it has to.
+    async fn run_alone(
+        &mut self,
+        reader: &Reader,
+        rule: &Rule,
+        layout: Layout,
+        begin: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, RunError> {
+        let started = Instant::now();
+        let ran = self.run_rule(reader, rule, layout, (begin, self.now)).await;
+        let (name, milliseconds) = (&rule.name, started.elapsed().as_millis());
+        match ran {
+            Ok(until) => {
+                self.reach(rule, until);
+                let is_done = until >= self.now;
+                if !is_done {
+                    tracing::info!(rule = name, milliseconds, %until, "a detection goes on later");
+                }
+                Ok((!is_done).then_some(until))
+            }
+            Err(RuleError::Run(error)) => Err(error),
+            Err(_) if self.time_left().is_zero() => Ok(Some(begin)),
+            Err(error) => {
+                if let RuleError::Read(ReadError::Engine(_) | ReadError::Busy(_)) = error {
+                    // Was this search too much for the engine, or is the engine away?
+                    reader.layout().await.map_err(RunError::Engine)?;
+                }
+                self.counts.failed += 1;
+                let cause = chain(&error);
+                tracing::error!(rule = name, error = cause, "a detection failed, the others go on");
+                Ok(None)
+            }
+        }
     }
 
     /// Returns the time up to which the rule has looked at everything: `range.1`, unless time ran out.
@@ -202,15 +246,28 @@ impl<'a> Run<'a> {
         let queries = rule.queries(layout).ok_or(RuleError::Layout(layout))?;
         match &rule.correlation {
             None => self.each_event(reader, rule, queries, range).await,
-            Some(Correlation { check: Check::New { fields, seconds }, .. }) => {
-                let history = TimeDelta::seconds((*seconds).into());
-                self.new_values(reader, rule, queries, range, fields, history).await
-            }
             Some(correlation) => {
-                let mut begin = range.0;
+                let (mut begin, mut longest) = (range.0, range.1 - range.0);
                 while begin < range.1 && !self.is_out_of_time() {
-                    let slice = (begin, range.1);
-                    begin = self.correlate(reader, rule, queries, correlation, slice).await?;
+                    begin = match &correlation.check {
+                        Check::New { fields, seconds } => {
+                            let history = TimeDelta::seconds((*seconds).into());
+                            let slice = (begin, range.1.min(begin + longest));
+                            let until =
+                                self.new_values(reader, rule, queries, slice, fields, history);
+                            match until.await? {
+                                Some(end) => end,
+                                None => {
+                                    longest = (longest / 2).max(correlation.span());
+                                    begin
+                                }
+                            }
+                        }
+                        _ => {
+                            let slice = (begin, range.1);
+                            self.correlate(reader, rule, queries, correlation, slice).await?
+                        }
+                    };
                 }
                 Ok(begin)
             }
@@ -259,37 +316,47 @@ impl<'a> Run<'a> {
     ) -> Result<DateTime<Utc>, RuleError> {
         // Where a window that ends in the slice may begin.
         let range = (slice.0 - correlation.span(), slice.1);
-        let (candidates, until) =
+        let (candidates, mut until) =
             self.candidates(reader, rule, queries, correlation, range, slice.0).await?;
         if candidates.is_empty() {
             return Ok(until);
         }
         let known = reader.known(&rule.id, range.0 - correlation.realert()).await?;
         let mut findings = Vec::new();
-        for (name, (group, ranges)) in candidates {
+        // In the order of time, so that a run that stops has looked at everything before a time.
+        let parts = candidates
+            .iter()
+            .flat_map(|(name, (group, ranges))| ranges.iter().map(move |part| (part, name, group)));
+        let mut parts: Vec<_> = parts.collect();
+        parts.sort_by_key(|(part, ..)| **part);
+        let mut all_bursts: HashMap<&str, Bursts<'_>> = HashMap::new();
+        for ((from, to), name, group) in parts {
             if self.is_out_of_time() {
-                self.report(reader, rule, findings).await?;
-                return Ok(slice.0);
+                until = until.min((*from).max(slice.0));
+                break;
             }
-            let starts = known.iter().filter(|(group, _)| *group == name).map(|(_, start)| *start);
-            let mut bursts = Bursts::new(
-                &correlation.measure,
-                queries.len(),
-                correlation.span(),
-                correlation.realert(),
-                starts.collect(),
-            );
-            for (from, to) in ranges {
-                let mut part = (from.max(range.0), to.min(range.1));
-                // After a finding, continue where it no longer covers its group.
-                loop {
-                    part.0 = bursts.covered_until(part.0).unwrap_or(part.0);
-                    let query = search::query(queries, &rule.exceptions, part, &group);
-                    let found = self.next_burst(reader, rule, correlation, &query, &mut bursts);
-                    let Some(events) = found.await? else { break };
-                    part.0 = events.first().map_or(part.1, |hit| hit.time);
-                    findings.push(Finding { group: group.clone(), events });
+            let bursts = all_bursts.entry(name).or_insert_with(|| {
+                let starts = known.iter().filter(|(group, _)| group == name);
+                Bursts::new(
+                    &correlation.measure,
+                    queries.len(),
+                    correlation.span(),
+                    correlation.realert(),
+                    starts.map(|(_, start)| *start).collect(),
+                )
+            });
+            let mut part = ((*from).max(range.0), (*to).min(range.1));
+            // After a finding, continue where it no longer covers its group.
+            loop {
+                part.0 = bursts.covered_until(part.0).unwrap_or(part.0);
+                if part.0 >= part.1 {
+                    break;
                 }
+                let query = search::query(queries, &rule.exceptions, part, group);
+                let found = self.next_burst(reader, rule, correlation, &query, bursts);
+                let Some(events) = found.await? else { break };
+                part.0 = events.first().map_or(part.1, |hit| hit.time);
+                findings.push(Finding { group: group.clone(), events });
             }
         }
         if let Check::Spike { factor, seconds } = correlation.check {
@@ -332,7 +399,7 @@ impl<'a> Run<'a> {
         let is_ordered = matches!(correlation.measure, Measure::Ordered);
         let asked = queries.get(..if is_ordered { 1 } else { queries.len() }).unwrap_or_default();
         let query = search::query(asked, &rule.exceptions, range, &[]);
-        let (distinct, wanted) = search::candidates(correlation);
+        let (said, wanted) = search::candidates(correlation);
         let mut candidates: BTreeMap<String, (Group, Vec<Range>)> = BTreeMap::new();
         // Of each group, its last window and the count in it.
         let mut last: HashMap<String, (DateTime<Utc>, u64)> = HashMap::new();
@@ -342,12 +409,12 @@ impl<'a> Run<'a> {
                 &query,
                 &correlation.group_by,
                 Some(correlation.seconds),
-                distinct,
+                said,
                 after.as_ref(),
             );
-            let (buckets, next) = search::buckets(&mut reader.search(&body).await?);
+            let (buckets, next) = search::buckets(&mut reader.search(&body).await?, said);
             let mut newest = range.0;
-            for Bucket { window, group, count } in buckets {
+            for Bucket { window, group, count, .. } in buckets {
                 let Some(window) = window else { continue };
                 let name = group_name(&group);
                 let before = last.get(&name).filter(|(last, _)| *last + span == window);
@@ -406,34 +473,45 @@ impl<'a> Run<'a> {
         Ok(None)
     }
 
-    /// A group is a finding if its values of `fields` are new.
+    /// A group is a finding if its values of `fields` are new: none of its events is before, but some of the
+    /// rest of it, be it in the same slice. Returns like [`Self::run_rule`], or `None` if the slice has more
+    /// groups than one page, and can be shorter.
     async fn new_values(
         &mut self,
         reader: &Reader,
         rule: &Rule,
         queries: &[String],
-        range: Range,
+        slice: Range,
         fields: &[String],
         history: TimeDelta,
-    ) -> Result<DateTime<Utc>, RuleError> {
-        let Some(correlation) = &rule.correlation else { return Ok(range.1) };
-        let group_by = &correlation.group_by;
-        let query = search::query(queries, &rule.exceptions, range, &[]);
-        let before = (range.0 - history, range.0);
-        // The rest of the group, such as the user of a user and a country.
+    ) -> Result<Option<DateTime<Utc>>, RuleError> {
+        let Some(correlation) = &rule.correlation else { return Ok(Some(slice.1)) };
+        // The rest of the group, such as the user of a user and a country. It is the first source, so groups
+        // that have it in common follow each other.
         let rest = |group: &Group| {
             let rest = group.iter().filter(|(field, _)| !fields.contains(field));
             rest.cloned().collect::<Group>()
         };
-        let known = reader.known(&rule.id, before.0).await?;
-        let known: HashSet<String> = known.into_iter().map(|(group, _)| group).collect();
-        let mut after = None;
+        let mut sources = correlation.group_by.clone();
+        sources.sort_by_key(|field| fields.contains(field));
+        let query = search::query(queries, &rule.exceptions, slice, &[]);
+        let before = (slice.0 - history, slice.0);
+        let (mut held, mut after) = (Vec::new(), None);
         loop {
             if self.is_out_of_time() {
-                return Ok(range.0);
+                return Ok(Some(slice.0));
             }
-            let body = search::groups(&query, group_by, None, None, after.as_ref());
-            let (buckets, next) = search::buckets(&mut reader.search(&body).await?);
+            let body = search::groups(&query, &sources, None, Said::First, after.as_ref());
+            let (page, next) = search::buckets(&mut reader.search(&body).await?, Said::First);
+            if next.is_some() && after.is_none() && slice.1 - slice.0 > correlation.span() {
+                return Ok(None);
+            }
+            let mut buckets: Vec<Bucket> = held;
+            buckets.extend(page);
+            // The next page may begin with groups of the last rest.
+            let last = next.as_ref().and(buckets.last()).map(|bucket| rest(&bucket.group));
+            let complete = buckets.partition_point(|bucket| Some(rest(&bucket.group)) != last);
+            held = buckets.split_off(complete);
             // Of these groups' rests only.
             let mut earlier = search::query(queries, &rule.exceptions, before, &[]);
             let mut clauses: BTreeMap<String, HashSet<String>> = BTreeMap::new();
@@ -448,9 +526,9 @@ impl<'a> Run<'a> {
             }
             let (mut seen, mut rests) = (HashSet::new(), HashSet::new());
             let mut page = None;
-            loop {
-                let body = search::groups(&earlier, group_by, None, None, page.as_ref());
-                let (found, next) = search::buckets(&mut reader.search(&body).await?);
+            while !buckets.is_empty() {
+                let body = search::groups(&earlier, &sources, None, Said::Events, page.as_ref());
+                let (found, next) = search::buckets(&mut reader.search(&body).await?, Said::Events);
                 for Bucket { group, .. } in found {
                     seen.insert(group_name(&group));
                     rests.insert(group_name(&rest(&group)));
@@ -460,21 +538,35 @@ impl<'a> Run<'a> {
                     next => page = next,
                 }
             }
-            let mut findings = Vec::new();
-            for Bucket { group, .. } in buckets {
-                let name = group_name(&group);
-                let is_new = !seen.contains(&name) && rests.contains(&group_name(&rest(&group)));
-                if !is_new || known.contains(&name) {
-                    continue;
+            let mut firsts: HashMap<String, DateTime<Utc>> = HashMap::new();
+            for Bucket { group, first, .. } in &buckets {
+                if let Some(first) = *first {
+                    let earliest = firsts.entry(group_name(&rest(group))).or_insert(first);
+                    *earliest = first.min(*earliest);
                 }
-                let query = search::query(queries, &rule.exceptions, range, &group);
-                let mut response = reader.search(&search::events(&query, &[], None)).await?;
-                let events = search::hits(&mut response).0.into_iter().take(1).collect();
-                findings.push(Finding { group, events });
             }
-            self.report(reader, rule, findings).await?;
+            buckets.retain(|Bucket { group, first, .. }| {
+                let rest = group_name(&rest(group));
+                let was_there = rests.contains(&rest) || firsts.get(&rest) < first.as_ref();
+                was_there && !seen.contains(&group_name(group))
+            });
+            if !buckets.is_empty() {
+                let known = reader.known(&rule.id, before.0).await?;
+                let known: HashSet<String> = known.into_iter().map(|(group, _)| group).collect();
+                let mut findings = Vec::new();
+                for Bucket { group, .. } in buckets {
+                    if known.contains(&group_name(&group)) {
+                        continue;
+                    }
+                    let query = search::query(queries, &rule.exceptions, slice, &group);
+                    let mut response = reader.search(&search::events(&query, &[], None)).await?;
+                    let events = search::hits(&mut response).0.into_iter().take(1).collect();
+                    findings.push(Finding { group, events });
+                }
+                self.report(reader, rule, findings).await?;
+            }
             match next {
-                None => return Ok(range.1),
+                None => return Ok(Some(slice.1)),
                 next => after = next,
             }
         }
@@ -535,8 +627,20 @@ impl<'a> Run<'a> {
         self.state.places.entry(rule.id.clone()).or_insert_with(|| Place::new(now))
     }
 
+    /// Notes that a rule has looked at everything before `time`.
+    fn reach(&mut self, rule: &Rule, time: DateTime<Utc>) {
+        let now = self.now;
+        self.place(rule).reach(time, now);
+        self.counts.rules += usize::from(time == now);
+    }
+
+    fn time_left(&self) -> Duration {
+        self.deadline.minus(SAVE_TIME).remaining()
+    }
+
+    /// Returns whether the rule's share of the time is over.
     fn is_out_of_time(&self) -> bool {
-        self.deadline.minus(SAVE_TIME).remaining().is_zero()
+        self.share.remaining().is_zero()
     }
 
     /// Saves the state, unless another run has saved its own.

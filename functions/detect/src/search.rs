@@ -11,8 +11,11 @@ use crate::window::{Hit, at};
 /// Hits of one page.
 pub(crate) const PAGE: usize = 1_000;
 
-/// Groups of one page. Each page goes over all events again.
-const GROUPS: usize = 5_000;
+/// Groups of one page, unless many values are counted in each. Each page goes over all events again.
+const GROUPS: u64 = 5_000;
+
+/// Up to so many values are counted exactly at least. An engine reserves about 10 bytes for each, in each group.
+const LEAST_PRECISION: u64 = 100;
 
 /// The most hits that an engine returns at once (`index.max_result_window`).
 pub(crate) const MOST_HITS: usize = 10_000;
@@ -102,12 +105,37 @@ fn hit(mut hit: Value) -> Option<Hit> {
     Some(Hit { time, id, source, queries })
 }
 
+/// What a search for groups says of each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Said<'a> {
+    /// The number of its events.
+    Events,
+    /// The number of values of the field, exact up to this many and some more.
+    Values(&'a str, u64),
+    /// The time of its first event.
+    First,
+}
+
+impl Said<'_> {
+    fn precision(self) -> u64 {
+        match self {
+            Self::Values(_, count) => LEAST_PRECISION.max(count.saturating_add(count / 4)),
+            Self::Events | Self::First => LEAST_PRECISION,
+        }
+    }
+
+    /// Returns the groups of one page. They share the memory that counting values takes.
+    fn page(self) -> u64 {
+        (GROUPS * LEAST_PRECISION / self.precision()).max(50)
+    }
+}
+
 /// Returns the search for groups: with `window`, per window of so many seconds, in the order of time.
 pub(crate) fn groups(
     query: &Value,
     fields: &[String],
     window: Option<u32>,
-    distinct: Option<&str>,
+    said: Said<'_>,
     after: Option<&Value>,
 ) -> Value {
     let window = window.map(|seconds| {
@@ -116,14 +144,19 @@ pub(crate) fn groups(
     });
     let terms = fields.iter().map(|field| json!({field: {"terms": {"field": field}}}));
     let sources: Vec<_> = window.into_iter().chain(terms).collect();
-    let mut composite = json!({"size": GROUPS, "sources": sources});
+    let mut composite = json!({"size": said.page(), "sources": sources});
     if let (Some(after), Some(composite)) = (after, composite.as_object_mut()) {
         composite.insert("after".into(), after.clone());
     }
     let mut aggregation = json!({"composite": composite});
-    if let (Some(field), Some(aggregation)) = (distinct, aggregation.as_object_mut()) {
-        let distinct = json!({"distinct": {"cardinality": {"field": field}}});
-        aggregation.insert("aggs".into(), distinct);
+    let further = match said {
+        Said::Events => None,
+        Said::Values(field, _) => Some(json!({"distinct": {"cardinality":
+            {"field": field, "precision_threshold": said.precision()}}})),
+        Said::First => Some(first()),
+    };
+    if let (Some(further), Some(aggregation)) = (further, aggregation.as_object_mut()) {
+        aggregation.insert("aggs".into(), further);
     }
     json!({"size": 0, "track_total_hits": false, "query": query, "aggs": {"groups": aggregation}})
 }
@@ -136,47 +169,57 @@ pub(crate) struct Bucket {
     pub(crate) group: Group,
     /// Events, or values of the field whose values are counted.
     pub(crate) count: u64,
+    /// The time of its first event, if asked for.
+    pub(crate) first: Option<DateTime<Utc>>,
 }
 
-/// Returns the buckets of a response, and where the next page begins, if there may be one.
-pub(crate) fn buckets(response: &mut Value) -> (Vec<Bucket>, Option<Value>) {
+/// Returns the buckets of a response to [`groups`], and where the next page begins, if there may be one.
+pub(crate) fn buckets(response: &mut Value, said: Said<'_>) -> (Vec<Bucket>, Option<Value>) {
     let Some(groups) = response.pointer_mut("/aggregations/groups") else { return (vec![], None) };
     let next = groups.get_mut("after_key").map(Value::take);
     let Some(Value::Array(found)) = groups.get_mut("buckets").map(Value::take) else {
         return (vec![], None);
     };
+    let next = next.filter(|_| found.len() as u64 >= said.page());
     let buckets = found.into_iter().filter_map(|bucket| {
         let count = bucket.pointer("/distinct/value").or(bucket.get("doc_count"))?.as_u64()?;
         let mut key: Map<String, Value> = bucket.get("key")?.as_object()?.clone();
         let window =
             key.remove("window").and_then(|key| DateTime::from_timestamp_millis(key.as_i64()?));
-        Some(Bucket { window, group: key.into_iter().collect(), count })
+        let first = first_time(bucket.get("first"));
+        Some(Bucket { window, group: key.into_iter().collect(), count, first })
     });
     (buckets.collect(), next)
 }
 
-/// Returns what a bucket of candidates counts: the field, and how much two windows after each other need.
-pub(crate) fn candidates(correlation: &Correlation) -> (Option<&str>, u64) {
+/// Returns what a bucket of candidates counts, and how much two windows after each other need.
+pub(crate) fn candidates(correlation: &Correlation) -> (Said<'_>, u64) {
     match &correlation.measure {
-        Measure::Events(count) => (None, *count),
-        Measure::Values { field, count } => (Some(field), *count),
+        Measure::Events(count) => (Said::Events, *count),
+        Measure::Values { field, count } => (Said::Values(field, *count), *count),
         // Of the first query alone.
-        Measure::Ordered => (None, 1),
-        Measure::Travel { .. } => (Some("source.ip"), 2),
+        Measure::Ordered => (Said::Events, 1),
+        Measure::Travel { .. } => (Said::Values("source.ip", 2), 2),
     }
+}
+
+fn first() -> Value {
+    json!({"first": {"min": {"field": "@timestamp"}}})
+}
+
+fn first_time(found: Option<&Value>) -> Option<DateTime<Utc>> {
+    found?.get("value_as_string")?.as_str()?.parse().ok()
 }
 
 /// Returns the search for the number of events, and the first of them.
 pub(crate) fn count(query: &Value) -> Value {
-    let first = json!({"first": {"min": {"field": "@timestamp"}}});
-    json!({"size": 0, "track_total_hits": true, "query": query, "aggs": first})
+    json!({"size": 0, "track_total_hits": true, "query": query, "aggs": first()})
 }
 
 /// Returns what a response to [`count`] says.
 pub(crate) fn counted(response: &Value) -> (f64, Option<DateTime<Utc>>) {
     let total = response.pointer("/hits/total/value").and_then(Value::as_f64).unwrap_or(0.0);
-    let first = response.pointer("/aggregations/first/value_as_string").and_then(Value::as_str);
-    (total, first.and_then(|time| time.parse().ok()))
+    (total, first_time(response.pointer("/aggregations/first")))
 }
 
 /// Returns the search for alerts of a rule that end at `since` or later, and the ids of those of `ids`.
@@ -190,4 +233,48 @@ pub(crate) fn alerts(rule: &str, since: DateTime<Utc>) -> Value {
         ]}},
         "_source": ["auth0.alerts.group", "event.start"],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules;
+
+    /// Returns the memory of a counter on both engines (`HyperLogLogPlusPlus.precisionFromThreshold`).
+    fn counter_bytes(precision: u64) -> u64 {
+        let precision = precision.min(40_000);
+        ((precision as f64 / 0.75).ceil() as u64 * 4).next_power_of_two()
+    }
+
+    #[test]
+    fn page_of_counted_values_takes_little_of_a_small_engine() {
+        let rules = rules::all().unwrap();
+        let tuned = [10, 1_000, 30_000, u64::MAX].map(|count| ("user.name", count));
+        let counted =
+            rules.iter().filter_map(|rule| match candidates(rule.correlation.as_ref()?) {
+                (Said::Values(field, count), _) => Some((field, count)),
+                _ => None,
+            });
+        for (field, count) in counted.chain(tuned) {
+            let body = groups(&Value::Null, &[], None, Said::Values(field, count), None);
+            let groups = &body["aggs"]["groups"];
+            let precision = &groups["aggs"]["distinct"]["cardinality"]["precision_threshold"];
+            let precision = precision.as_u64().unwrap();
+            assert!(precision > count || count > 30_000 && precision >= count, "{field}");
+            let size = groups["composite"]["size"].as_u64().unwrap();
+            assert!(size * counter_bytes(precision) < 16_000_000, "{field}, {count}: {size}");
+        }
+    }
+
+    #[test]
+    fn next_page_is_asked_for_only_after_a_full_one() {
+        let response = |count: usize| {
+            let bucket = json!({"key": {"user.id": "a"}, "doc_count": 1});
+            json!({"aggregations": {"groups":
+                {"after_key": {"user.id": "a"}, "buckets": vec![bucket; count]}}})
+        };
+        let full = usize::try_from(GROUPS).unwrap();
+        assert!(buckets(&mut response(full), Said::Events).1.is_some());
+        assert!(buckets(&mut response(full - 1), Said::Events).1.is_none());
+    }
 }
