@@ -1,4 +1,4 @@
-"""A second stack of the package: EventBridge and the poller feed it, it makes its secrets itself."""
+"""A second stack of the package, fed by EventBridge and the poller; it makes its secrets itself."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 import time
@@ -10,8 +12,11 @@ from collections.abc import Callable
 import pytest
 
 from templates import REGION
+from test_template import every_branch
 from tools import ROOT
 from world import ACCOUNT, Cloud, Engine, Seen, Stack, StackOf, fresh_events
+
+Use = Callable[[Stack], tuple[bool, str]]
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
 
@@ -141,11 +146,11 @@ def arn(stack: Stack, name: str) -> str:
     return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
 
 
-def statements(stack: Stack) -> list[tuple[str, str]]:
-    """Returns the statements of each role that the stack has."""
+def statements(stack: Stack) -> list[tuple[str, str, set[str]]]:
+    """Returns the statements of each role that the stack has, with the actions that they allow."""
     iam = stack.cloud.iam
     return [
-        (name, statement.get("Sid", ""))
+        (name, statement.get("Sid", ""), {*every_branch([statement["Action"]])})
         for name, role in stack.resources.items()
         if name.endswith("Role")
         for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]
@@ -176,14 +181,15 @@ def check_statements(stack: Stack) -> str:
     unread = {"SearchSecretArn"} if signs else set()
     unread |= set() if hashes else {"MaskSecretArn"}
     found = statements(stack)
-    for role, sid in found:
+    for role, sid, actions in found:
+        assert actions == {action for action, _ in NEEDS[role, sid]}, f"{role}: {sid}"
         needs = [need for need in NEEDS[role, sid] if need[1] not in unread]
         calls = [(action, arn(stack, name)) for action, name in needs]
         assert not denied(stack, role, calls), f"{role}: {sid} has to allow this"
         with stack.without(role, sid):
             assert denied(stack, role, calls) == calls, f"{role} without {sid}"
-    CHECKED.update(found)
-    roles = {role for role, _ in found}
+    CHECKED.update((role, sid) for role, sid, _ in found)
+    roles = {role for role, *_ in found}
     return f"{len(found)} statements of {len(roles)} roles: allowed with, denied without"
 
 
@@ -192,25 +198,6 @@ CHECKED: set[tuple[str, str]] = set()
 
 def test_statement_is_needed(complete: Stack, seen: Seen) -> None:
     seen(check_statements(complete))
-
-
-@pytest.mark.parametrize("name", STACKS)
-def test_statement_of_another_stack_is_needed(
-    name: str,
-    cloud: Cloud,
-    opensearch: Engine,
-    stack_of: StackOf,
-    seen: Seen,
-) -> None:
-    stack = stack_of(name, opensearch, **STACKS[name])
-    stack.expect("CREATE_COMPLETE")
-    seen(check_statements(stack))
-    cloud.delete(stack.name)
-
-
-def test_table_names_no_statement_that_no_stack_has(seen: Seen) -> None:
-    assert set(NEEDS) == CHECKED
-    seen(f"{len(NEEDS)} statements, each taken away in a stack")
 
 
 # --- what is taken away is missed ------------------------------------------------------------
@@ -232,16 +219,53 @@ def poll(stack: Stack) -> tuple[bool, str]:
     return not good, f"poll fails: {result}"
 
 
-def redrive(stack: Stack) -> tuple[bool, str]:
-    good, result = stack.invoke("redrive", json.loads((ROOT / "events/redrive.json").read_text()))
+def take(stack: Stack, function: str, body: str = "") -> tuple[bool, str]:
+    """Has a function take a message of its queue, with this body instead of the sample's."""
+    event = json.loads((ROOT / f"events/{function}.json").read_text())
+    event["Records"][0]["body"] = body or event["Records"][0]["body"]
+    good, result = stack.invoke(function, event)
     failed = not good or bool(json.loads(result)["batchItemFailures"])
     return failed, "message returns to the queue"
+
+
+def redrive(stack: Stack) -> tuple[bool, str]:
+    return take(stack, "redrive")
+
+
+def ingest(stack: Stack) -> tuple[bool, str]:
+    return take(stack, "ingest")
+
+
+# Its error document is cut, so that all of it becomes a dead letter.
+BROKEN = '{"log_id":"' + "x" * 200_000
+
+
+def ingest_broken(stack: Stack) -> tuple[bool, str]:
+    return take(stack, "ingest", BROKEN)
+
+
+def redrive_broken(stack: Stack) -> tuple[bool, str]:
+    header = '{"version":1,"input":"http_endpoint","received_at":"2026-03-14T09:12:00Z"}'
+    frames = f"{header}\n{len(BROKEN)}\n{BROKEN}\n".encode()
+    return take(stack, "redrive", base64.b64encode(gzip.compress(frames)).decode())
 
 
 def detect(stack: Stack) -> tuple[bool, str]:
     stack.ring()
     good, result = stack.invoke("detect")
     return not good or json.loads(result)["failed"] > 0, f"detect fails: {result}"
+
+
+def publish(stack: Stack) -> tuple[bool, str]:
+    """MiniStack's own policy of a topic lets every role publish; this one leaves it to the role."""
+    topic = stack.resources["AlertTopic"]
+    owner = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}}
+    owner |= {"Action": "sns:Publish", "Resource": topic}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [owner]})
+    stack.cloud.sns.set_topic_attributes(
+        TopicArn=topic, AttributeName="Policy", AttributeValue=policy
+    )
+    return detect(stack)
 
 
 def update(stack: Stack) -> tuple[bool, str]:
@@ -251,7 +275,20 @@ def update(stack: Stack) -> tuple[bool, str]:
     return status == "UPDATE_ROLLBACK_COMPLETE", f"update is rolled back\n{reason}"
 
 
-# MiniStack publishes to a topic for any role, so that PublishAlerts is left to the simulator.
+def failure_without(stack: Stack, function: str, sid: str, use: Use) -> str:
+    """Returns how the function fails without the statement."""
+    with stack.without(f"{function.capitalize()}Role", sid):
+        stack.cloud.restart(f"{stack.name}-{function}")
+        since = time.time()
+        failed, how = use(stack)
+        log = stack.log(function, since) + how
+    stack.cloud.restart(f"{stack.name}-{function}")
+    assert failed, f"{function} without {sid}: {how}\n{log[-2000:]}"
+    action = re.search(r"is not authorized to perform: (\S+)", log)
+    assert action, log[-2000:]
+    return f"{how.splitlines()[0][:60]}; AccessDenied for {action[1]}"
+
+
 @pytest.mark.parametrize(
     ("function", "sid", "use"),
     [
@@ -260,30 +297,53 @@ def update(stack: Stack) -> tuple[bool, str]:
         ("poller", "ReadSecrets", poll),
         ("poller", "KeepCheckpoint", poll),
         ("redrive", "ReadSecret", redrive),
+        ("redrive", "SendEvents", redrive_broken),
         ("detect", "ReadSecret", detect),
         ("detect", "KeepCheckpoint", detect),
+        ("detect", "PublishAlerts", publish),
         ("setup", "ReadSecret", update),
     ],
 )
 def test_function_fails_without(
-    function: str,
-    sid: str,
-    use: Callable[[Stack], tuple[bool, str]],
-    complete: Stack,
-    cloud: Cloud,
-    seen: Seen,
+    function: str, sid: str, use: Use, complete: Stack, seen: Seen
 ) -> None:
-    with complete.without(f"{function.capitalize()}Role", sid):
-        cloud.restart(f"{complete.name}-{function}")
-        since = time.time()
-        failed, how = use(complete)
-        log = complete.log(function, since) + how
-    cloud.restart(f"{complete.name}-{function}")
-    assert failed, how
-    action = re.search(r"is not authorized to perform: (\S+)", log)
-    assert action, log[-2000:]
-    seen(f"{how.splitlines()[0][:60]}; AccessDenied for {action[1]}")
+    seen(failure_without(complete, function, sid, use))
 
 
 def test_events_are_stored_with_all_statements_again(complete: Stack, seen: Seen) -> None:
     seen(complete.stores_events())
+
+
+# --- other stacks ----------------------------------------------------------------------------
+
+
+# Of the stacks above: functions and statements that the main one lacks.
+FAILURES: dict[str, tuple[tuple[str, str, Use], ...]] = {
+    "secret-eventbridge": (
+        ("ingest", "ReadSecret", ingest),
+        ("ingest", "ReadMaskSecret", ingest),
+        ("ingest", "SendEvents", ingest_broken),
+        ("redrive", "ReadMaskSecret", redrive),
+    )
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_statement_of_another_stack_is_needed(
+    name: str,
+    cloud: Cloud,
+    opensearch: Engine,
+    stack_of: StackOf,
+    seen: Seen,
+) -> None:
+    stack = stack_of(name, opensearch, **STACKS[name])
+    stack.expect("CREATE_COMPLETE")
+    told = [check_statements(stack)]
+    told += [failure_without(stack, *failure) for failure in FAILURES.get(name, ())]
+    seen("; ".join(told))
+    cloud.delete(stack.name)
+
+
+def test_table_names_no_statement_that_no_stack_has(seen: Seen) -> None:
+    assert set(NEEDS) == CHECKED
+    seen(f"{len(NEEDS)} statements, each taken away in a stack")

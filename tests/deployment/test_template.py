@@ -271,6 +271,20 @@ def test_message_fits_the_queues() -> None:
         assert RESOURCES[queue]["Properties"]["MaximumMessageSize"] == limit, queue
 
 
+def test_function_in_a_vpc_may_attach_to_it() -> None:
+    """MiniStack has no VPC: these statements are checked here alone."""
+    (policy,) = of_type("IAM::ManagedPolicy")
+    for function in functions():
+        properties = RESOURCES[function]["Properties"]
+        assert properties["VpcConfig"]["Fn::If"][0] == "InVpc", function
+        role = RESOURCES[properties["Role"]["Fn::GetAtt"][0]]["Properties"]
+        assert {"Ref": policy} in every_branch(role["ManagedPolicyArns"]), function
+    statements = RESOURCES[policy]["Properties"]["PolicyDocument"]["Statement"]
+    allowed = {action for one in statements for action in every_branch([one["Action"]])}
+    interface = ("CreateNetworkInterface", "DeleteNetworkInterface", "DescribeNetworkInterfaces")
+    assert allowed >= {f"ec2:{action}" for action in interface}
+
+
 def test_webhook_answers_before_the_gateway_gives_up() -> None:
     assert RESOURCES["WebhookFunction"]["Properties"]["Timeout"] < 30
 
@@ -365,8 +379,22 @@ def test_alarm_has_a_runbook() -> None:
         assert f"### {name}\n" in runbook
 
 
-def watched_dimensions(alarm: str, namespace: str) -> list[dict]:
-    """Returns the dimensions that an alarm of this name may watch."""
+# For the start of an alarm's name: the functions that it may watch.
+WATCHED = {
+    "PollerFillsIn": ("webhook", "ingest", "poller", "redrive"),
+    "Webhook": ("webhook",),
+    "Ingest": ("ingest",),
+    "Poller": ("poller",),
+    "Checkpoint": ("poller",),
+    "Detections": ("detect",),
+    "": ("webhook", "ingest", "poller", "redrive"),
+}
+# Of metric math: whose metric a query is that is not named after its function.
+QUERIES = {"stored": "poller", "read": "poller"}
+
+
+def watched_dimensions(alarm: str, namespace: str, query: str) -> list[dict]:
+    """Returns the dimensions that an alarm of this name may watch, in a query of its math."""
     if namespace == "AWS/SQS":
         prefix = "Ingest" if alarm.startswith("Ingest") else ""
         queue = f"{prefix}DeadLetterQueue" if alarm.endswith("DeadLetters") else prefix + "Queue"
@@ -377,37 +405,57 @@ def watched_dimensions(alarm: str, namespace: str) -> list[dict]:
     stack = {"Stack": {"Ref": "AWS::StackName"}}
     if alarm == "WebhookRefused":
         return [stack]
-    prefixes = {
-        "PollerFillsIn": ["webhook", "ingest", "poller", "redrive"],
-        "Webhook": ["webhook"],
-        "Ingest": ["ingest"],
-        "Poller": ["poller"],
-        "Checkpoint": ["poller"],
-        "Detections": ["detect"],
-        "": ["webhook", "ingest", "poller", "redrive"],
-    }
-    found = next(named for prefix, named in prefixes.items() if alarm.startswith(prefix))
-    return [stack | {"Function": function} for function in found]
+    functions = next(names for prefix, names in WATCHED.items() if alarm.startswith(prefix))
+    named = QUERIES.get(query, query)
+    return [stack | {"Function": one} for one in ([named] if named in functions else functions)]
 
 
-def watched(alarm: dict) -> list[dict]:
-    """Returns the metrics of an alarm: its own, or those of its math."""
-    queries = [q["MetricStat"]["Metric"] for q in alarm.get("Metrics", []) if "MetricStat" in q]
-    return queries or [alarm]
+def watched(alarm: dict) -> list[tuple[str, dict]]:
+    """Returns the metrics of an alarm: its own, or those of its math, by the ids of the queries."""
+    queries = [q for q in alarm.get("Metrics", []) if "MetricStat" in q]
+    return [(q["Id"], q["MetricStat"]["Metric"]) for q in queries] or [("", alarm)]
+
+
+def alarm_problems(resources: dict) -> list[str]:
+    """Returns a problem for each metric of an alarm that nothing of this stack emits."""
+    emitting = ("shared/src/metrics.rs", "functions/detect/src/handler.rs")
+    code = "".join((ROOT / file).read_text() for file in emitting)
+    (refused,) = resources["RefusedPosts"]["Properties"]["MetricTransformations"]
+    found = []
+    if refused["Dimensions"] != [{"Key": "Stack", "Value": "$.stack"}]:
+        found.append("RefusedPosts has other dimensions")
+    for name, resource in resources.items():
+        if resource["Type"] != "AWS::CloudWatch::Alarm":
+            continue
+        for query, metric in watched(resource["Properties"]):
+            dimensions = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+            if dimensions not in watched_dimensions(name, metric["Namespace"], query):
+                found.append(f"{name} {query} watches {dimensions}")
+            if metric["Namespace"] == "Auth0LogStreams":
+                known = f'("{metric["MetricName"]}", ' in code
+                if not known and metric["MetricName"] != refused["MetricName"]:
+                    found.append(f"{name} watches {metric['MetricName']}, which nothing emits")
+    return found
 
 
 def test_alarm_watches_what_there_is() -> None:
-    emitting = ("shared/src/metrics.rs", "functions/detect/src/handler.rs")
-    code = "".join((ROOT / file).read_text() for file in emitting)
-    (refused,) = RESOURCES["RefusedPosts"]["Properties"]["MetricTransformations"]
-    assert refused["Dimensions"] == [{"Key": "Stack", "Value": "$.stack"}]
-    for name, alarm in of_type("CloudWatch::Alarm").items():
-        for metric in watched(alarm):
-            dimensions = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
-            assert dimensions in watched_dimensions(name, metric["Namespace"]), name
-            if metric["Namespace"] == "Auth0LogStreams":
-                known = f'("{metric["MetricName"]}", ' in code
-                assert known or metric["MetricName"] == refused["MetricName"], name
+    assert not alarm_problems(RESOURCES)
+
+
+@pytest.mark.parametrize(
+    ("alarm", "there", "instead"),
+    [
+        ("DetectionsBehind", '{"Ref": "AWS::StackName"}', '"auth0-log-streams"'),
+        ("EngineMisconfigured", '"Value": "redrive"', '"Value": "webhook"'),
+        ("PollerFillsIn", '"Value": "poller"', '"Value": "ingest"'),
+        ("DeadLetters", '"DeadLetterQueue"', '"RetryQueue"'),
+        ("WebhookSilence", '"EventsReceived"', '"EventsRecieved"'),
+    ],
+)
+def test_wrong_alarm_is_found(alarm: str, there: str, instead: str) -> None:
+    text = json.dumps(RESOURCES[alarm])
+    assert there in text
+    assert alarm_problems(RESOURCES | {alarm: json.loads(text.replace(there, instead))})
 
 
 def test_access_log_names_the_stack_and_no_secret() -> None:
