@@ -25,12 +25,16 @@ use crate::world::TIMEOUT;
 
 on_both_engines![
     each_detection_finds_its_events_once_and_none_of_their_neighbors,
+    detection_of_each_kind_rings_once_across_runs_outages_and_delays,
     burst_over_the_ends_of_windows_and_runs_is_one_alert,
     hours_without_a_run_are_made_up_for,
     late_events_ring_and_ring_once,
     alert_is_published_once_whatever_fails,
     concurrent_runs_publish_once,
     refused_alert_stops_no_other_rule_and_rings_later,
+    refused_search_stops_no_other_rule,
+    slow_rule_takes_no_other_rules_time_and_goes_on,
+    first_sight_within_a_missed_range_rings,
     settings_except_tune_and_exclude,
     spike_is_compared_with_the_time_before,
     #[ignore = "a measurement: make e2e ARGS='detect:: -- --ignored --nocapture'"]
@@ -54,8 +58,12 @@ struct Detections {
 
 impl Detections {
     async fn new(kind: EngineKind) -> Self {
+        Self::with_details(kind, "auto").await
+    }
+
+    async fn with_details(kind: EngineKind, details: &str) -> Self {
         let namespace = unique("detect");
-        let logs = DataStream::prepare(kind, &namespace).await;
+        let logs = DataStream::prepare_with(kind, &namespace, details).await;
         let name = format!("logs-auth0.alerts-{namespace}");
         let alerts = DataStream { engine: logs.engine.clone(), name };
         let (table, topic) =
@@ -76,10 +84,9 @@ impl Detections {
         Function::new(stack::binary("detect"), 2, variables)
     }
 
-    /// Runs this rule alone, or all of them.
+    /// Runs this rule alone.
     fn only(&self, rule: &str) -> Function {
-        let others: Vec<String> = rules().into_iter().filter(|name| name != rule).collect();
-        self.function(&[("DETECTIONS_EXCLUDE", &others.join(","))])
+        self.function(&[("DETECTIONS_EXCLUDE", &all_but(&[rule]))])
     }
 
     /// Maps the events as the functions do, and indexes them.
@@ -99,6 +106,9 @@ impl Detections {
                 Piece { raw: raw.as_bytes(), input: Input::HttpEndpoint, received: Utc::now() };
             let id = mapper.document(piece, &mut document).id;
             push_create(&mut bulk, &id, &document);
+        }
+        if events.is_empty() {
+            return;
         }
         let url = format!("{}/{}/_bulk?refresh=true", self.logs.engine.url, self.logs.name);
         let request =
@@ -154,6 +164,13 @@ fn rules() -> Vec<String> {
     names
 }
 
+/// The names of the other rules, as a setting.
+fn all_but(wanted: &[&str]) -> String {
+    let others: Vec<String> =
+        rules().into_iter().filter(|name| !wanted.contains(&name.as_str())).collect();
+    others.join(",")
+}
+
 fn event(id: &str, time: DateTime<Utc>, data: &Value) -> Value {
     let date = time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let mut event =
@@ -191,10 +208,48 @@ fn spread(name: &str, start: DateTime<Utc>, case: &Value) -> Vec<Value> {
     (0..numbers).map(event).collect()
 }
 
+/// A rule as compiled.
+fn compiled(rule: &str) -> Value {
+    let rules = fs::read_to_string(folder("functions/detect/src/rules.json")).unwrap();
+    let rules: Vec<Value> = serde_json::from_str(&rules).unwrap();
+    rules.into_iter().find(|one| one["name"] == rule).unwrap()
+}
+
+/// The id of a rule, under which its place is saved.
+fn id_of(rule: &str) -> String {
+    compiled(rule)["id"].as_str().unwrap().to_owned()
+}
+
+/// What a rule has to find, and what not.
+fn cases(rule: &str) -> Value {
+    let cases = fs::read_to_string(folder("tests/analysts/events").join(format!("{rule}.json")));
+    serde_json::from_str(&cases.unwrap()).unwrap()
+}
+
+/// The events of all cases. Their ids begin with `hits` or `misses`.
+fn events_of(cases: &Value, start: DateTime<Utc>) -> Vec<Value> {
+    let mut events = Vec::new();
+    for side in ["hits", "misses"] {
+        for (number, case) in cases[side].as_array().unwrap().iter().enumerate() {
+            events.extend(spread(&format!("{side}-{number}"), start, case));
+        }
+    }
+    events
+}
+
 async fn each_detection_finds_its_events_once_and_none_of_their_neighbors(kind: EngineKind) {
     let rules = rules();
     assert!(rules.len() >= 25);
-    let checks = rules.iter().map(|rule| check(kind, rule));
+    // Rules that look at details, with both ways of indexing them.
+    let layouts: Vec<(&str, &str)> = rules
+        .iter()
+        .flat_map(|rule| {
+            let has_details = compiled(rule)["queries"].to_string().contains("details");
+            let layouts = if has_details { &["flat", "fields"][..] } else { &["auto"] };
+            layouts.iter().map(|details| (rule.as_str(), *details))
+        })
+        .collect();
+    let checks = layouts.iter().map(|(rule, details)| check(kind, details, rule));
     // A few at once: each has a stream of its own, because the misses of one may be hits of another.
     let wrong: Vec<Option<String>> = futures_util::stream::iter(checks).buffered(3).collect().await;
     let wrong: Vec<String> = wrong.into_iter().flatten().collect();
@@ -202,17 +257,10 @@ async fn each_detection_finds_its_events_once_and_none_of_their_neighbors(kind: 
 }
 
 /// Returns what is wrong with a rule.
-async fn check(kind: EngineKind, rule: &str) -> Option<String> {
-    let world = Detections::new(kind).await;
-    let cases = fs::read_to_string(folder("tests/analysts/events").join(format!("{rule}.json")));
-    let cases: Value = serde_json::from_str(&cases.unwrap()).unwrap();
-    let start = Utc::now() - TimeDelta::minutes(270);
-    let mut events = Vec::new();
-    for side in ["hits", "misses"] {
-        for (number, case) in cases[side].as_array().unwrap().iter().enumerate() {
-            events.extend(spread(&format!("{side}-{number}"), start, case));
-        }
-    }
+async fn check(kind: EngineKind, details: &str, rule: &str) -> Option<String> {
+    let world = Detections::with_details(kind, details).await;
+    let cases = cases(rule);
+    let events = events_of(&cases, Utc::now() - TimeDelta::minutes(270));
     world.index(&events).await;
     let detect = world.only(rule);
     let ran = run(&detect).await;
@@ -268,7 +316,66 @@ async fn check(kind: EngineKind, rule: &str) -> Option<String> {
     if again["alerts"] != 0 || published.len() != alerts.len() || ran["published"] != alerts.len() {
         problems.push(format!("{} published, {ran}, then {again}", published.len()));
     }
-    (!problems.is_empty()).then(|| format!("{rule}: {}\n{}", problems.join("; "), detect.logs()))
+    (!problems.is_empty())
+        .then(|| format!("{rule}, {details}: {}\n{}", problems.join("; "), detect.logs()))
+}
+
+async fn detection_of_each_kind_rings_once_across_runs_outages_and_delays(kind: EngineKind) {
+    let kinds = [
+        "log-stream-off",
+        "password-spraying",
+        "mfa-approved-after-rejection",
+        "new-country",
+        "failed-sign-in-spike",
+        "impossible-speed",
+    ];
+    let checks = kinds.map(|rule| check_in_parts(kind, rule));
+    futures_util::stream::iter(checks).buffered(3).collect::<Vec<()>>().await;
+}
+
+/// The rule's events come in two parts with a run between them, during an outage, and late.
+async fn check_in_parts(kind: EngineKind, rule: &str) {
+    let cases = cases(rule);
+    let hour = TimeDelta::hours(1);
+    // The events go on after the end of a window.
+    let start = (Utc::now() - TimeDelta::minutes(270)).duration_trunc(hour).unwrap();
+    let start = start - TimeDelta::seconds(45);
+    let mut events = events_of(&cases, start);
+    let date = |event: &Value| event["data"]["date"].as_str().unwrap().to_owned();
+    events.sort_by_key(date);
+    let hits: Vec<String> = events
+        .iter()
+        .filter(|event| event["log_id"].as_str().unwrap().starts_with("hits-"))
+        .map(date)
+        .collect();
+    let wanted = cases["groups"].as_array().map_or(hits.len(), Vec::len);
+    let middle = &hits[hits.len() / 2];
+    let (first, second): (Vec<Value>, Vec<Value>) =
+        events.iter().cloned().partition(|event| date(event) < *middle);
+    let this_hour = Utc::now().duration_trunc(hour).unwrap();
+    for (what, first, second, place) in [
+        ("two parts", &first[..], &second[..], middle.parse().unwrap()),
+        ("an outage", &[], &events[..], start - hour),
+        ("a delay", &[], &events[..], this_hour - TimeDelta::seconds(1)),
+    ] {
+        let world = Detections::new(kind).await;
+        let detect = world.only(rule);
+        world.index(first).await;
+        run(&detect).await;
+        world.set_place(place).await;
+        world.index(second).await;
+        run(&detect).await;
+        // Makes the alerts visible.
+        let found = world.found().await.len();
+        let again = run(&detect).await;
+        let published = world.topic.published().await.len();
+        assert_eq!(
+            (found, published, &again["alerts"]),
+            (wanted, wanted, &json!(0)),
+            "{rule}, {what}\n{}",
+            detect.logs()
+        );
+    }
 }
 
 async fn burst_over_the_ends_of_windows_and_runs_is_one_alert(kind: EngineKind) {
@@ -364,10 +471,10 @@ fn with_id(event: &Value, prefix: &str) -> Value {
 async fn alert_is_published_once_whatever_fails(kind: EngineKind) {
     let world = Detections::new(kind).await;
     let proxy = Proxy::start(&stack::moto_url()).await;
-    let others: Vec<String> = rules().into_iter().filter(|name| name != EVENT).collect();
-    let changes =
-        [("AWS_ENDPOINT_URL_SNS", proxy.url()), ("DETECTIONS_EXCLUDE", &others.join(","))];
-    let detect = world.function(&changes);
+    let detect = world.function(&[
+        ("AWS_ENDPOINT_URL_SNS", proxy.url()),
+        ("DETECTIONS_EXCLUDE", &all_but(&[EVENT])),
+    ]);
     let soon = Duration::from_secs(6);
 
     // SNS takes nothing: the alert is there, and the rule has failed.
@@ -453,6 +560,118 @@ async fn refused_alert_stops_no_other_rule_and_rings_later(kind: EngineKind) {
     assert_eq!(world.topic.published().await.len(), 2);
 }
 
+async fn refused_search_stops_no_other_rule(kind: EngineKind) {
+    let world = Detections::new(kind).await;
+    let proxy = Proxy::start(&world.logs.engine.url).await;
+    let detect = world.function(&[("SEARCH_ENDPOINT", proxy.url())]);
+    let rules = rules().len();
+    let time = Utc::now() - TimeDelta::minutes(10);
+    world.index(&burst("bob", time, 6)).await;
+    for (number, status) in [400, 429, 500, 503].into_iter().enumerate() {
+        world.index(&[stream_off(&status.to_string(), time)]).await;
+        // The type that only this rule looks for.
+        let of_burst = |text: &str| text.contains("_search") && text.contains("gd_send_pn");
+        proxy.fail_only(Fault::Status(status), of_burst).await;
+        let ran = run(&detect).await;
+        assert_eq!(
+            (&ran["failed"], &ran["rules"], &ran["alerts"]),
+            (&json!(1), &json!(rules - 1), &json!(1)),
+            "{status}: {ran}\n{}",
+            detect.logs()
+        );
+        assert_eq!(world.found().await.len(), number + 1);
+        assert!(ran["lag"].as_i64() > Some(3_600), "its place is kept: {ran}");
+    }
+    assert!(detect.logs().contains("the proxy says so"), "{}", detect.logs());
+    proxy.fail(Fault::Status(503)).await;
+    let Err(InvokeError::Reported(error)) = detect.invoke(tick(), TIMEOUT).await else { panic!() };
+    assert_eq!(error["errorType"], "EngineUnavailable", "{error}");
+    proxy.heal().await;
+    let ran = run(&detect).await;
+    assert_eq!((&ran["alerts"], &ran["lag"]), (&json!(1), &json!(0)), "{ran}");
+}
+
+async fn slow_rule_takes_no_other_rules_time_and_goes_on(kind: EngineKind) {
+    const USERS: usize = 80;
+    let world = Detections::new(kind).await;
+    let proxy = Proxy::start(&world.logs.engine.url).await;
+    let detect = world.function(&[
+        ("SEARCH_ENDPOINT", proxy.url()),
+        ("DETECTIONS_EXCLUDE", &all_but(&[BURST, EVENT])),
+    ]);
+    // Creates the alerts' stream, which can take an engine seconds.
+    world.index(&[stream_off("first", Utc::now() - TimeDelta::minutes(9))]).await;
+    assert_eq!(run(&detect).await["alerts"], 1);
+    world.found().await;
+    let now = Utc::now();
+    // The slow rule is behind, so it goes first, and looks back.
+    world.set_place(now - TimeDelta::minutes(40)).await;
+    world.change_state(|state| state["places"][id_of(EVENT)]["until"] = json!(now)).await;
+    let bursts =
+        (0..USERS).flat_map(|user| burst(&format!("u{user}"), now - TimeDelta::minutes(20), 6));
+    world.index(&bursts.collect::<Vec<_>>()).await;
+    world.index(&[stream_off("off", now - TimeDelta::minutes(9))]).await;
+    proxy.fail(Fault::Slow(Duration::from_millis(150))).await;
+    let place = async || {
+        let state: Value = serde_json::from_str(&world.table.checkpoint().await.unwrap()).unwrap();
+        state["places"][id_of(BURST)]["until"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap()
+    };
+    let (mut before, mut runs) = (place().await, 0);
+    loop {
+        let ran = detect.invoke(tick(), Duration::from_secs(12)).await.unwrap();
+        runs += 1;
+        let after = place().await;
+        assert!(after >= before, "from {before} to {after}");
+        before = after;
+        if ran["stopped"] == "finished" {
+            break;
+        }
+        assert_eq!(ran["rules"], 1, "the other one ran: {ran}\n{}", detect.logs());
+        assert!(runs < 40, "{ran}\n{}", detect.logs());
+    }
+    assert!(runs > 1, "the rule was not slow");
+    let logs = detect.logs();
+    assert!(logs.contains("a detection goes on later"), "{logs}");
+    assert_eq!(world.found().await.len(), USERS + 2);
+    assert_eq!(world.topic.published().await.len(), USERS + 2);
+}
+
+/// The history of a user, and the new value, are both in a time without a run; with more users than a page has.
+async fn first_sight_within_a_missed_range_rings(kind: EngineKind) {
+    let world = Detections::new(kind).await;
+    let detect = world.only("new-country");
+    run(&detect).await;
+    let start = Utc::now() - TimeDelta::hours(10);
+    world.set_place(start).await;
+    let sign_in = |id: &str, user: &str, hours: i64, country: &str| {
+        let place = json!({"country_code": country, "country_name": country});
+        let data = json!({"type": "s", "user_id": user, "location_info": place});
+        event(id, start + TimeDelta::hours(hours), &data)
+    };
+    let mut events = vec![
+        sign_in("1", "auth0|traveler", 2, "SE"),
+        sign_in("2", "auth0|traveler", 6, "CN"),
+        sign_in("3", "auth0|traveler", 7, "SE"),
+        sign_in("4", "auth0|newcomer", 6, "CN"),
+        // One more between the first and the last of a page.
+        sign_in("5", "auth0|5x", 2, "SE"),
+        sign_in("6", "auth0|5x", 2, "CN"),
+    ];
+    events[5]["data"]["date"] = json!(start + TimeDelta::minutes(130));
+    events.extend((0..5_100).map(|n| {
+        let id = format!("user-{n}");
+        sign_in(&id, &format!("auth0|{n}"), 1 + n % 9, "SE")
+    }));
+    world.index(&events).await;
+    assert_eq!(run(&detect).await["alerts"], 2, "{}", detect.logs());
+    let found = world.found().await;
+    let id = |alert: &Value| alert["auth0"]["alerts"]["events"][0].as_str().unwrap().to_owned();
+    let mut ids: Vec<String> = found.iter().map(id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["2", "6"]);
+    assert_eq!(run(&detect).await["alerts"], 0);
+}
+
 async fn settings_except_tune_and_exclude(kind: EngineKind) {
     let world = Detections::new(kind).await;
     let start = Utc::now() - TimeDelta::minutes(20);
@@ -485,11 +704,9 @@ async fn spike_is_compared_with_the_time_before(kind: EngineKind) {
     // An average of two an hour makes ten a spike; one of three does not.
     for (usual, alerts) in [(300, 1), (600, 0)] {
         let world = Detections::new(kind).await;
-        let others: Vec<String> =
-            rules().into_iter().filter(|name| name != "failed-sign-in-spike").collect();
         let detect = world.function(&[
             ("DETECTIONS_SETTINGS", &settings),
-            ("DETECTIONS_EXCLUDE", &others.join(",")),
+            ("DETECTIONS_EXCLUDE", &all_but(&["failed-sign-in-spike"])),
         ]);
         let data = json!({"type": "fp", "user_name": "anna@example.com"});
         let now = Utc::now();

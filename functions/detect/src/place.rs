@@ -34,6 +34,9 @@ pub(crate) struct Place {
     /// Where a run stopped for lack of time. The next one goes on there, even if it looked back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stopped: Option<DateTime<Utc>>,
+    /// Of the groups to look at from `stopped` on: the first that the run did not look at, by its time and name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<(DateTime<Utc>, String)>,
     /// Ids of alerts that are about to be written and published. After a crash, whoever finds one here
     /// publishes it, perhaps for the second time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -43,7 +46,7 @@ pub(crate) struct Place {
 impl Place {
     /// Returns the place of a rule that has never run. It begins with the last day.
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
-        Self { until: now - VERY_LATE, outage: None, stopped: None, pending: Vec::new() }
+        Self { until: now - VERY_LATE, outage: None, stopped: None, group: None, pending: vec![] }
     }
 
     /// Returns where a run at `now` begins.
@@ -85,7 +88,7 @@ mod tests {
     }
 
     fn start(until: &str, now: &str) -> (Place, DateTime<Utc>) {
-        let mut place = Place { until: time(until), outage: None, stopped: None, pending: vec![] };
+        let mut place = Place { until: time(until), ..Place::new(time(until)) };
         let start = place.start(time(now));
         (place, start)
     }

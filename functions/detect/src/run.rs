@@ -37,6 +37,9 @@ const MOST_CANDIDATES: usize = 500;
 /// Alerts that are written at once.
 const BATCH: usize = 100;
 
+/// Groups by name, with the times to look at.
+type Candidates = BTreeMap<String, (Group, Vec<Range>)>;
+
 /// Why a run ends before all rules have run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
@@ -316,8 +319,10 @@ impl<'a> Run<'a> {
     ) -> Result<DateTime<Utc>, RuleError> {
         // Where a window that ends in the slice may begin.
         let range = (slice.0 - correlation.span(), slice.1);
-        let (candidates, mut until) =
+        let (mut candidates, mut until) =
             self.candidates(reader, rule, queries, correlation, range, slice.0).await?;
+        let query = search::query(queries, &rule.exceptions, range, &[]);
+        drop_repeated_values(reader, &query, correlation, &mut candidates).await?;
         if candidates.is_empty() {
             return Ok(until);
         }
@@ -328,11 +333,16 @@ impl<'a> Run<'a> {
             .iter()
             .flat_map(|(name, (group, ranges))| ranges.iter().map(move |part| (part, name, group)));
         let mut parts: Vec<_> = parts.collect();
-        parts.sort_by_key(|(part, ..)| **part);
+        parts.sort_by_key(|(part, name, _)| (part.0, *name));
+        let looked_at = self.place(rule).group.take();
         let mut all_bursts: HashMap<&str, Bursts<'_>> = HashMap::new();
         for ((from, to), name, group) in parts {
+            if looked_at.as_ref().is_some_and(|(time, group)| (from, name) < (time, group)) {
+                continue;
+            }
             if self.is_out_of_time() {
                 until = until.min((*from).max(slice.0));
+                self.place(rule).group = Some((*from, name.clone()));
                 break;
             }
             let bursts = all_bursts.entry(name).or_insert_with(|| {
@@ -394,13 +404,13 @@ impl<'a> Run<'a> {
         correlation: &Correlation,
         range: Range,
         begin: DateTime<Utc>,
-    ) -> Result<(BTreeMap<String, (Group, Vec<Range>)>, DateTime<Utc>), ReadError> {
+    ) -> Result<(Candidates, DateTime<Utc>), ReadError> {
         let span = correlation.span();
         let is_ordered = matches!(correlation.measure, Measure::Ordered);
         let asked = queries.get(..if is_ordered { 1 } else { queries.len() }).unwrap_or_default();
         let query = search::query(asked, &rule.exceptions, range, &[]);
         let (said, wanted) = search::candidates(correlation);
-        let mut candidates: BTreeMap<String, (Group, Vec<Range>)> = BTreeMap::new();
+        let mut candidates = Candidates::new();
         // Of each group, its last window and the count in it.
         let mut last: HashMap<String, (DateTime<Utc>, u64)> = HashMap::new();
         let mut after = None;
@@ -513,17 +523,9 @@ impl<'a> Run<'a> {
             let complete = buckets.partition_point(|bucket| Some(rest(&bucket.group)) != last);
             held = buckets.split_off(complete);
             // Of these groups' rests only.
-            let mut earlier = search::query(queries, &rule.exceptions, before, &[]);
-            let mut clauses: BTreeMap<String, HashSet<String>> = BTreeMap::new();
-            for (field, value) in buckets.iter().flat_map(|bucket| rest(&bucket.group)) {
-                clauses.entry(field).or_default().insert(search::text(&value));
-            }
-            if let Some(filter) = earlier.pointer_mut("/bool/filter").and_then(Value::as_array_mut)
-            {
-                filter.extend(
-                    clauses.iter().map(|(field, values)| json!({"terms": {field: values}})),
-                );
-            }
+            let rests_here: Vec<Group> = buckets.iter().map(|bucket| rest(&bucket.group)).collect();
+            let earlier = search::query(queries, &rule.exceptions, before, &[]);
+            let earlier = search::of_groups(earlier, &rests_here);
             let (mut seen, mut rests) = (HashSet::new(), HashSet::new());
             let mut page = None;
             while !buckets.is_empty() {
@@ -656,4 +658,35 @@ impl<'a> Run<'a> {
             SaveResult::Conflict(_) => Err(RunError::AnotherRun),
         }
     }
+}
+
+/// Drops the candidates that have too few values in all: one that is in two windows was counted in each.
+async fn drop_repeated_values(
+    reader: &Reader,
+    query: &Value,
+    correlation: &Correlation,
+    candidates: &mut Candidates,
+) -> Result<(), ReadError> {
+    let (said, wanted) = search::candidates(correlation);
+    if !matches!(said, Said::Values(..)) {
+        return Ok(());
+    }
+    let groups: Vec<Group> = candidates.values().map(|(group, _)| group.clone()).collect();
+    let mut enough = HashSet::new();
+    for groups in groups.chunks(search::MOST_TERMS) {
+        let query = search::of_groups(query.clone(), groups);
+        let mut after = None;
+        loop {
+            let body = search::groups(&query, &correlation.group_by, None, said, after.as_ref());
+            let (buckets, next) = search::buckets(&mut reader.search(&body).await?, said);
+            let reached = buckets.into_iter().filter(|bucket| bucket.count >= wanted);
+            enough.extend(reached.map(|bucket| group_name(&bucket.group)));
+            match next {
+                None => break,
+                next => after = next,
+            }
+        }
+    }
+    candidates.retain(|name, _| enough.contains(name));
+    Ok(())
 }

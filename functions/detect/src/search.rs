@@ -1,6 +1,8 @@
 //! Bodies of searches, and what their responses say. Plain `_search` with aggregations, which every product
 //! and license has.
 
+use std::collections::{BTreeMap, HashSet};
+
 use auth0_ecs::ALERT_COPIES;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
@@ -16,6 +18,9 @@ const GROUPS: u64 = 5_000;
 
 /// Up to so many values are counted exactly at least. An engine reserves about 10 bytes for each, in each group.
 const LEAST_PRECISION: u64 = 100;
+
+/// Groups that a query is narrowed to at once. An engine takes 65,536 terms.
+pub(crate) const MOST_TERMS: usize = 5_000;
 
 /// The most hits that an engine returns at once (`index.max_result_window`).
 pub(crate) const MOST_HITS: usize = 10_000;
@@ -58,6 +63,18 @@ pub(crate) fn query(
     ];
     filter.extend(group.iter().map(|(field, value)| json!({"term": {field: {"value": value}}})));
     json!({"bool": {"filter": filter, "must_not": exceptions}})
+}
+
+/// Narrows a query to events that have a value of one of these groups in each of their fields.
+pub(crate) fn of_groups(mut query: Value, groups: &[Group]) -> Value {
+    let mut clauses: BTreeMap<&str, HashSet<String>> = BTreeMap::new();
+    for (field, value) in groups.iter().flatten() {
+        clauses.entry(field).or_default().insert(text(value));
+    }
+    if let Some(filter) = query.pointer_mut("/bool/filter").and_then(Value::as_array_mut) {
+        filter.extend(clauses.iter().map(|(field, values)| json!({"terms": {*field: values}})));
+    }
+    query
 }
 
 fn millis(time: DateTime<Utc>) -> i64 {

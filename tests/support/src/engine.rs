@@ -98,7 +98,11 @@ impl DataStream {
         Self::prepare_with(kind, namespace, "auto").await
     }
 
-    async fn prepare_with(kind: EngineKind, namespace: &str, details: &str) -> Self {
+    /// The same, with this `DETAILS_INDEXING`.
+    ///
+    /// # Panics
+    /// If the engine refuses the index template.
+    pub async fn prepare_with(kind: EngineKind, namespace: &str, details: &str) -> Self {
         let stream = Self::new(Engine::new(kind), namespace);
         let settings = [
             ("SEARCH_ENDPOINT", stream.engine.url.as_str()),

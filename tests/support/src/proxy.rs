@@ -47,7 +47,7 @@ pub enum Fault {
     Mixed(u64),
 }
 
-/// Selects the requests that a fault is for by their head, in lower case.
+/// Selects the requests that a fault is for by their head and body, in lower case.
 type Filter = fn(&str) -> bool;
 
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,7 @@ impl Proxy {
         self.fail_only(fault, |_| true).await;
     }
 
-    /// Injects this fault, from now on, into each request whose head (request line and headers, in
+    /// Injects this fault, from now on, into each request whose text (request line, headers and body, in
     /// lower case) passes the filter.
     pub async fn fail_only(&self, fault: Fault, applies: Filter) {
         if let Fault::Mixed(seed) = fault {
@@ -205,7 +205,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     while let Some(request) = read_request(&mut stream, &mut buffer).await {
         shared.requests.fetch_add(1, Ordering::Relaxed);
         let plan = *shared.plan.borrow();
-        let fault = plan.fault.filter(|_| (plan.applies)(&request.head.to_lowercase()));
+        let fault = plan.fault.filter(|_| (plan.applies)(&request.text().to_lowercase()));
         let fault = match fault {
             Some(Fault::Mixed(_)) => draw(&mut shared.rng.lock().unwrap()),
             other => other,

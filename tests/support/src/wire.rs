@@ -79,6 +79,11 @@ impl Request {
         self.target().split('/').nth(1).unwrap_or_default()
     }
 
+    /// Head and body, without what is no text.
+    pub(crate) fn text(&self) -> String {
+        format!("{}\n\n{}", self.head, String::from_utf8_lossy(&self.plain_body()))
+    }
+
     pub(crate) fn plain_body(&self) -> Bytes {
         if self.header("content-encoding") == Some("gzip") {
             let mut plain = Vec::new();
