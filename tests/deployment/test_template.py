@@ -449,7 +449,7 @@ def test_alarm_watches_what_there_is() -> None:
         ("EngineMisconfigured", '"Value": "redrive"', '"Value": "webhook"'),
         ("PollerFillsIn", '"Value": "poller"', '"Value": "ingest"'),
         ("DeadLetters", '"DeadLetterQueue"', '"RetryQueue"'),
-        ("WebhookSilence", '"EventsReceived"', '"EventsRecieved"'),
+        ("WebhookSilence", '"EventsReceived"', '"EventsTaken"'),
     ],
 )
 def test_wrong_alarm_is_found(alarm: str, there: str, instead: str) -> None:

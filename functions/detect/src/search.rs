@@ -260,7 +260,7 @@ mod tests {
     /// Returns the memory of a counter on both engines (`HyperLogLogPlusPlus.precisionFromThreshold`).
     fn counter_bytes(precision: u64) -> u64 {
         let precision = precision.min(40_000);
-        ((precision as f64 / 0.75).ceil() as u64 * 4).next_power_of_two()
+        ((precision * 4).div_ceil(3) * 4).next_power_of_two()
     }
 
     #[test]

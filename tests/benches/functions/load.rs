@@ -42,7 +42,7 @@ pub(crate) async fn measure(world: &World, records: &Records) {
         for rate in RATES {
             let posts = rate * SECONDS / events;
             let payloads: Vec<Bytes> = (0..posts).map(|_| posted(&world.batch(events))).collect();
-            let pause = Duration::from_secs(SECONDS as u64) / posts as u32;
+            let pause = Duration::from_secs_f64(SECONDS as f64 / posts as f64);
             let start = Instant::now();
             let answers = join_all(payloads.into_iter().zip(0..).map(async |(payload, number)| {
                 let due = pause * number;

@@ -465,7 +465,7 @@ mod tests {
         let quotes = "\"#\"\"\\]!\u{1f}\u{0}\u{1}\n ".repeat(9);
         for text in ["", "plain text", "\"", "a\\b\"c", "{\"a\":\"\\n\"}\n", &all, &quotes] {
             for start in text.char_indices().map(|(start, _)| start) {
-                let text = &text[start..];
+                let (_, text) = text.split_at(start);
                 let mut out = b"x".to_vec();
                 write_str(&mut out, text);
                 assert_eq!(serde_json::from_slice::<String>(&out[1..]).unwrap(), text);
