@@ -27,6 +27,9 @@ use crate::json::scan::Scan;
 /// What a line that holds several objects has.
 static BETWEEN_OBJECTS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"}{"));
 
+/// How many bytes of a line are searched for it. Hardly an event is longer, and one that is costs no more.
+const SEARCHED: usize = 4 * 1024;
+
 /// Cuts a body into its pieces: the bytes of each event, without surrounding white space.
 #[must_use]
 pub fn split(body: &[u8]) -> Pieces<'_> {
@@ -135,7 +138,8 @@ impl<'a> Pieces<'a> {
         let end = known.or_else(|| memchr(b'\n', self.rest)).unwrap_or(self.rest.len());
         let (line, rest) = self.rest.split_at(end);
         let line = line.trim_ascii_end();
-        if (known.is_some() || BETWEEN_OBJECTS.find(line).is_some())
+        let head = line.get(..SEARCHED).unwrap_or(line);
+        if (known.is_some() || BETWEEN_OBJECTS.find(head).is_some())
             && let Some(end) = value_end(line).filter(|end| *end < line.len())
         {
             self.after_line = Some(rest);
