@@ -1,9 +1,9 @@
 //! The engine's answer → whose fault it is. No I/O.
 //!
-//! [`TABLE`] decides by the HTTP status, the error's type, and words of its reason. Only what the engine
+//! `TABLE` decides by the HTTP status, the error's type, and words of its reason. Only what the engine
 //! itself says about a document is the document's fault. What no row knows is [`Fault::Unclear`]: whether
 //! that is the document's or the operator's depends on what became of its neighbors, which
-//! [`Writer`](super::write::Writer) decides.
+//! `Writer` decides.
 //!
 //! Reasons quote events ("Preview of field's value: '…'", "failed to parse date field [the value]", the
 //! whole request in "rejected execution of …"), and no event may reach a log line. So a line has the
