@@ -145,10 +145,11 @@ fn domain(text: &str, start: usize) -> Result<usize, usize> {
 fn next_phone(text: &str, from: usize) -> Option<Range<usize>> {
     let mut before = b' ';
     for unit in units(text, from) {
-        if unit.byte == b'+' && !before.is_ascii_alphanumeric() {
-            if let Some(end) = phone_end(text, unit.end) {
-                return Some(unit.start..end);
-            }
+        if unit.byte == b'+'
+            && !before.is_ascii_alphanumeric()
+            && let Some(end) = phone_end(text, unit.end)
+        {
+            return Some(unit.start..end);
         }
         before = unit.byte;
     }

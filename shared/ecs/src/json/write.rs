@@ -464,8 +464,7 @@ mod tests {
         let all: String = (0..0x180).filter_map(char::from_u32).collect();
         let quotes = "\"#\"\"\\]!\u{1f}\u{0}\u{1}\n ".repeat(9);
         for text in ["", "plain text", "\"", "a\\b\"c", "{\"a\":\"\\n\"}\n", &all, &quotes] {
-            for start in text.char_indices().map(|(start, _)| start) {
-                let text = &text[start..];
+            for text in (0..text.len()).filter_map(|start| text.get(start..)).chain([""]) {
                 let mut out = b"x".to_vec();
                 write_str(&mut out, text);
                 assert_eq!(serde_json::from_slice::<String>(&out[1..]).unwrap(), text);
