@@ -36,6 +36,8 @@ pub(super) fn path(stream: &str, has_data_streams: bool) -> String {
 pub struct Batch<'a> {
     lines: Vec<u8>,
     entries: Vec<Entry<'a>>,
+    /// Length of the last action.
+    action: usize,
 }
 
 /// One document of a [`Batch`].
@@ -56,15 +58,25 @@ impl<'a> Batch<'a> {
         }
         // A document holds its event, what is derived from it, and the fields that all share.
         self.lines.reserve(event.raw.len() + 2_048);
-        // The action comes first, but its id is known only when the document is written.
+        // The action comes first, but its id is known only when the document is written. Nearly all ids are of
+        // one length, so that its place can be kept free.
+        let place = start + self.action;
+        self.lines.resize(place, 0);
         let document = write(&mut self.lines);
         self.lines.push(b'\n');
         let end = self.lines.len();
         // `create` takes each `_id` once.
         write_action(&mut self.lines, key!("create"), &document.id);
         let action = self.lines.len() - end;
-        if let Some(lines) = self.lines.get_mut(start..) {
-            lines.rotate_right(action);
+        if action == self.action {
+            self.lines.copy_within(end.., start);
+            self.lines.truncate(end);
+        } else {
+            self.lines.drain(start..place);
+            if let Some(lines) = self.lines.get_mut(start..) {
+                lines.rotate_right(action);
+            }
+            self.action = action;
         }
         self.entries.push(Entry { event, document, lines: start..self.lines.len() });
     }
