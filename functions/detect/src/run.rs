@@ -27,6 +27,9 @@ use crate::window::{Bursts, Hit};
 /// Time reserved for the last save.
 const SAVE_TIME: Duration = Duration::from_secs(3);
 
+/// Time reserved for the last search of a rule that stops, and for its alerts.
+const FINISH_TIME: Duration = Duration::from_secs(2);
+
 /// Pages of events that are read of one group. More are said to be left out.
 const MOST_PAGES: usize = 10;
 
@@ -187,7 +190,7 @@ impl<'a> Run<'a> {
             waiting.sort_by_key(|(rule, _)| self.place(rule).until);
             let mut unfinished = Vec::new();
             for (done, (rule, begin)) in waiting.iter().enumerate() {
-                let left = self.time_left();
+                let left = self.time_left().saturating_sub(FINISH_TIME);
                 if left.is_zero() {
                     return Ok(Stopped::OutOfTime);
                 }
@@ -324,6 +327,7 @@ impl<'a> Run<'a> {
         let query = search::query(queries, &rule.exceptions, range, &[]);
         drop_repeated_values(reader, &query, correlation, &mut candidates).await?;
         if candidates.is_empty() {
+            self.place(rule).group = None;
             return Ok(until);
         }
         let known = reader.known(&rule.id, range.0 - correlation.realert()).await?;
@@ -334,7 +338,7 @@ impl<'a> Run<'a> {
             .flat_map(|(name, (group, ranges))| ranges.iter().map(move |part| (part, name, group)));
         let mut parts: Vec<_> = parts.collect();
         parts.sort_by_key(|(part, name, _)| (part.0, *name));
-        let looked_at = self.place(rule).group.take();
+        let (looked_at, mut next) = (self.place(rule).group.clone(), None);
         let mut all_bursts: HashMap<&str, Bursts<'_>> = HashMap::new();
         for ((from, to), name, group) in parts {
             if looked_at.as_ref().is_some_and(|(time, group)| (from, name) < (time, group)) {
@@ -342,7 +346,7 @@ impl<'a> Run<'a> {
             }
             if self.is_out_of_time() {
                 until = until.min((*from).max(slice.0));
-                self.place(rule).group = Some((*from, name.clone()));
+                next = Some((*from, name.clone()));
                 break;
             }
             let bursts = all_bursts.entry(name).or_insert_with(|| {
@@ -391,6 +395,7 @@ impl<'a> Run<'a> {
             findings = spikes;
         }
         self.report(reader, rule, findings).await?;
+        self.place(rule).group = next;
         Ok(until)
     }
 
