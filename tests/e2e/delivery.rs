@@ -510,7 +510,7 @@ async fn index_in_place_of_the_data_stream_parks_events_until_it_is_gone(kind: E
 
 async fn strict_mapping_parks_events_until_it_is_mended(kind: EngineKind) {
     let dynamic = |dynamic: Value| json!({ "dynamic": dynamic });
-    let cause = "HTTP 400 strict_dynamic_mapping_exception [auth0.logs.data]";
+    let cause = "HTTP 400 strict_dynamic_mapping_exception [auth0.logs.data";
     let (broken, mended) = (dynamic(json!("strict")), dynamic(json!(false)));
     parks_events_while_the_stream_is(kind, "_mapping", broken, mended, cause).await;
 }
