@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,8 +144,8 @@ def user(cloud: Cloud, auth0: Auth0, archives: dict[str, Path], folder: Path) ->
     # MiniStack runs the functions of this machine's architecture under either name.
     zips = {(name, arch): archives[name] for name in FUNCTIONS for arch in TARGETS}
     archive = package.package(zips, templates.source(), folder / "dist", PUBLIC_BUCKET)
-    with tarfile.open(archive) as packed:
-        packed.extractall(folder / "unpacked", filter="data")
+    (folder / "unpacked").mkdir()
+    subprocess.run(["tar", "xzf", archive, "-C", folder / "unpacked"], check=True)
     unpacked = folder / "unpacked" / archive.name.removesuffix(".tar.gz")
     return User(cloud, auth0, unpacked, folder)
 
