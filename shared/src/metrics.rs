@@ -37,7 +37,7 @@ pub enum Function {
 /// One invocation's counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
-    /// What became of the events of all bodies.
+    /// The outcome of the events of all bodies.
     pub report: Report,
     /// `EventsParked`: events put into the retry queue.
     pub parked: usize,
@@ -109,7 +109,7 @@ pub fn nonzero(count: usize) -> Option<Value> {
 pub struct Record<'a> {
     /// The metrics.
     pub metrics: &'a [Entry],
-    /// Members that are no metrics.
+    /// Members that are not metrics.
     pub properties: &'a [Entry],
     /// The value of the dimension `Stack`.
     pub stack: &'a str,

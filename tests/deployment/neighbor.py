@@ -222,7 +222,7 @@ class Neighbor:
         return "each is found and changed, once"
 
     def launch(self) -> str:
-        """What `make package BUCKET=` prints, and the stack that a click on its URL makes."""
+        """The commands and the URL that `make package BUCKET=` prints deploy a stack."""
         location = {"LocationConstraint": REGION}
         self.cloud.s3.create_bucket(Bucket=PUBLIC_BUCKET, CreateBucketConfiguration=location)
         *commands, url = package.launch(self.user.unpacked, PUBLIC_BUCKET).splitlines()

@@ -11,8 +11,8 @@ import cfnlint
 from templates import REGION, transformed
 from world import ACCOUNT, DEFAULT_STACK, Cloud, Seen, deploying_policy
 
-# What SAM, `make deploy`, the custom resource and the gateway's access log call. CloudFormation's
-# own calls are listed in AWS's schemas of the resource types, which cfn-lint brings.
+# Calls of SAM, `make deploy`, the custom resource and the gateway's access log. CloudFormation's
+# own calls are listed in AWS's schemas of the resource types, which come with cfn-lint.
 CALLED = {
     "cloudformation": "ContinueUpdateRollback CreateChangeSet DeleteStack DescribeChangeSet"
     " DescribeStackEvents DescribeStacks ExecuteChangeSet GetTemplateSummary",

@@ -178,7 +178,7 @@ impl<'a> Run<'a> {
             waiting.push((rule, begin));
         }
         let Some(layout) = layout else {
-            // There is no event yet.
+            // No events yet.
             for (rule, _) in &waiting {
                 self.reach(rule, now);
             }
@@ -488,9 +488,9 @@ impl<'a> Run<'a> {
         Ok(None)
     }
 
-    /// A group is a finding if its values of `fields` are new: none of its events is before, but some of the
-    /// rest of it, be it in the same slice. Returns like [`Self::run_rule`], or `None` if the slice has more
-    /// groups than one page, and can be shorter.
+    /// A group is a finding if its values of `fields` are new: it has no earlier event, but the group without
+    /// these fields has one, possibly in the same slice. Returns the same as [`Self::run_rule`], or `None` if
+    /// the slice has more groups than fit on a page and can be shortened.
     async fn new_values(
         &mut self,
         reader: &Reader,

@@ -122,7 +122,7 @@ fn hit(mut hit: Value) -> Option<Hit> {
     Some(Hit { time, id, source, queries })
 }
 
-/// What a search for groups says of each.
+/// What a search returns for each group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Said<'a> {
     /// The number of its events.

@@ -77,7 +77,7 @@ pub struct PollOutcome {
     pub stopped: Stopped,
     /// Finished pages, including an empty one at the end.
     pub pages: usize,
-    /// What became of the events of these pages.
+    /// The outcome of these pages' events.
     #[serde(flatten)]
     pub report: Report,
     /// Events of a type that is not in the table.

@@ -1,4 +1,4 @@
-//! What is a log id, in an event and in a piece that cannot be read.
+//! Recognizes log ids, in events and in pieces that cannot be read.
 
 use std::borrow::Cow;
 

@@ -24,10 +24,10 @@ use crate::json::read::member;
 use crate::json::repair::repair;
 use crate::json::scan::Scan;
 
-/// What a line that holds several objects has.
+/// Occurs in every line that holds several objects.
 static BETWEEN_OBJECTS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"}{"));
 
-/// How many bytes of a line are searched for it. Hardly an event is longer, and one that is costs no more.
+/// How many bytes of a line are searched for it. Few events are longer, and those cost no more.
 const SEARCHED: usize = 4 * 1024;
 
 /// Cuts a body into its pieces: the bytes of each event, without surrounding white space.
@@ -66,7 +66,7 @@ pub struct Pieces<'a> {
     /// Whether to look for pretty-printed objects, which span lines. No longer once one turned out to have
     /// no end: the lines are broken then, and looking further would read the body once per line.
     may_span_lines: bool,
-    /// What follows a line that holds several objects.
+    /// The rest of the body after a line that holds several objects.
     after_line: Option<&'a [u8]>,
     /// Whether elements of arrays may be pages.
     unwraps: bool,
