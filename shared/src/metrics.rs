@@ -13,8 +13,9 @@
 use std::io::{self, Write as _};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::delivery::report::Report;
 
@@ -127,27 +128,55 @@ impl Record<'_> {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "serialize has no failure of its own")]
     fn render(&self) -> String {
-        let written = |entries: &[Entry]| -> Map<String, Value> {
-            let written = entries.iter().filter_map(|(name, value)| Some((*name, value.clone()?)));
-            written.map(|(name, value)| (name.to_owned(), value)).collect()
-        };
-        let mut record = written(self.metrics);
-        let metrics: Vec<_> = record.keys().map(|name| json!({"Name": name})).collect();
-        record.extend(written(self.properties));
-        record.insert("Stack".into(), self.stack.into());
-        record.insert("Function".into(), json!(self.function));
-        let directive = json!({
-            "Namespace": "Auth0LogStreams",
-            // One set of both: each further set would be billed as further metrics.
-            "Dimensions": [["Stack", "Function"]],
-            "Metrics": metrics,
-        });
-        let timestamp = self.now.timestamp_millis();
-        let metadata = json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]});
-        record.insert("_aws".into(), metadata);
-        Value::Object(record).to_string()
+        serde_json::to_string(self).expect("names, numbers and texts are JSON")
     }
+}
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut record = serializer.serialize_map(None)?;
+        for (name, value) in self.metrics.iter().chain(self.properties) {
+            if let Some(value) = value {
+                record.serialize_entry(name, value)?;
+            }
+        }
+        record.serialize_entry("Stack", self.stack)?;
+        record.serialize_entry("Function", &self.function)?;
+        let written = self.metrics.iter().filter(|(_, value)| value.is_some());
+        let directive = Directive {
+            namespace: "Auth0LogStreams",
+            // One set of both: each further set would be billed as further metrics.
+            dimensions: [["Stack", "Function"]],
+            metrics: written.map(|(name, _)| Definition { name }).collect(),
+        };
+        let metadata =
+            Metadata { timestamp: self.now.timestamp_millis(), cloud_watch_metrics: [directive] };
+        record.serialize_entry("_aws", &metadata)?;
+        record.end()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    timestamp: i64,
+    cloud_watch_metrics: [Directive; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: [[&'static str; 2]; 1],
+    metrics: Vec<Definition>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Definition {
+    name: &'static str,
 }
 
 #[cfg(test)]
@@ -188,7 +217,7 @@ mod tests {
         assert_is_embedded_metric_format(&record);
         assert_eq!(
             record,
-            r#"{"EventsReceived":0,"Function":"webhook","Stack":"logs","_aws":{"CloudWatchMetrics":[{"Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"EventsReceived"}],"Namespace":"Auth0LogStreams"}],"Timestamp":1700000000123}}"#
+            r#"{"EventsReceived":0,"Stack":"logs","Function":"webhook","_aws":{"Timestamp":1700000000123,"CloudWatchMetrics":[{"Namespace":"Auth0LogStreams","Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"EventsReceived"}]}]}}"#
         );
     }
 
