@@ -587,8 +587,8 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// What `filter_path` leaves of an answer: "Common options: Response filtering". A `*` matches any one
-/// name, and arrays are transparent.
+/// What `filter_path` leaves of an answer: "Common options: Response filtering". A `*` at its end
+/// stands for the rest of a name, and arrays are transparent.
 fn filtered(answer: &Value, filter: &str) -> Value {
     let paths: Vec<Vec<&str>> = filter.split(',').map(|path| path.split('.').collect()).collect();
     let paths: Vec<&[&str]> = paths.iter().map(Vec::as_slice).collect();
@@ -607,7 +607,11 @@ fn keep(value: &Value, paths: &[&[&str]]) -> Option<Value> {
         Value::Object(members) => {
             let mut kept = Map::new();
             for (name, value) in members {
-                let matching = paths.iter().filter(|path| path[0] == "*" || path[0] == name);
+                let matches = |part: &str| match part.strip_suffix('*') {
+                    Some(start) => name.starts_with(start),
+                    None => name == part,
+                };
+                let matching = paths.iter().filter(|path| matches(path[0]));
                 let rest: Vec<&[&str]> = matching.map(|path| &path[1..]).collect();
                 if !rest.is_empty()
                     && let Some(value) = keep(value, &rest)
@@ -635,7 +639,7 @@ mod tests {
             { "create": { "status": 201 } },
             { "create": { "status": 400, "error": { "type": "t" } } },
         ]});
-        assert_eq!(filtered(&answer, "items.*.status,items.*.error.type,error"), kept);
+        assert_eq!(filtered(&answer, "items.*.s*,items.*.error.type,error"), kept);
         assert_eq!(filtered(&answer, "error"), json!({}));
     }
 }
