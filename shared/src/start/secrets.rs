@@ -159,7 +159,9 @@ impl Secrets {
     /// Reads the value of a version stage; `None` if the secret has no such version.
     async fn read(&self, id: &str, stage: &str) -> Result<Option<SecretString>, SecretError> {
         let request = self.client.get_secret_value().secret_id(id).version_stage(stage);
-        match request.send().await {
+        // On the heap: it is thousands of bytes long, which would be copied with every future that holds it, and
+        // few invocations read a secret.
+        match Box::pin(request.send()).await {
             Ok(output) => Ok(output.secret_string.map(SecretString::from)),
             Err(error) => {
                 let service = error.as_service_error();
