@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fs};
 
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
@@ -62,8 +63,17 @@ pub fn client() -> Result<Client, TlsError> {
 }
 
 /// Loads the AWS SDK's configuration from the environment; `client` makes its calls.
+///
+/// Lambda puts credentials there, too. The SDK's chain, with which it would look for them in six places, is a
+/// twentieth of a start, so it is for other machines.
 pub async fn aws(client: &Client) -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest()).http_client(sdk_client(client)).load().await
+    let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(sdk_client(client));
+    match env::var_os("AWS_ACCESS_KEY_ID") {
+        Some(_) => loader.credentials_provider(EnvironmentVariableCredentialsProvider::new()),
+        None => loader,
+    }
+    .load()
+    .await
 }
 
 /// Adapts `client` to the AWS SDK.
