@@ -7,8 +7,7 @@ use aws_config::SdkConfig;
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
 use chrono::TimeDelta;
-use lambda_http::http::Request;
-use lambda_http::{Body, RequestExt as _};
+use lambda_http::Body;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use shared::clock;
@@ -27,6 +26,7 @@ use support::settings;
 use support::world::TOKEN;
 use tokio::time::sleep;
 use webhook::handler::Webhook;
+use webhook::invocation::{Headers, Http, Request, RequestContext};
 
 use crate::cases::Broken;
 
@@ -119,11 +119,14 @@ impl World {
 
     /// Posts a body; returns the status, and the counts of the answer.
     pub(crate) async fn post(&self, body: &str) -> (u16, Value) {
-        let request = Request::post("/auth0/logs")
-            .header("authorization", TOKEN)
-            .body(Bytes::copy_from_slice(body.as_bytes()))
-            .expect("a request");
-        let request = request.with_lambda_context(context(WEBHOOK_TIMEOUT));
+        let request = Request {
+            path: "/auth0/logs".into(),
+            headers: Headers { authorization: Some(TOKEN.into()), ..Headers::default() },
+            context: RequestContext { http: Http { method: "POST".into(), source_ip: None } },
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            deadline: context(WEBHOOK_TIMEOUT).deadline,
+            ..Request::default()
+        };
         let response = self.webhook.handle(Some(request)).await;
         let status = response.status().as_u16();
         let Body::Text(body) = response.body() else { panic!("the answer is text") };

@@ -9,12 +9,10 @@ use aws_config::SdkConfig;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use flate2::read::MultiGzDecoder;
-use lambda_http::http::header::{
-    ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER,
-};
-use lambda_http::http::{HeaderValue, Method, Request, StatusCode};
-use lambda_http::request::RequestContext;
-use lambda_http::{Body, RequestExt as _, Response};
+use lambda_http::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use lambda_http::http::{HeaderValue, StatusCode};
+use lambda_http::{Body, Response};
+use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::json;
 use shared::clock;
@@ -33,6 +31,7 @@ use shared::start::token::WebhookToken;
 use tokio::time::Instant;
 
 use crate::breaker::Breaker;
+use crate::invocation::Request;
 
 /// Upper bound for a body as sent, in bytes. With API Gateway, Lambda's limit of 6 MB comes first.
 const MAX_BODY: usize = 10 * 1024 * 1024;
@@ -122,7 +121,7 @@ impl Webhook {
     }
 
     /// Answers one request of Auth0's, or what could not be read as one.
-    pub async fn handle(&self, request: Option<Request<Bytes>>) -> Response<Body> {
+    pub async fn handle(&self, request: Option<Request>) -> Response<Body> {
         let received = clock::now();
         let mut metrics = Metrics::default();
         let response = match self.accept(request.as_ref(), received, &mut metrics).await {
@@ -149,21 +148,17 @@ impl Webhook {
 
     async fn accept(
         &self,
-        request: Option<&Request<Bytes>>,
+        request: Option<&Request>,
         received: DateTime<Utc>,
         metrics: &mut Metrics,
     ) -> Result<Counts, Rejection> {
         let request = request.ok_or(Rejection::UNREADABLE)?;
-        let deadline = request
-            .lambda_context_ref()
-            .map_or(Deadline::after(MAX_REQUEST_TIME), |context| {
-                Deadline::from_epoch_millis(context.deadline, received)
-            })
-            .at_most(MAX_REQUEST_TIME);
-        if request.uri().path() != self.path {
+        let deadline =
+            Deadline::from_epoch_millis(request.deadline, received).at_most(MAX_REQUEST_TIME);
+        if request.path != self.path {
             return Err(Rejection::UNKNOWN_PATH);
         }
-        if request.method() != Method::POST {
+        if request.context.http.method != "POST" {
             return Err(Rejection::NOT_POST);
         }
         self.check_token(request).await?;
@@ -225,11 +220,13 @@ impl Webhook {
         })
     }
 
-    async fn check_token(&self, request: &Request<Bytes>) -> Result<(), Rejection> {
-        let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        match self.token.verify(authorization.unwrap_or_default()).await {
+    async fn check_token(&self, request: &Request) -> Result<(), Rejection> {
+        let authorization = request.headers.authorization.as_ref();
+        let authorization = authorization.map_or("", |value| value.expose_secret());
+        let source_ip = request.context.http.source_ip.as_deref();
+        match self.token.verify(authorization.as_bytes()).await {
             // After the token: so a 403 is either Auth0 at a new address, or somebody else with the token.
-            Ok(true) if self.allowed_sources.allow(source_ip(request)) => Ok(()),
+            Ok(true) if self.allowed_sources.allow(source_ip) => Ok(()),
             Ok(true) => Err(Rejection::FOREIGN_SOURCE),
             Ok(false) => Err(Rejection::WRONG_TOKEN),
             Err(error) => {
@@ -240,24 +237,16 @@ impl Webhook {
     }
 }
 
-/// Returns the address of whoever called the gateway.
-fn source_ip(request: &Request<Bytes>) -> Option<&str> {
-    match request.request_context_ref()? {
-        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref(),
-        _ => None,
-    }
-}
-
 /// Returns the body with its Content-Encoding undone.
-fn unpack(request: &Request<Bytes>) -> Result<Bytes, Rejection> {
-    let body = request.body();
+fn unpack(request: &Request) -> Result<Bytes, Rejection> {
+    let body = &request.body;
     if body.len() > MAX_BODY {
         return Err(Rejection::TOO_LARGE);
     }
-    let encoding = request.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
-    match encoding.unwrap_or_default().trim_ascii() {
-        b"" | b"identity" => Ok(body.clone()),
-        encoding if encoding.eq_ignore_ascii_case(b"gzip") => {
+    let encoding = request.headers.content_encoding.as_deref();
+    match encoding.unwrap_or_default().trim() {
+        "" | "identity" => Ok(body.clone()),
+        encoding if encoding.eq_ignore_ascii_case("gzip") => {
             let mut bytes = Vec::new();
             MultiGzDecoder::new(body.as_ref())
                 .take(MAX_UNPACKED + 1)
@@ -289,11 +278,11 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+    use crate::invocation::Headers;
 
-    fn request(body: Vec<u8>, encoding: &'static str) -> Request<Bytes> {
-        let mut request = Request::new(body.into());
-        request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-        request
+    fn request(body: Vec<u8>, encoding: &str) -> Request {
+        let headers = Headers { content_encoding: Some(encoding.into()), ..Headers::default() };
+        Request { headers, body: body.into(), ..Request::default() }
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {

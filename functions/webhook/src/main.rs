@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use lambda_http::lambda_runtime::{Runtime, layers};
 use lambda_http::tower::layer::layer_fn;
-use lambda_http::{Error, service_fn, tracing};
+use lambda_http::{Error, LambdaEvent, service_fn, tracing};
+use serde::de::IgnoredAny;
 use shared::start::config::WebhookConfig;
 use shared::start::http;
 use webhook::handler::Webhook;
-use webhook::invocation::{detach_body, request, response};
+use webhook::invocation::{read_event, request, response};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -20,13 +21,13 @@ async fn main() -> Result<(), Error> {
     let aws = http::aws(&http::client()?).await;
     let webhook = Arc::new(Webhook::new(&config, &aws)?);
     webhook.prepare().await;
-    let serve = move |event| {
+    let serve = move |_: LambdaEvent<IgnoredAny>| {
         let webhook = webhook.clone();
         // Each layer moves the future that it wraps, and this one is many kilobytes long.
-        Box::pin(async move { Ok::<_, Error>(response(webhook.handle(request(event)).await)) })
+        Box::pin(async move { Ok::<_, Error>(response(webhook.handle(request()).await)) })
     };
     Runtime::new(service_fn(serve))
-        .layer(layer_fn(detach_body))
+        .layer(layer_fn(read_event))
         .layer(layers::TracingLayer::new())
         .run()
         .await

@@ -2,7 +2,7 @@
 //!
 //! Nearly all of the event is its body, and a JSON body in a JSON string has an escape every few bytes.
 //! Unescaping it with `serde_json` costs half as much as mapping its events (`docs/decisions.md`). So the
-//! body is unescaped here, and `lambda_http` reads the rest.
+//! body is unescaped here, and the webhook reads the rest.
 
 use bytes::Bytes;
 
