@@ -1,8 +1,7 @@
 """`make auth0-rules`: shows that Auth0's own Sigma rules convert, and find what they look for.
 
-The argument is a checkout of Auth0's detections (github.com/auth0/auth0-customer-detections), of which
-nothing is part of this project: auth0-rules.json has our events for each rule, by the name of its file.
-For maintainers, when Auth0 adds or changes rules.
+The argument is the folder of these rules in a checkout; none is part of this project. Our events
+for each are in auth0-rules.json, by the name of its file. For maintainers, when rules change.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import hunt
@@ -22,13 +20,13 @@ from search import SearchError
 CASES = json.loads((world.HERE / "auth0-rules.json").read_text())
 COLUMNS = list(itertools.product(world.URLS, world.SETTINGS))
 
-# What a user has to fill in: it stands for itself here. `{}` after a list's name is none.
+# What users have to fill in, such as {your-client-id}. In our events, it is its own name.
 PLACEHOLDER = re.compile(r"\{([a-z][\w-]*)\}")
 
 # Rules that cannot run everywhere, and why.
 KNOWN = {
     ("liquidjs_xss_vulnerability", "elasticsearch", "flat"): (
-        "looks with a regular expression into a flattened field, which Elasticsearch cannot"
+        "a regular expression, which Elasticsearch cannot run on a part of a flattened field"
     ),
 }
 
@@ -45,44 +43,38 @@ def outcome(rule: Path, product: str, details: str, stream: str) -> str:
     return "hits" if found == wanted else f"finds {found} instead of {wanted}"
 
 
-def filled_in(checkout: Path, folder: Path) -> Iterator[Path]:
-    """Yields a copy of each rule, with its placeholders filled in."""
-    for rule in sorted((checkout / "detections").glob("*.y*ml")):
-        copy = folder / rule.name
-        copy.write_text(PLACEHOLDER.sub(r"\1", rule.read_text()))
-        yield copy
-
-
 def check(rules: list[Path]) -> list[str]:
     """Prints what each rule does on each engine; returns what is wrong."""
     names = {rule.stem for rule in rules}
     wrong = [f"{name}: no events in auth0-rules.json" for name in sorted(names - CASES.keys())]
     wrong += [f"{name}: not in the checkout" for name in sorted(CASES.keys() - names)]
+    known = []
     events = [e for name, cases in CASES.items() for e in world.case_events(name, cases)]
     streams = {details: world.index("auth0_rules", events, details) for details in world.SETTINGS}
-    width = max(map(len, names | CASES.keys()))
-    print(f"{'':{width}}", *(f"{product} {details}" for product, details in COLUMNS), sep="  ")
+    headings = [f"{product} {details}" for product, details in COLUMNS]
+    width = max(map(len, names))
+    print(" " * width, *headings, sep="  ")
     for rule in rules:
-        row = []
-        for product, details in COLUMNS if rule.stem in CASES else ():
-            said = outcome(rule, product, details, streams[details])
-            if reason := KNOWN.get((rule.stem, product, details)):
-                wrong += [f"{rule.stem}: hits after all: not in KNOWN"] if said == "hits" else []
-                said = f"no: {reason}"
-            elif said != "hits":
-                wrong.append(f"{rule.stem}: {product} {details} {said}")
-                said = "no"
-            row.append(f"{said:{len(product) + len(details) + 1}}")
-        print(f"{rule.stem:{width}}", *row, sep="  ")
+        row = [f"{rule.stem:{width}}"]
+        for column, heading in zip(COLUMNS, headings, strict=True):
+            said = outcome(rule, *column, streams[column[1]]) if rule.stem in CASES else "-"
+            if said.startswith("does not convert") and (reason := KNOWN.get((rule.stem, *column))):
+                known.append(f"{rule.stem} on {heading}: {reason}")
+            elif said not in ("hits", "-"):
+                wrong.append(f"{rule.stem} on {heading}: {said}")
+            row.append(f"{said if said in ('hits', '-') else 'no':{len(heading)}}")
+        print("  ".join(row).rstrip())
+    print(*known, *wrong, f"{len(rules)} rules, {len(wrong)} problems", sep="\n")
     return wrong
 
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        rules = list(filled_in(Path(sys.argv[1]), Path(folder)))
-        wrong = check(rules)
-    print("\n".join(wrong), f"{len(rules)} rules", sep="\n")
-    return int(bool(wrong) or not rules)
+        rules = []
+        for rule in sorted(Path(sys.argv[1]).glob("*.y*ml")):
+            rules.append(Path(folder, rule.name))
+            rules[-1].write_text(PLACEHOLDER.sub(r"\1", rule.read_text()))
+        return int(not rules or bool(check(rules)))
 
 
 if __name__ == "__main__":

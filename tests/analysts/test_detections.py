@@ -197,11 +197,32 @@ class Pipeline(unittest.TestCase):
             query = convert(rule_with("details.request.body.name", "x"), product, "fields")
             self.assertEqual(query, "auth0.logs.details_other.details.request.body.name:x")
 
+    def test_regular_expression_matches_anywhere_unless_anchored(self) -> None:
+        names = ("mia@example.com", "mia@example.com.evil.com", "mia_example.com", "no one")
+        signed_up = [
+            world.event(str(n), world.START, {"type": "ss", "user_name": name})
+            for n, name in enumerate(names)
+        ]
+        stream = world.index("expressions", signed_up)
+        for expression, wanted in (
+            (r"@example\.com", {"0", "1"}),
+            (r"[@_]example\.com$", {"0", "2"}),
+            (r"^mia(@|_)example\.", {"0", "1", "2"}),
+            (r"^.+@example\.com$", {"0"}),
+        ):
+            for product, engine in world.engines().items():
+                query = convert(rule_with("data.user_name|re", expression), product)
+                search = {"query": {"query_string": {"query": query}}}
+                hits = engine.search(stream, search)["hits"]["hits"]
+                self.assertEqual({hit["_id"] for hit in hits}, wanted, query)
+
     def test_lucene_operator_in_a_flat_object_is_quoted(self) -> None:
         field = "data.details.body.email"
         addresses = ("a@evil.com", "a@notevil.com", "<a>@evil.com")
         with_address = [
-            world.event(str(n), world.START, {"type": "fs", "details": {"body": {"email": address}}})
+            world.event(
+                str(n), world.START, {"type": "fs", "details": {"body": {"email": address}}}
+            )
             for n, address in enumerate(addresses)
         ]
         stream = world.index("operators", with_address)

@@ -1,7 +1,7 @@
 """Both engines with our index template, and the test events, mapped by our mapper.
 
-A rule's cases are `hits` that it must find, `misses` that it must not, and for a correlation also the
-`groups` that it must find."""
+A rule's cases are events: `hits` that it must find and `misses` that it must not. A correlation
+has the `groups` that it must find, too."""
 
 from __future__ import annotations
 

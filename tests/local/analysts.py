@@ -1,6 +1,7 @@
 """`make test-analysts`: tests detections, the search guide and the dashboards on both engines.
 
-With arguments, runs this script of tests/analysts instead (`make auth0-rules`). The first run installs pySigma, Vega's scripts and Chromium. The functions need none of them.
+With arguments, runs a script of tests/analysts with them instead: `make auth0-rules`. The first run
+installs pySigma, Vega's scripts and Chromium. The functions need none of them.
 """
 
 from __future__ import annotations
