@@ -12,8 +12,8 @@ export PYTHONPATH := $(CURDIR)/docs/analysts:$(CURDIR)/docs/deploy:$(CURDIR)/tes
 
 .DEFAULT_GOAL := help
 .PHONY: help run up services down poll detect redrive logs setup-tools test lint unit instructions e2e e2e-secured \
-	types test-watch chaos fuzz bench bench-engine build smoke validate deploy package geoip-layer backfill audit sbom test-analysts hunt \
-	detections exports dashboards overview docs
+	types test-watch chaos fuzz bench bench-engine build smoke validate deploy package geoip-layer backfill audit sbom test-analysts auth0-rules \
+	hunt detections exports dashboards overview docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -117,6 +117,9 @@ docs: ## build the docs as a site in target/book/
 
 test-analysts: ## test detections, search guide and dashboards on both engines (ARGS=test_searching)
 	@$(LOCAL) tests/local/analysts.py
+
+auth0-rules: ## run Auth0's own detections on both engines, over our events for them (AUTH0=<checkout>)
+	@rules=$$(cd "$(AUTH0)/detections" && pwd) && $(LOCAL) tests/local/analysts.py auth0_rules.py "$$rules"
 
 hunt: ## run the detections against an engine (SEARCH_ENDPOINT=… SEARCH_API_KEY=… SINCE=24h)
 	@python=$$($(TOOL) sigma) && $$python docs/analysts/hunt.py $(ARGS)

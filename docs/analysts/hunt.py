@@ -14,6 +14,7 @@ import argparse
 import json
 import operator
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from sigma.backends.opensearch import OpensearchLuceneBackend
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationType
 from sigma.exceptions import SigmaError
-from sigma.processing.pipeline import ProcessingPipeline
+from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
+from sigma.processing.transformations.base import ValueTransformation
 from sigma.rule import SigmaRule
+from sigma.types import SigmaRegularExpression
 from yaml import YAMLError
 
 from search import Engine, SearchError
@@ -58,12 +61,27 @@ def shown(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield field, value
 
 
+class LuceneExpression(ValueTransformation):
+    """Rewrites an expression for Lucene, where it has to match the whole value.
+
+    Lucene has more operators, but not `^` and `$`: those at the ends are replaced. A file with a
+    pipeline cannot name such a transformation."""
+
+    def apply_value(self, field: str | None, val: SigmaRegularExpression) -> SigmaRegularExpression:
+        literal = re.sub(
+            r'(\\.)|([@#&<>~"])', lambda found: found[1] or f"\\{found[2]}", str(val.regexp)
+        )
+        start, body, end = re.fullmatch(r"(\^?)((?:\\.|[^\\])*?)(\$?)", literal, re.DOTALL).groups()
+        anywhere = f"{'' if start else '.*'}({body}){'' if end else '.*'}"
+        return SigmaRegularExpression(anywhere, val.flags)
+
+
 def pipeline(product: str, details: str = "flat") -> ProcessingPipeline:
     """Returns the pipeline for an engine with this setting of DetailsIndexing."""
     fields = ("auth0-ecs-fields.yml",) if details == "fields" else ()
     names = ("auth0-ecs.yml", *fields, f"auth0-ecs-{product}.yml")
     parts = (ProcessingPipeline.from_yaml((DETECTIONS / name).read_text()) for name in names)
-    return sum(parts, ProcessingPipeline())
+    return sum(parts, ProcessingPipeline([ProcessingItem(LuceneExpression())]))
 
 
 def distinct(field: str, count: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import yaml
 import export
 import hunt
 import world
-from test_detections import START, cases, events
+from test_detections import cases, events
 
 Json = dict[str, Any]
 DETECTIONS = {rule["name"]: rule for rule in export.detections()}
@@ -134,7 +134,7 @@ class Exports(unittest.TestCase):
         composite = {"composite": {"size": 1000, "sources": sources}, "aggs": aggs}
         seconds = rule["correlation"]["seconds"]
         if line["type"] == "new_terms":
-            recent = START - timedelta(seconds=seconds)
+            recent = world.START - timedelta(seconds=seconds)
             seconds = rule["correlation"]["check"]["new"]["seconds"]
 
         def fires(bucket: Json) -> bool:

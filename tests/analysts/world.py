@@ -1,4 +1,7 @@
-"""Both engines with our index template, and the test events, mapped by our mapper."""
+"""Both engines with our index template, and the test events, mapped by our mapper.
+
+A rule's cases are events: `hits` that it must find and `misses` that it must not. A correlation
+has the `groups` that it must find, too."""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hunt
 from search import Engine
 
 HERE = Path(__file__).resolve().parent
@@ -24,6 +28,9 @@ BINARIES = Path(os.environ["ANALYSTS_BIN_DIR"])
 
 # Instead of the ASN file, which examples/map does not open: as in tests/support/src/mmdb.rs.
 NETWORKS = {"89.160.20.112": 29518, "2001:218::1": 2914}
+
+# When the events of rules begin.
+START = datetime(2026, 3, 14, 9, 0)
 
 # Separates the data of several runs in the same engines.
 RUN = f"{os.getpid()}_{int(time.time())}"
@@ -125,3 +132,32 @@ def spread(name: str, start: datetime, data: dict[str, Any]) -> list[dict[str, A
         event(f"{name}-{n}", start + n * step, json.loads(text.replace("{n}", str(n))))
         for n in range(repeat)
     ]
+
+
+def case_events(name: str, cases: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns a rule's events; their ids contain its name and whether it must hit them."""
+    return [
+        event
+        for kind in ("hits", "misses")
+        for number, case in enumerate(cases[kind])
+        for event in spread(f"{name}-{kind}-{number}", START, case)
+    ]
+
+
+def wanted(name: str, cases: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns what a rule must find among its events: groups, or the ids of its hits."""
+    events = case_events(name, cases)
+    hits = [{"event.id": e["log_id"]} for e in events if "-hits-" in e["log_id"]]
+    return sorted(cases.get("groups", hits), key=lambda one: sorted(one.items()))
+
+
+def found(rule: Path, product: str, details: str, stream: str) -> list[dict[str, Any]]:
+    """Returns what a rule finds among its events, as `wanted` does. Raises RuleError."""
+    # The misses of one rule may be hits of another.
+    of_this_rule = {"prefix": {"event.id": f"{rule.stem}-"}}
+    (detection,) = hunt.read(rule, product, details)
+    found = detection.run(engines()[product], stream, of_this_rule)
+    # Hits have the people, too; groups have only what they are grouped by.
+    id_of = {"event.id"}
+    found = [{k: one[k] for k in id_of} if id_of <= one.keys() else one for one in found]
+    return sorted(found, key=lambda one: sorted(one.items()))

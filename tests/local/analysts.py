@@ -1,6 +1,7 @@
 """`make test-analysts`: tests detections, the search guide and the dashboards on both engines.
 
-The first run installs pySigma, Vega's scripts and Chromium. The functions need none of them.
+With arguments, runs a script of tests/analysts with them instead: `make auth0-rules`. The first run
+installs pySigma, Vega's scripts and Chromium. The functions need none of them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def test() -> None:
         env |= {"ANALYSTS_BIN_DIR": str(target_folder()), "PYTHONDONTWRITEBYTECODE": "1"}
         # Further arguments of unittest, as in `make test-analysts ARGS=test_searching`.
         arguments = shlex.split(os.environ.get("ARGS", "")) or ["discover"]
-        run = [str(python), "-W", "ignore", "-m", "unittest", *arguments, "-v"]
+        script = sys.argv[1:] or ["-m", "unittest", *arguments, "-v"]
+        run = [str(python), "-W", "ignore", *script]
         if subprocess.run(run, cwd=ROOT / "tests/analysts", env=env, check=False).returncode != 0:
             raise StackError("the analysts' tests failed")
 
