@@ -583,26 +583,27 @@ mod tests {
             Product::Elasticsearch,
             Product::ElasticsearchServerless,
         ];
-        let retentions = [None, NonZeroU32::new(7), NonZeroU32::new(90)];
+        let retention = NonZeroU32::new(7);
         let mut all = Vec::new();
-        for retention in retentions {
-            for kind in [PolicyKind::Ism, PolicyKind::Ilm] {
-                all.push(policy(kind, "default", retention, 1));
-            }
-            for product in products {
-                for lifecycle in [Lifecycle::Ism, ilm(), Lifecycle::DataStream, Lifecycle::None] {
-                    for has in [true, false] {
-                        for (_, details) in DetailsIndexing::ALL {
-                            let template = IndexTemplate {
-                                details,
-                                constant_keyword: has,
-                                failure_store: has,
-                                zstd: has,
-                                retention,
-                                ..of(product, lifecycle.clone())
-                            };
-                            all.extend([template.render(), template.render_alerts()]);
-                        }
+        for retention in [None, retention, NonZeroU32::new(90)] {
+            let policies = [PolicyKind::Ism, PolicyKind::Ilm]
+                .map(|kind| policy(kind, "default", retention, 1));
+            all.extend(policies);
+            all.push(data_stream_lifecycle(retention));
+        }
+        for product in products {
+            for lifecycle in [Lifecycle::Ism, ilm(), Lifecycle::DataStream, Lifecycle::None] {
+                for has in [true, false] {
+                    for (_, details) in DetailsIndexing::ALL {
+                        let template = IndexTemplate {
+                            details,
+                            constant_keyword: has,
+                            failure_store: has,
+                            zstd: has,
+                            retention,
+                            ..of(product, lifecycle.clone())
+                        };
+                        all.extend([template.render(), template.render_alerts()]);
                     }
                 }
             }

@@ -480,11 +480,10 @@ pub fn random_value() -> impl Strategy<Value = String> {
         1 => any::<f64>().prop_filter("JSON has no such number", |n| n.is_finite()).prop_map(|n| format!("{n:e}")),
         1 => any::<i64>().prop_map(|n| n.to_string()),
     ];
-    leaf.prop_recursive(6, 40, 6, |inner| {
-        let name = prop_oneof![
-            4 => "[a-d]{1,2}",
-            1 => select(odd_names()).prop_filter("small", |name| name.len() < 1_000),
-        ];
+    // Made once: the closure below runs for each level of each value.
+    let small_names = select(odd_names()).prop_filter("small", |name| name.len() < 1_000);
+    leaf.prop_recursive(6, 40, 6, move |inner| {
+        let name = prop_oneof![4 => "[a-d]{1,2}", 1 => small_names.clone()];
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6)
                 .prop_map(|values| format!("[{}]", values.join(","))),

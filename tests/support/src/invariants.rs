@@ -8,14 +8,19 @@ use auth0_ecs::input::split;
 use auth0_ecs::{DocumentKind, Input, Mapper, MapperSettings, Piece};
 use chrono::{DateTime, Utc};
 use memchr::memchr2;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{
+    Deserialize as _, DeserializeSeed, Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
 /// 20 levels below `details`, which is the fifth level.
 const MAX_LEVELS: usize = 24;
 
-/// Objects below `auth0.logs.data` whose members are fields. In all others any name is allowed.
+/// The object that holds most of a document.
+const DATA: &str = "auth0.logs.data";
+
+/// Objects in it whose members are fields. In all others any name is allowed.
 const MAPPED_BY_NAME: [&str; 3] = ["location_info", "references", "security_context"];
 
 /// A mapper without GeoIP files.
@@ -60,6 +65,7 @@ fn check_document(mapper: &Mapper, raw: &[u8]) -> String {
     let document = mapper.document(piece, &mut bytes);
     assert!(memchr2(b'\n', b'\r', &bytes).is_none(), "a document is one line of the bulk body");
     let text = String::from_utf8(bytes).expect("a document is UTF-8");
+    assert!(text.starts_with('{'), "a document is a JSON object");
     let fields = Fields::read(&text);
 
     assert!(!document.id.is_empty() && document.id.len() <= 512, "{:?}", document.id);
@@ -86,86 +92,99 @@ struct Fields {
     tags: Vec<String>,
     has_original: bool,
     has_error_message: bool,
+    /// The names that lead to the value being read, and how many they are.
+    path: String,
+    levels: usize,
 }
 
 impl Fields {
     fn read(text: &str) -> Self {
         let mut fields = Self::default();
-        assert!(text.starts_with('{'), "a document is a JSON object");
-        fields.value(read(text), &mut Vec::new());
+        fields.read_object_or_text(text).expect("a document is JSON");
         fields
     }
 
-    fn value(&mut self, value: &RawValue, path: &mut Vec<String>) {
-        assert!(path.len() <= MAX_LEVELS, "nesting is bounded: {path:?}");
-        let token = value.get();
-        match token.as_bytes()[0] {
-            b'{' => {
-                let mut names = HashSet::new();
-                for (name, value) in read::<Members<'_>>(token).0 {
-                    assert!(!name.contains('\0'), "{name:?} in {path:?}");
-                    if path.len() < 4
-                        || path.len() == 4 && MAPPED_BY_NAME.contains(&path[3].as_str())
-                    {
-                        assert!(
-                            !name.contains('.'),
-                            "{name:?} in {path:?} would be read as a path"
-                        );
-                        assert!(!name.trim().is_empty(), "{name:?} in {path:?}");
-                    }
-                    assert!(names.insert(name.clone()), "{name:?} occurs twice in {path:?}");
-                    path.push(name);
-                    self.value(value, path);
-                    path.pop();
-                }
-            }
-            b'[' => {
-                path.push("[]".to_owned());
-                for value in read::<Vec<&RawValue>>(token) {
-                    self.value(value, path);
-                }
-                path.pop();
-            }
-            b'"' => self.text(&path.join("."), read(token)),
-            _ => assert!(token.len() <= 1_000, "numbers are bounded"),
+    /// Reads a value of this name in the one being read.
+    fn below<R>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> R) -> R {
+        let end = self.path.len();
+        if self.levels > 0 {
+            self.path.push('.');
         }
+        self.path.push_str(name);
+        self.levels += 1;
+        let result = read(self);
+        self.levels -= 1;
+        self.path.truncate(end);
+        result
     }
 
-    fn text(&mut self, path: &str, text: String) {
-        match path {
-            "event.id" => self.id = Some(text),
-            "event.kind" => self.kind = Some(text),
+    /// Reads any JSON text but a number, `true`, `false` or `null`.
+    fn read_object_or_text(&mut self, token: &str) -> serde_json::Result<()> {
+        let mut deserializer = Deserializer::from_str(token);
+        deserializer.deserialize_any(&mut *self)?;
+        deserializer.end()
+    }
+}
+
+impl<'t> DeserializeSeed<'t> for &mut Fields {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'t>>(self, deserializer: D) -> Result<(), D::Error> {
+        assert!(self.levels <= MAX_LEVELS, "nesting is bounded: {}", self.path);
+        // What holds most of a document is an object, and need not be read to know that.
+        if DATA.starts_with(&self.path) {
+            return deserializer.deserialize_any(self);
+        }
+        let token = <&RawValue>::deserialize(deserializer)?.get();
+        if token.starts_with(['{', '[', '"']) {
+            self.read_object_or_text(token).map_err(D::Error::custom)
+        } else {
+            assert!(token.len() <= 1_000, "numbers are bounded");
+            Ok(())
+        }
+    }
+}
+
+impl<'t> Visitor<'t> for &mut Fields {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object, an array or text")
+    }
+
+    fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut names = HashSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let path = &self.path;
+            assert!(!name.contains('\0'), "{name:?} in {path}");
+            let parent = path.strip_prefix(DATA).and_then(|path| path.strip_prefix('.'));
+            if self.levels < 4 || parent.is_some_and(|parent| MAPPED_BY_NAME.contains(&parent)) {
+                assert!(!name.contains('.'), "{name:?} in {path} would be read as a path");
+                assert!(!name.trim().is_empty(), "{name:?} in {path}");
+            }
+            self.below(&name, |fields| map.next_value_seed(fields))?;
+            assert!(names.insert(name), "a name occurs twice in {}", self.path);
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'t>>(self, mut seq: A) -> Result<(), A::Error> {
+        self.below("[]", |fields| {
+            while seq.next_element_seed(&mut *fields)?.is_some() {}
+            Ok(())
+        })
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        match self.path.as_str() {
+            "event.id" => self.id = Some(text.to_owned()),
+            "event.kind" => self.kind = Some(text.to_owned()),
             "event.original" => self.has_original = true,
             "error.message" => self.has_error_message = true,
-            "tags.[]" => self.tags.push(text),
+            "tags.[]" => self.tags.push(text.to_owned()),
             "@timestamp" => self.timestamp = Some(text.parse().expect("a date")),
             _ => {}
         }
-    }
-}
-
-fn read<'t, T: Deserialize<'t>>(token: &'t str) -> T {
-    serde_json::from_str(token).expect("a document is JSON")
-}
-
-/// The members of an object, with those that occur twice.
-struct Members<'t>(Vec<(String, &'t RawValue)>);
-
-impl<'t> Deserialize<'t> for Members<'t> {
-    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'t> Visitor<'t> for InOrder {
-            type Value = Members<'t>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<Members<'t>, A::Error> {
-                let members = std::iter::from_fn(|| map.next_entry().transpose());
-                members.collect::<Result<_, _>>().map(Members)
-            }
-        }
-        deserializer.deserialize_map(InOrder)
+        Ok(())
     }
 }

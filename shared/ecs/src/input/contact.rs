@@ -251,10 +251,10 @@ mod tests {
     #[test]
     fn search_takes_linear_time() {
         for text in [
-            "a@".repeat(500_000),
-            "+".repeat(500_000),
-            "a@b.cc ".repeat(100_000),
-            "+1 ".repeat(300_000),
+            "a@".repeat(100_000),
+            "+".repeat(100_000),
+            "a@b.cc ".repeat(30_000),
+            "+1 ".repeat(60_000),
         ] {
             assert_eq!(Contacts::new(&text).count(), text.matches("cc").count());
         }
