@@ -25,6 +25,7 @@ from world import (
     EVENT_SOURCE,
     TOKEN,
     Cloud,
+    Domain,
     Engine,
     Seen,
     Stack,
@@ -146,6 +147,11 @@ def cloud(archives: dict[str, Path], ports: dict[str, int]) -> Cloud:
 @pytest.fixture(scope="session")
 def opensearch(archives: dict[str, Path], ports: dict[str, int]) -> Engine:
     return Engine(ports["opensearch"])
+
+
+@pytest.fixture(scope="session")
+def domain(archives: dict[str, Path], ports: dict[str, int]) -> Domain:
+    return Domain(ports["opensearch"])
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,36 @@ class Engine:
         mappings["properties"].pop("event")
         self.call("PUT", INDEX_TEMPLATE, body)
         self.call("POST", f"{STREAM}/_rollover")
+
+
+class Domain(Engine):
+    """An engine that has IAM asked about each request, as a domain or collection of AWS has."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        behind = self.endpoint
+        # Returns why IAM refuses a request of this method and signature, or nothing.
+        self.refusal: Callable[[str, str], str] = lambda _method, _signature: ""
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+            if reason := self.refusal(request.command, request.headers["Authorization"]):
+                status, text = 403, json.dumps({"Message": reason}).encode()
+            else:
+                url, headers = behind + request.path, dict(request.headers)
+                status, text = http(request.command, url, body, headers)
+            request.send_response(status)
+            request.send_header("Content-Type", "application/json")
+            request.send_header("Content-Length", str(len(text)))
+            request.end_headers()
+            request.wfile.write(text)
+
+        methods = dict.fromkeys(("do_GET", "do_POST", "do_PUT"), answer)
+        methods |= {"protocol_version": "HTTP/1.1", "log_message": lambda *_: None}
+        handler = type("Handler", (BaseHTTPRequestHandler,), methods)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.endpoint = f"http://127.0.0.1:{server.server_port}"
 
 
 # --- AWS -------------------------------------------------------------------------------------
