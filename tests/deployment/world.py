@@ -309,6 +309,8 @@ class Cloud:
         """Returns all that costs or confuses if it is left behind."""
         groups = self.logs.describe_log_groups()["logGroups"]
         roles = [role["RoleName"] for role in self.iam.list_roles()["Roles"]]
+        secrets = self.secretsmanager.get_paginator("list_secrets").paginate()
+        buses = [bus["Name"] for bus in self.events.list_event_buses()["EventBuses"]]
         return {
             "queues": self.sqs.list_queues().get("QueueUrls", []),
             "tables": self.dynamodb.list_tables()["TableNames"],
@@ -317,6 +319,10 @@ class Cloud:
             "log groups": [group["logGroupName"] for group in groups],
             "alarms": [alarm["AlarmName"] for alarm in self.alarms()],
             "gateways": [api["ApiId"] for api in self.apigatewayv2.get_apis()["Items"]],
+            "secrets": [secret["Name"] for page in secrets for secret in page["SecretList"]],
+            "topics": [topic["TopicArn"] for topic in self.sns.list_topics()["Topics"]],
+            "event buses": buses,
+            "schedules": [s["Name"] for s in self.scheduler.list_schedules()["Schedules"]],
         }
 
 
