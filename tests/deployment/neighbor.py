@@ -120,8 +120,8 @@ class Neighbor:
         assert (engine["state"], engine["since"]) == ("PROBLEM", OLD)
         return "four problems of this stack, and none of the other"
 
-    def upgrade(self) -> str:
-        """The next release: the same code, under another name."""
+    def next_release(self) -> str:
+        """The same code, under another name."""
         before, zips = self.parameters(), self.uploads()
         folder = self.user.unpacked.with_name("next")
         shutil.copytree(self.user.unpacked, folder)

@@ -309,7 +309,7 @@ def neighbor(installed: Stack, user: User, auth0: Auth0, opensearch: Engine) -> 
 @pytest.mark.parametrize(
     "step",
     [
-        *("install", "look", "upgrade", "existing_application", "permissions", "delete"),
+        *("install", "look", "next_release", "existing_application", "permissions", "delete"),
         *("without_stack", "launch"),
     ],
 )
