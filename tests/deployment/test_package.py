@@ -30,7 +30,7 @@ STACK = "packaged"
 PAUSED_AT = "2026-03-14T09:11:06.250Z"
 NO_ACCESS = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
 PASSWORD = 'pass"word\\ of the engine'
-# Next to the AWS CLI, what deploy.sh calls: no cargo, no SAM, no Python.
+# Next to the AWS CLI and sleep, what deploy.sh calls: no cargo, no SAM, no Python.
 COMMANDS = "cat dirname fold grep head od sed sh sort stty tr"
 # In addition, the commands that auth0-setup.sh and auth0-logs call.
 MORE_COMMANDS = "awk curl date jq tail"
