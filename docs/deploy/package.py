@@ -31,6 +31,7 @@ NAME = "auth0-log-streams"
 DIST = ROOT / "dist"
 # The first time that a zip can hold.
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+COMPRESSION = 9
 # Compiled into the functions as data, although it is a dependency of a build script.
 RULES_OF_USER_AGENTS = "ua-parser"
 LICENSE_FILES = ("LICEN", "COPYING", "NOTICE", "COPYRIGHT", "UNLICENSE")
@@ -198,7 +199,7 @@ def write_zip(path: Path, program: bytes) -> None:
     about = zipfile.ZipInfo("bootstrap", ZIP_TIME)
     about.external_attr = 0o755 << 16
     about.create_system = 3
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION) as archive:
         archive.writestr(about, program, zipfile.ZIP_DEFLATED)
 
 
@@ -256,7 +257,7 @@ def pack(folder: Path) -> Path:
             about.mode = 0o755 if path.read_bytes()[:2] == b"#!" else 0o644
             with path.open("rb") as opened:
                 tar.addfile(about, opened)
-    with archive.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
+    with archive.open("wb") as raw, gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as packed:
         packed.write(content.getvalue())
     return archive
 

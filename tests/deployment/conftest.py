@@ -19,12 +19,13 @@ import pytest
 import templates
 import tools
 from interrupts import INTERRUPTS
-from services import Group, free_ports, group_for
-from stack import ENGINES, build, engine_service, target_folder, tenant_service
+from services import Group, Service, free_ports, group_for
+from stack import ENGINES, engine_service, target_folder, tenant_service
 from world import (
     EVENT_SOURCE,
     TOKEN,
     Cloud,
+    Domain,
     Engine,
     Seen,
     Stack,
@@ -105,16 +106,30 @@ def ports() -> dict[str, int]:
 
 
 @pytest.fixture(scope="session")
-def archives(group: Group, ports: dict[str, int], folder: Path) -> dict[str, Path]:
-    """Returns the functions' zips, once all services are ready, which start in the meantime."""
+def starting(group: Group, ports: dict[str, int]) -> list[Service]:
+    """Returns MiniStack and the engines, which start while something else is done."""
     parts = [ministack_service(ports["ministack"])]
     parts += [engine_service(name, ports[name], group.folder) for name in ENGINES]
     group.start(*parts)
+    return parts
+
+
+@pytest.fixture(scope="session", autouse=True)
+def start_early(request: pytest.FixtureRequest) -> None:
+    """Starts the services before the linters run, if any test needs them."""
+    if any("starting" in item.fixturenames for item in request.session.items):
+        request.getfixturevalue("starting")
+
+
+@pytest.fixture(scope="session")
+def archives(
+    group: Group, starting: list[Service], ports: dict[str, int], folder: Path
+) -> dict[str, Path]:
+    """Returns the functions' zips, once all services are ready."""
     archives = zipped_functions(folder)
-    build("the stand-in Auth0 tenant", "--workspace", "--bin", "tenant", "--locked")
     tenant = tenant_service(ports["tenant"], *AUTH0_CLIENT.values(), target_folder())
     group.start(tenant)
-    group.wait(*parts, tenant)
+    group.wait(*starting, tenant)
     return archives
 
 
@@ -132,6 +147,11 @@ def cloud(archives: dict[str, Path], ports: dict[str, int]) -> Cloud:
 @pytest.fixture(scope="session")
 def opensearch(archives: dict[str, Path], ports: dict[str, int]) -> Engine:
     return Engine(ports["opensearch"])
+
+
+@pytest.fixture(scope="session")
+def domain(archives: dict[str, Path], ports: dict[str, int]) -> Domain:
+    return Domain(ports["opensearch"])
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import package
@@ -119,15 +118,10 @@ class Neighbor:
         engine = self.logs()["engine"]
         said(engine["detail"], " h, more than SilenceHours=1")
         assert (engine["state"], engine["since"]) == ("PROBLEM", OLD)
-        self.engine.call("POST", f"{DATA_STREAM}/_doc?refresh=true", {"@timestamp": now()})
-        assert self.logs()["engine"]["state"] == "ok"
-        with self.engine.away():
-            engine = self.logs()["engine"]
-        assert engine["state"] == "unknown", engine
         return "four problems of this stack, and none of the other"
 
-    def upgrade(self) -> str:
-        """The next release: the same code, under another name."""
+    def next_release(self) -> str:
+        """The same code, under another name."""
         before, zips = self.parameters(), self.uploads()
         folder = self.user.unpacked.with_name("next")
         shutil.copytree(self.user.unpacked, folder)
@@ -180,7 +174,7 @@ class Neighbor:
         # MiniStack puts the stack's name before that of a secret; AWS does not.
         policy = policy.replace("secret:WebhookSecret-", f"secret:{STACK}-WebhookSecret-")
         keys = self.aws_user("reader", json.loads(policy))
-        assert states(self.logs(**keys)) == states(self.logs())
+        assert "unknown" not in states(self.logs(**keys)).values()
         blind = json.loads(policy)
         blind["Statement"] = [s for s in blind["Statement"] if s["Sid"] != "Secrets"]
         keys = self.aws_user("blind", blind)
@@ -243,7 +237,3 @@ class Neighbor:
         assert status == "CREATE_COMPLETE", self.cloud.reasons("launched")[:3]
         self.cloud.delete("launched")
         return "published by the printed commands, deployed from the printed URL"
-
-
-def now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())

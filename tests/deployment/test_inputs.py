@@ -1,12 +1,11 @@
 """Each value of Inputs, as an update: its functions are there, and store what they are given."""
 
 import json
-import time
 
 import pytest
 from botocore.exceptions import ClientError
 
-from world import EVENT_SOURCE, EVENTS, Cloud, Seen, Stack, eventually, fresh_events
+from world import EVENT_SOURCE, EVENTS, Cloud, Seen, Stack, fresh_events
 
 # What each value switches on.
 INPUTS = {
@@ -58,11 +57,6 @@ def test_poll_stores_the_events_of_the_tenant(both: Stack, cloud: Cloud, seen: S
     for item in cloud.dynamodb.scan(TableName=table)["Items"]:
         cloud.dynamodb.delete_item(TableName=table, Key={"id": item["id"]})
     seen(both.polls())
-
-
-def test_schedule_invokes_the_poller(both: Stack) -> None:
-    since = time.time()
-    eventually("a tick of the schedule", lambda: "REPORT" in both.log("poller", since), 80)
 
 
 def test_outage_of_the_engine_loses_nothing(both: Stack, cloud: Cloud, seen: Seen) -> None:

@@ -40,6 +40,7 @@ class Newcomer:
             "AWS_REGION": REGION,
             "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+            "SAM_CLI_POLL_DELAY": "0.5",
         }
         self.make_bucket()
 

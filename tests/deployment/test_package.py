@@ -14,22 +14,24 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+import aws_cli
 import package
 import templates
 import tools
-from deploy import FUNCTIONS, TARGETS
+from deploy import FUNCTIONS
 from neighbor import PUBLIC_BUCKET, Neighbor
 from search import http
+from services import Group, Service
 from templates import REGION
 from tools import ROOT
-from world import Cloud, Engine, Seen, Stack, Terminal
+from world import Cloud, Engine, Seen, Stack, Terminal, eventually
 
 STACK = "packaged"
 PAUSED_AT = "2026-03-14T09:11:06.250Z"
-NO_ACCESS = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+NO_ACCESS = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
 PASSWORD = 'pass"word\\ of the engine'
-# Next to the AWS CLI, what deploy.sh calls: no cargo, no SAM, no Python.
-COMMANDS = "cat dirname fold grep head od sed sh sleep sort stty tr"
+# Next to the AWS CLI and sleep, what deploy.sh calls: no cargo, no SAM, no Python.
+COMMANDS = "cat dirname fold grep head od sed sh sort stty tr"
 # In addition, the commands that auth0-setup.sh and auth0-logs call.
 MORE_COMMANDS = "awk curl date jq tail"
 
@@ -80,10 +82,14 @@ class User:
             folder.mkdir()
             for name in names.split():
                 (folder / name).symlink_to(shutil.which(name))
-        # Version 1 has an endpoint of its own for SQS, whatever AWS_ENDPOINT_URL says.
-        aws = f'#!/bin/sh\nexec {tools.program("aws")} --endpoint-url "$AWS_ENDPOINT_URL" "$@"\n'
-        (path / "aws").write_text(aws)
-        (path / "aws").chmod(0o755)
+        scripts = {
+            "aws": aws_cli.command(home / "aws.socket"),
+            # MiniStack takes a second where AWS takes a minute.
+            "sleep": f'#!/bin/sh\nexec {shutil.which("sleep")} "0.$1"\n',
+        }
+        for name, script in scripts.items():
+            (path / name).write_text(script)
+            (path / name).chmod(0o755)
         self.env = {
             "PATH": str(path),
             "HOME": str(home),
@@ -140,14 +146,21 @@ def auth0(values: dict[str, str]) -> Auth0:
 
 
 @pytest.fixture(scope="module")
-def user(cloud: Cloud, auth0: Auth0, archives: dict[str, Path], folder: Path) -> User:
+def user(cloud: Cloud, auth0: Auth0, archives: dict[str, Path], folder: Path, group: Group) -> User:
     # MiniStack runs the functions of this machine's architecture under either name.
-    zips = {(name, arch): archives[name] for name in FUNCTIONS for arch in TARGETS}
+    zips = {(name, "arm64"): archives[name] for name in FUNCTIONS}
+    package.COMPRESSION = 1
     archive = package.package(zips, templates.source(), folder / "dist", PUBLIC_BUCKET)
     (folder / "unpacked").mkdir()
     subprocess.run(["tar", "xzf", archive, "-C", folder / "unpacked"], check=True)
     unpacked = folder / "unpacked" / archive.name.removesuffix(".tar.gz")
-    return User(cloud, auth0, unpacked, folder)
+    user = User(cloud, auth0, unpacked, folder)
+    python = str(Path(tools.program("aws")).with_name("python"))
+    server = folder / "aws.socket"
+    service = Service("aws", [python, aws_cli.__file__, str(server)], server.exists, user.env)
+    group.start(service)
+    group.wait(service)
+    return user
 
 
 @pytest.fixture(scope="module")
@@ -271,12 +284,19 @@ def test_package_stores_events(installed: Stack, seen: Seen) -> None:
     seen(f"{installed.stores_events(installed.token)}; {installed.polls()}")
 
 
-def test_parameters_are_changed_without_a_question(
-    installed: Stack, user: User, seen: Seen
-) -> None:
+@pytest.fixture(scope="module")
+def scheduled(installed: Stack, user: User) -> float:
+    """Switches the schedule on; returns since when."""
+    since = time.time()
     said = user.deploy(0, "--change", "MaskUserData=mask", "--change", "PollState=ENABLED")
     assert user.cloud.status(STACK) == "UPDATE_COMPLETE"
     assert installed.token not in said
+    return since
+
+
+def test_parameters_are_changed_without_a_question(
+    scheduled: float, user: User, seen: Seen
+) -> None:
     assert "Nothing to change" in user.deploy(0)
     seen("two parameters changed, the others kept; a second run: no change")
 
@@ -289,7 +309,7 @@ def neighbor(installed: Stack, user: User, auth0: Auth0, opensearch: Engine) -> 
 @pytest.mark.parametrize(
     "step",
     [
-        *("install", "look", "upgrade", "existing_application", "permissions", "delete"),
+        *("install", "look", "next_release", "existing_application", "permissions", "delete"),
         *("without_stack", "launch"),
     ],
 )
@@ -297,10 +317,15 @@ def test_second_stack(step: str, neighbor: Neighbor, seen: Seen) -> None:
     seen(getattr(neighbor, step)())
 
 
+def test_schedule_invokes_the_poller(scheduled: float, installed: Stack) -> None:
+    """After the tests of the second stack, which take longer than the minute until a tick."""
+    eventually("a tick", lambda: "REPORT" in installed.log("poller", scheduled), 80)
+
+
 def test_auth0_logs_says_since_when_it_does_not_work(
     installed: Stack, user: User, cloud: Cloud, auth0: Auth0, seen: Seen
 ) -> None:
-    """A stack that works, and then has a dead letter, a ringing alarm and a paused stream."""
+    """A stack that works; then a dead letter, an alarm, a paused stream, and the engine away."""
     good = user.logs(0)
     assert {check["state"] for check in good.values()} == {"ok"}, good
     auth0.pause(auth0.stream(STACK)["id"])
@@ -314,10 +339,13 @@ def test_auth0_logs_says_since_when_it_does_not_work(
     alarms = [alarm["AlarmName"] for alarm in cloud.alarms()]
     ringing = next(name for name in alarms if name.startswith(f"{STACK}-DeadLetters-"))
     cloud.cloudwatch.set_alarm_state(AlarmName=ringing, StateValue="ALARM", StateReason="a test")
-    bad = user.logs(1)
+    with installed.engine.away():
+        bad = user.logs(1)
     problems = {name: check["since"] for name, check in bad.items() if check["state"] != "ok"}
     assert problems.pop("alarms")
-    seen_since = {"stream": PAUSED_AT, "poller function": PAUSED_AT, "dead letters": None}
+    assert bad["engine"]["state"] == "unknown"
+    seen_since = {"stream": PAUSED_AT, "poller function": PAUSED_AT}
+    seen_since |= {"dead letters": None, "engine": None}
     assert problems == seen_since, bad
     text = user.run(1, "auth0-logs", **user.signed_in)
     assert re.search(f"^stream +PROBLEM  since {PAUSED_AT}: ", text, re.MULTILINE), text

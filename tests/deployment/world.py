@@ -17,6 +17,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,36 @@ class Engine:
         mappings["properties"].pop("event")
         self.call("PUT", INDEX_TEMPLATE, body)
         self.call("POST", f"{STREAM}/_rollover")
+
+
+class Domain(Engine):
+    """An engine that has IAM asked about each request, as a domain or collection of AWS has."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        behind = self.endpoint
+        # Returns why IAM refuses a request of this method and signature, or nothing.
+        self.refusal: Callable[[str, str], str] = lambda _method, _signature: ""
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+            if reason := self.refusal(request.command, request.headers["Authorization"]):
+                status, text = 403, json.dumps({"Message": reason}).encode()
+            else:
+                url, headers = behind + request.path, dict(request.headers)
+                status, text = http(request.command, url, body, headers)
+            request.send_response(status)
+            request.send_header("Content-Type", "application/json")
+            request.send_header("Content-Length", str(len(text)))
+            request.end_headers()
+            request.wfile.write(text)
+
+        methods = dict.fromkeys(("do_GET", "do_POST", "do_PUT"), answer)
+        methods |= {"protocol_version": "HTTP/1.1", "log_message": lambda *_: None}
+        handler = type("Handler", (BaseHTTPRequestHandler,), methods)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.endpoint = f"http://127.0.0.1:{server.server_port}"
 
 
 # --- AWS -------------------------------------------------------------------------------------
@@ -260,8 +291,9 @@ class Cloud:
         """Ends the function's processes, and with them what they remember."""
         found = self.lambda_.get_function_configuration(FunctionName=function)
         variables = found["Environment"]["Variables"] | {"RESTARTED": str(time.time())}
+        # Redrive tries until its time is up, which is soon.
         self.lambda_.update_function_configuration(
-            FunctionName=function, Environment={"Variables": variables}, Timeout=20
+            FunctionName=function, Environment={"Variables": variables}, Timeout=10
         )
 
     def invoke(self, function: str, payload: dict) -> tuple[bool, str]:
@@ -277,6 +309,8 @@ class Cloud:
         """Returns all that costs or confuses if it is left behind."""
         groups = self.logs.describe_log_groups()["logGroups"]
         roles = [role["RoleName"] for role in self.iam.list_roles()["Roles"]]
+        secrets = self.secretsmanager.get_paginator("list_secrets").paginate()
+        buses = [bus["Name"] for bus in self.events.list_event_buses()["EventBuses"]]
         return {
             "queues": self.sqs.list_queues().get("QueueUrls", []),
             "tables": self.dynamodb.list_tables()["TableNames"],
@@ -285,6 +319,10 @@ class Cloud:
             "log groups": [group["logGroupName"] for group in groups],
             "alarms": [alarm["AlarmName"] for alarm in self.alarms()],
             "gateways": [api["ApiId"] for api in self.apigatewayv2.get_apis()["Items"]],
+            "secrets": [secret["Name"] for page in secrets for secret in page["SecretList"]],
+            "topics": [topic["TopicArn"] for topic in self.sns.list_topics()["Topics"]],
+            "event buses": buses,
+            "schedules": [s["Name"] for s in self.scheduler.list_schedules()["Schedules"]],
         }
 
 
@@ -467,11 +505,14 @@ def fresh_events(count: int) -> list[dict]:
 
 
 def zipped_functions(folder: Path) -> dict[str, Path]:
-    """Returns the zips of `make build` in ZIPS; without these, of the unoptimized functions."""
+    """Returns the zips of `make build` in ZIPS; without these, of the unoptimized functions.
+
+    Builds the stand-in tenant, too."""
     if zips := os.environ.get("ZIPS"):
         found = {name: ROOT / zips / name / "bootstrap.zip" for name in functions().values()}
         missing = [str(path) for path in found.values() if not path.exists()]
         assert not missing, "not built (make build)"
+        build("the stand-in Auth0 tenant", "--workspace", "--bin", "tenant", "--locked")
         return found
     # The same as for `make e2e`, so that `make test` builds them once.
     build("the functions", "--workspace", "--bins", "--tests", "--examples", "--locked")

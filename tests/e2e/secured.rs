@@ -18,6 +18,7 @@ use support::payload::{tick, webhook_post};
 use support::runtime::{Function, eventually};
 use support::stack::{self, EngineKind, Variables, unique};
 use support::world::RECEIVES;
+use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use crate::world::{TOKEN, events};
@@ -41,6 +42,8 @@ static USERS: Mutex<()> = Mutex::const_new(());
 
 /// Engines with security are slow on a small machine, and time limits are not tested here.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// An engine with security.
 struct Secured {
@@ -70,8 +73,7 @@ impl Secured {
 
     /// Reads a role from the document.
     fn documented(&self, role: &str) -> Value {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/engines.md");
-        let document = fs::read_to_string(path).unwrap();
+        let document = fs::read_to_string(format!("{ROOT}/docs/engines.md")).unwrap();
         let engine =
             if self.kind == EngineKind::OpenSearch { "opensearch" } else { "elasticsearch" };
         let start = format!("```json {engine} {role}\n");
@@ -96,10 +98,15 @@ impl Secured {
         drop(guard);
         let mut secrets = Vec::new();
         for name in names {
-            let secret = json!({ "username": name, "password": self.password });
-            secrets.push(aws::create_secret(&format!("secured/{name}"), &secret).await);
+            secrets.push(self.secret(&name).await);
         }
         secrets
+    }
+
+    /// Returns the id of a secret with the user's credentials.
+    async fn secret(&self, user: &str) -> String {
+        let secret = json!({ "username": user, "password": self.password });
+        aws::create_secret(&format!("secured/{user}"), &secret).await
     }
 
     async fn secure(&self, what: &str, name: &str, body: Value) {
@@ -330,6 +337,76 @@ async fn detector_names_each_missing_privilege(kind: EngineKind) {
         let named = privilege.trim_end_matches('*');
         assert!(alerts == 0 && logs.contains(named), "without {privilege} the log is:\n{logs}");
         assert!(!logs.contains(&engine.password));
+    }
+}
+
+impl Secured {
+    /// Runs the commands for a domain in `docs/deploy.md`, with these outputs of the stack.
+    async fn map_as_documented(&self, outputs: &[(&str, String)]) {
+        let document = fs::read_to_string(format!("{ROOT}/docs/deploy.md")).unwrap();
+        let (_, rest) = document.split_once("**Domain**").unwrap();
+        let (_, rest) = rest.split_once("```sh\n").unwrap();
+        let (commands, _) = rest.split_once("   ```\n").unwrap();
+        let cases: String =
+            outputs.iter().map(|(name, value)| format!("{name}) echo {value} ;; ")).collect();
+        let script = format!(
+            "set -euo pipefail\noutput() {{ case $1 in {cases}*) exit 1 ;; esac; }}\n{commands}"
+        );
+        let done = Command::new("bash")
+            .args(["-c", &script])
+            .current_dir(ROOT)
+            .env("ENDPOINT", &self.engine.url)
+            .env("MASTER_USER", format!("admin:{}", self.password))
+            .env("CURL_CA_BUNDLE", stack::variable("E2E_SECURED_OPENSEARCH_CA"))
+            .output()
+            .await
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+
+    /// Creates a user whom the security plugin sees as the caller who signs with this role. Returns the
+    /// id of the user's secret.
+    async fn signer(&self, role: &str) -> String {
+        let user = unique("signer");
+        let body = json!({ "password": self.password, "backend_roles": [role] });
+        self.secure("internalusers", &user, body).await;
+        self.secret(&user).await
+    }
+}
+
+/// Elasticsearch knows no IAM roles.
+#[tokio::test]
+#[ignore = "needs engines with security: make e2e-secured"]
+async fn mapped_iam_role_does_what_its_function_does_and_nothing_else() {
+    let engine = Secured::new(EngineKind::OpenSearch);
+    let arn = |name| format!("arn:aws:iam::123456789012:role/auth0-{name}Role-1A2B3C");
+    let names = ["Setup", "Webhook", "Redrive", "Detect", "Unmapped"];
+    let [setup, webhook, redrive, detect, unmapped] = names.map(arn);
+    let guard = USERS.lock().await;
+    let outputs = [
+        ("SetupRole", setup.clone()),
+        ("WriterRoles", format!("{redrive},{webhook}")),
+        ("DetectRole", detect.clone()),
+    ];
+    engine.map_as_documented(&outputs).await;
+    let mut signers = Vec::new();
+    for role in [&setup, &webhook, &redrive, &detect, &unmapped] {
+        signers.push((role, engine.signer(role).await));
+    }
+    drop(guard);
+    for (role, secret) in &signers {
+        let installed = engine.install(&unique("e2e"), secret).await;
+        let said = String::from_utf8_lossy(&installed.stderr);
+        assert_eq!(installed.status.success(), *role == &setup, "{role}: {said}");
+        let advice = format!("the backend role {role} is not mapped to an engine role");
+        assert!(*role == &setup || said.contains(&advice), "{role}: {said}");
+
+        let (found, wanted, logs) = engine.deliver_over_a_rollover(secret).await;
+        let is_writer = [&webhook, &redrive].contains(role);
+        assert_eq!(found, if is_writer { wanted } else { Vec::new() }, "{role}: {logs}");
+
+        let (alerts, logs) = engine.detect(secret).await;
+        assert_eq!(alerts, usize::from(*role == &detect), "{role}: {logs}");
     }
 }
 
