@@ -104,13 +104,14 @@ class Neighbor:
         self.cloud.cloudwatch.set_alarm_state(AlarmName=alarm, **ring)
         self.user.logs(0)
         found = self.logs()
-        for check, detail in (
-            ("stream", "the application gone, which does not exist"),
-            ("poller", "no page read for 15 minutes; no checkpoint"),
-            ("engine", f"no event in {DATA_STREAM} yet (opensearch "),
-            ("alarms", "DeadLetters since "),
+        for check, state, detail in (
+            ("stream", "PROBLEM", "the application gone, which does not exist"),
+            # The stack has just been deployed.
+            ("poller", "waiting", "no page read in the last 15 minutes; no checkpoint"),
+            ("engine", "waiting", f"no event in {DATA_STREAM} yet (opensearch "),
+            ("alarms", "PROBLEM", "DeadLetters since "),
         ):
-            assert found[check]["state"] == "PROBLEM", found[check]
+            assert found[check]["state"] == state, found[check]
             said(found[check]["detail"], detail)
         assert {"ingest queue", "ingest dead letters", "ingest function"} <= set(found)
         event = {"@timestamp": OLD, "agent": {"version": "0.1.0"}}
@@ -118,7 +119,7 @@ class Neighbor:
         engine = self.logs()["engine"]
         said(engine["detail"], " h, more than SilenceHours=1")
         assert (engine["state"], engine["since"]) == ("PROBLEM", OLD)
-        return "four problems of this stack, and none of the other"
+        return "two problems of this stack and two things that it waits for, and none of the other"
 
     def next_release(self) -> str:
         """The same code, under another name."""
