@@ -170,6 +170,12 @@ def goals(records: Records) -> str:
             at_most(what, ratio, 1.2, f"{ratio:.2f} ×", "1.20 ×")
     count = records.one(kind="instructions", events=100, gzip=False, geoip=False)["per_event"]
     at_most("webhook, instructions per event, no gzip", count, 150_000, f"{count:,}", "150,000")
+    count = records.one(kind="instructions", events=1, gzip=False, geoip=False)["per_event"]
+    at_most("webhook, a batch of one event, no gzip", count, 250_000, f"{count:,}", "250,000")
+    size = records.one(kind="pace", events=1)["log_bytes"]
+    at_most("webhook, log of a batch of one event", size, 350, f"{size} B", "350 B")
+    count = records.one(kind="start", function="webhook", geoip=False)["instructions"][1]
+    at_most("webhook, start to first response, instructions", count, 20e6, million(count), "20 M")
     for record in records.some(kind="start", geoip=False):
         count = record["instructions"][0]
         what = f"{record['function']}, start to first poll, instructions"
