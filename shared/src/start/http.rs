@@ -64,16 +64,17 @@ pub fn client() -> Result<Client, TlsError> {
 
 /// Loads the AWS SDK's configuration from the environment; `client` makes its calls.
 ///
-/// Lambda puts credentials there, too. The SDK's chain, with which it would look for them in six places, is a
-/// twentieth of a start, so it is for other machines.
+/// In Lambda, that includes the credentials. The SDK's chain, which looks for them in six places, would be a
+/// twentieth of a start, so it is built only where the environment has none.
 pub async fn aws(client: &Client) -> SdkConfig {
     let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(sdk_client(client));
-    match env::var_os("AWS_ACCESS_KEY_ID") {
-        Some(_) => loader.credentials_provider(EnvironmentVariableCredentialsProvider::new()),
-        None => loader,
-    }
-    .load()
-    .await
+    let loader = match env::var_os("AWS_ACCESS_KEY_ID") {
+        Some(id) if !id.is_empty() => {
+            loader.credentials_provider(EnvironmentVariableCredentialsProvider::new())
+        }
+        _ => loader,
+    };
+    loader.load().await
 }
 
 /// Adapts `client` to the AWS SDK.
