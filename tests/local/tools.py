@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +147,7 @@ def run_step(what: str, argv: list[str], **options: object) -> None:
             raise StackError(f"{what} failed ({' '.join(argv)}):\n{tail}")
 
 
-def install(name: str, what: str, fill: Callable[[Path], None]) -> Path:
+def install(name: str, what: str, fill: Callable[[Path], object]) -> Path:
     """Returns the folder `.tools/<name>`, filled by `fill` unless an earlier run completed it."""
     # Worktrees may share one `.tools` by a link.
     folder = (TOOLS / name).resolve()
@@ -269,10 +270,8 @@ def engine_home(engine: str) -> Path:
         "elasticsearch": (ELASTICSEARCH, "60 MB"),
     }[engine]
 
-    def fill(folder: Path) -> None:
-        unpack_engine(engine, version, folder)
-
     what = f"{engine} {version} ({size})"
+    fill = partial(unpack_engine, engine, version)
     folder = install(f"{engine}-{version}", what, fill)
     return folder / f"{engine}-{version}"
 
