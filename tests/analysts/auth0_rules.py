@@ -20,7 +20,7 @@ from search import SearchError
 CASES = json.loads((world.HERE / "auth0-rules.json").read_text())
 COLUMNS = list(itertools.product(world.URLS, world.SETTINGS))
 
-# What users have to fill in, such as {your-client-id}. In our events, it is its own name.
+# A value for the user to fill in, such as {your-client-id}. Our events have its name there.
 PLACEHOLDER = re.compile(r"\{([a-z][\w-]*)\}")
 
 # Rules that cannot run everywhere, and why.

@@ -122,7 +122,7 @@ fn hit(mut hit: Value) -> Option<Hit> {
     Some(Hit { time, id, source, queries })
 }
 
-/// What a search returns for each group.
+/// The result for one group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Said<'a> {
     /// The number of its events.

@@ -1,7 +1,7 @@
 //! One invocation: the gateway's event → the request, and the response → what the gateway expects.
 //!
-//! Does what `lambda_http::run` does, but reads one kind of event only, of that only what the webhook looks at,
-//! and unescapes the body in place: that saves a quarter of what a batch of one event costs
+//! Does the work of `lambda_http::run`, but expects a single kind of event, parses only the parts that the
+//! webhook uses, and unescapes the body in place. A batch of one event costs a fifth less that way
 //! (`docs/decisions.md`).
 //!
 //! `lambda_runtime` passes a handler what it parsed itself, and nothing else. So the request is attached to the
@@ -29,17 +29,17 @@ tokio::task_local! {
     static REQUEST: Cell<Option<Request>>;
 }
 
-/// What the webhook looks at of a request, in the gateway's payload format 2.0: "Working with AWS Lambda proxy
-/// integrations for HTTP APIs".
+/// The parts of a request that the webhook uses, in the gateway's payload format 2.0 ("Working with AWS Lambda
+/// proxy integrations for HTTP APIs").
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Request {
     /// The path as sent.
     #[serde(rename = "rawPath")]
     pub path: String,
-    /// The headers that matter here.
+    /// The headers that the webhook uses.
     pub headers: Headers,
-    /// What the gateway found out.
+    /// The gateway's own data.
     #[serde(rename = "requestContext")]
     pub context: RequestContext,
     /// The body as sent.
@@ -62,11 +62,11 @@ pub struct Headers {
     pub content_encoding: Option<String>,
 }
 
-/// The part of the event that is the gateway's own.
+/// Data that the gateway adds to a request.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct RequestContext {
-    /// What it says of HTTP.
+    /// The HTTP details.
     pub http: Http,
 }
 

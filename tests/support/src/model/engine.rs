@@ -587,8 +587,8 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// What `filter_path` leaves of an answer: "Common options: Response filtering". A `*` at its end
-/// stands for the rest of a name, and arrays are transparent.
+/// Applies `filter_path` to an answer ("Common options: Response filtering"). A trailing `*` matches the
+/// rest of a name, and arrays are transparent.
 fn filtered(answer: &Value, filter: &str) -> Value {
     let paths: Vec<Vec<&str>> = filter.split(',').map(|path| path.split('.').collect()).collect();
     let paths: Vec<&[&str]> = paths.iter().map(Vec::as_slice).collect();
