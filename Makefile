@@ -81,9 +81,11 @@ fuzz: ## search for bodies that break an invariant of all documents (nightly Rus
 bench: ## measure the built functions and write the numbers into docs/performance.md (ARGS=start)
 	@$(DEPLOY) build --arch x86_64
 	@$(LOCAL) tests/benches/bench.py
+	@$(LOCAL) tests/benches/scale.py
 
 bench-engine: ## measure what a document costs each engine and write it into docs/performance.md
 	@$(LOCAL) tests/benches/bench_engine.py
+	@$(LOCAL) tests/benches/scale.py
 
 build: ## build the functions' zips for Lambda, without Docker (ARCH=x86_64)
 	@$(DEPLOY) build

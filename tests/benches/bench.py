@@ -211,7 +211,7 @@ def starts(records: Records) -> str:
 
 
 def shares(records: Records) -> str:
-    head = ["", "of a processor", "INIT", "first answer", "second answer"]
+    head = ["", "of a processor", "INIT", "first response", "second response"]
 
     def row(record: dict) -> list[str]:
         times = [record["init_milliseconds"], *record["answer_milliseconds"]]

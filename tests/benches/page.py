@@ -48,4 +48,4 @@ def write(text: str, begin: str, end: str) -> None:
     if not found:
         raise StackError(f"{PAGE.relative_to(ROOT)} lacks the marks {begin} and {end}")
     PAGE.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
-    say(f"written: {PAGE.relative_to(ROOT)}; now run tests/benches/scale.py")
+    say(f"written: {PAGE.relative_to(ROOT)}")

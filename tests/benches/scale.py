@@ -1,7 +1,7 @@
 """Writes the tables of docs/scale.md from the measurements in docs/performance.md.
 
-`make bench` and `make bench-engine` call it; `python3 tests/benches/scale.py --check`, a part of
-`make lint`, fails if the tables are older than the measurements.
+`make bench` and `make bench-engine` run it after themselves; `make lint` runs it with `--check`, which fails if
+the tables are older than the measurements.
 """
 
 from __future__ import annotations
@@ -45,21 +45,18 @@ NETWORK_MILLISECONDS = 10
 REDRIVES, MESSAGES = 2, 10
 
 
-def cells(start: str) -> list[str]:
-    """Returns the cells of the first row of docs/performance.md that starts like this."""
-    for line in page.PAGE.read_text().splitlines():
-        if line.startswith(f"| {start} |"):
-            return [cell.strip() for cell in line.strip("|").split("|")]
-    raise StackError(f"docs/performance.md has no row {start!r}: run make bench")
-
-
 def number(cell: str) -> float:
     return float(cell.split(" ")[0].replace(",", ""))
 
 
 def pace(events: int) -> dict[str, float]:
     """Returns what `make bench` measured for batches of this size."""
-    _, cpu, answer, body, log = map(number, cells(str(events)))
+    _, costs = page.PAGE.read_text().split("### Cost\n", 1)
+    rows = [line.strip("| ").split(" | ") for line in costs.splitlines()]
+    row = next((row for row in rows if row[0] == str(events)), None)
+    if row is None:
+        raise StackError(f"docs/performance.md has no costs of batches of {events}: run make bench")
+    _, cpu, answer, body, log = map(number, row)
     return {
         "events": events,
         "cpu_milliseconds": cpu,
