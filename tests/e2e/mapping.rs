@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use auth0_ecs::input::types;
+use auth0_ecs::input::{split, types};
 use auth0_ecs::{Document, Input, Mapper, Piece};
 use chrono::Utc;
 use proptest::prelude::*;
@@ -16,9 +16,34 @@ use support::invariants::mapper_for;
 use support::stack::{self, EngineKind};
 
 on_both_engines!(
+    sample_event_is_read_from_the_engine_as_it_was_written,
     log_type_is_found_by_code_with_its_details,
     hostile_event_is_neither_refused_nor_lost,
 );
+
+/// The order of members in arrays, numbers, names with dots: an engine may keep a document or put it together anew.
+async fn sample_event_is_read_from_the_engine_as_it_was_written(engine: EngineKind) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events/auth0");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let samples: Vec<_> = files.map(|file| std::fs::read(file).unwrap()).collect();
+    for details in ["flat", "fields", "none"] {
+        let stream = Stream::new(engine, details).await;
+        let mut ids = HashSet::new();
+        let events = samples.iter().flat_map(|sample| split::split(sample));
+        let mapped: Vec<_> = events
+            .map(|event| stream.map("sample", event))
+            .filter(|mapped| ids.insert(mapped.document.id.clone()))
+            .collect();
+        assert!(mapped.len() > 30, "{} samples", mapped.len());
+        stream.index(&mapped).await;
+        let found = stream.found(&["*"]).await;
+        assert_eq!(found.len(), mapped.len());
+        for Mapped { document, bytes, .. } in &mapped {
+            let written: Value = serde_json::from_slice(bytes).unwrap();
+            assert_eq!(found[&document.id], written, "{details}");
+        }
+    }
+}
 
 /// Events per type, each with its own details.
 const EVENTS_PER_TYPE: usize = 3;

@@ -232,6 +232,8 @@ async fn create_and_update_install_every_exported_field(kind: EngineKind) {
             && (said.contains("; lifecycle: none") || said.contains("data stream lifecycle: on")),
         "{said}"
     );
+    // Both engines are of versions that have what is best for their disk.
+    assert_eq!(said.contains(", mode: logsdb"), kind == EngineKind::Elasticsearch, "{said}");
     let updated = CloudFormation::default().ask("Update", &settings, TIMEOUT).await;
     assert_eq!(updated["Status"], "SUCCESS", "{updated}");
     assert_eq!(updated["PhysicalResourceId"], INSTALLED);

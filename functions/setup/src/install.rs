@@ -32,6 +32,9 @@ const MIN_ELASTICSEARCH: Version = Version { major: 8, minor: 8 };
 /// The first version whose templates take a data stream lifecycle.
 const FIRST_DATA_STREAM_LIFECYCLE: Version = Version { major: 8, minor: 11 };
 
+/// The first version in which `logsdb` is Elastic's own default for logs.
+const FIRST_LOGSDB: Version = Version { major: 9, minor: 0 };
+
 /// The first versions of each major that have failure stores outside of Elastic's own builds.
 const FIRST_FAILURE_STORES: [Version; 2] =
     [Version { major: 8, minor: 19 }, Version { major: 9, minor: 1 }];
@@ -286,6 +289,8 @@ impl Installation {
             constant_keyword: true,
             failure_store: has_failure_store(engine),
             zstd: true,
+            logsdb: engine.product == Product::Elasticsearch
+                && engine.version.is_some_and(|version| version >= FIRST_LOGSDB),
             lifecycle,
             retention: self.retention,
         };
@@ -324,6 +329,9 @@ impl Installation {
         let mut done = format!("index template {name} is installed, details: {}", template.details);
         if let Some(codec) = template.codec() {
             done += &format!(", codec: {codec}");
+        }
+        if template.logsdb {
+            done += ", mode: logsdb";
         }
         if !template.constant_keyword {
             done += " (without constant_keyword, which this engine lacks)";

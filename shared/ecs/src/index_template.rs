@@ -208,6 +208,8 @@ pub struct IndexTemplate<'a> {
     pub failure_store: bool,
     /// Whether an OpenSearch has that codec, of the plugin custom-codecs (2.9).
     pub zstd: bool,
+    /// Whether Elasticsearch's `logsdb` is on.
+    pub logsdb: bool,
     /// The feature that rolls the data stream over.
     pub lifecycle: Lifecycle,
     /// For [`Lifecycle::DataStream`]; policies have it of their own.
@@ -465,6 +467,12 @@ fn settings(of: &IndexTemplate<'_>, default_fields: &[String]) -> Value {
         // which is a few levels down itself.
         index["mapping"] = json!({"depth": {"limit": 40}});
     }
+    if of.logsdb {
+        // A fifth less on disk: sorted by time, values compress better. Documents stay as they are: Elastic's
+        // synthetic `_source` would change them.
+        index["mode"] = json!("logsdb");
+        index["mapping"] = json!({"source": {"mode": "stored"}});
+    }
     if let Lifecycle::Ilm { policy } = &of.lifecycle {
         index["lifecycle"] = json!({"name": policy});
     }
@@ -600,6 +608,7 @@ mod tests {
                             constant_keyword: has,
                             failure_store: has,
                             zstd: has,
+                            logsdb: has && product == Product::Elasticsearch,
                             retention,
                             ..of(product, lifecycle.clone())
                         };
@@ -623,6 +632,7 @@ mod tests {
             constant_keyword: true,
             failure_store: false,
             zstd: false,
+            logsdb: false,
             lifecycle,
             retention: None,
         }
@@ -755,6 +765,11 @@ mod tests {
         assert_eq!(zstd.render().pointer(codec).unwrap(), "zstd");
         assert_eq!(open.pointer(codec).unwrap(), "best_compression");
         assert_eq!(elastic.pointer(codec).unwrap(), "best_compression");
+        assert_eq!(elastic.pointer("/template/settings/index/mode"), None);
+        let logsdb = IndexTemplate { logsdb: true, ..of(Product::Elasticsearch, ilm()) }.render();
+        let settings = logsdb.pointer("/template/settings/index").unwrap();
+        assert_eq!(settings["mode"], "logsdb");
+        assert_eq!(settings["mapping"]["source"]["mode"], "stored");
         let collection = of(Product::OpenSearchServerless, Lifecycle::None).render();
         assert!(collection.get("data_stream").is_none());
         assert!(collection.get("composed_of").is_none());
