@@ -1,7 +1,7 @@
 """Writes the tables of docs/scale.md from the measurements in docs/performance.md.
 
-`make bench` and `make bench-engine` run it after themselves; `make lint` runs it with `--check`, which fails if
-the tables are older than the measurements.
+`make bench` and `make bench-engine` run it after themselves; `make lint` runs it with `--check`,
+which fails if the tables are older than the measurements.
 """
 
 from __future__ import annotations
