@@ -45,15 +45,20 @@ NETWORK_MILLISECONDS = 10
 REDRIVES, MESSAGES = 2, 10
 
 
+def rows(section: str) -> list[list[str]]:
+    """Returns the cells of the tables in a section that `make bench` writes."""
+    _, _, after = page.PAGE.read_text().partition(f"### {section}\n")
+    text, _, _ = after.partition("\n### ")
+    return [line.strip("| ").split(" | ") for line in text.splitlines()]
+
+
 def number(cell: str) -> float:
     return float(cell.split(" ")[0].replace(",", ""))
 
 
 def pace(events: int) -> dict[str, float]:
     """Returns what `make bench` measured for batches of this size."""
-    _, costs = page.PAGE.read_text().split("### Cost\n", 1)
-    rows = [line.strip("| ").split(" | ") for line in costs.splitlines()]
-    row = next((row for row in rows if row[0] == str(events)), None)
+    row = next((row for row in rows("Cost") if row[0] == str(events)), None)
     if row is None:
         raise StackError(f"docs/performance.md has no costs of batches of {events}: run make bench")
     _, cpu, answer, body, log = map(number, row)
@@ -145,7 +150,19 @@ def outage() -> str:
     return page.table(head, map(row, RATES))
 
 
-SECTIONS = {"way in": way_in, "engines": engines, "an outage of an hour": outage}
+def load() -> str:
+    """Returns the highest rate that was sustained, by the number of events in a batch."""
+    highest = {row[0]: row for row in rows("Load") if row[-1] == "yes"}
+    head = ["events in a batch", "events/s sustained", "p50", "p99"]
+    return page.table(head, [[row[0], row[1], row[3], row[4]] for row in highest.values()])
+
+
+SECTIONS = {
+    "way in": way_in,
+    "engines": engines,
+    "an outage of an hour": outage,
+    "load": load,
+}
 
 
 def written(text: str) -> str:

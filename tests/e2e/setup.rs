@@ -232,7 +232,7 @@ async fn create_and_update_install_every_exported_field(kind: EngineKind) {
             && (said.contains("; lifecycle: none") || said.contains("data stream lifecycle: on")),
         "{said}"
     );
-    // Both engines are of versions that have what is best for their disk.
+    // This Elasticsearch is one of those whose own default it is.
     assert_eq!(said.contains(", mode: logsdb"), kind == EngineKind::Elasticsearch, "{said}");
     let updated = CloudFormation::default().ask("Update", &settings, TIMEOUT).await;
     assert_eq!(updated["Status"], "SUCCESS", "{updated}");
