@@ -12,16 +12,14 @@
 
 use std::io::{self, Write as _};
 
+use auth0_ecs::key;
+use auth0_ecs::write::{AsWritten, Key, Object, Value};
 use chrono::{DateTime, Utc};
-use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
-use serde_json::Value;
 
 use crate::delivery::report::Report;
 
 /// The function that counts: the values of the dimension of this name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
     /// Receives the log stream.
     Webhook,
@@ -33,6 +31,18 @@ pub enum Function {
     Redrive,
     /// Runs the detections.
     Detect,
+}
+
+impl Function {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Poller => "poller",
+            Self::Ingest => "ingest",
+            Self::Redrive => "redrive",
+            Self::Detect => "detect",
+        }
+    }
 }
 
 /// One invocation's counts.
@@ -70,43 +80,69 @@ impl Metrics {
     fn values(&self) -> [Entry; 14] {
         let report = &self.report;
         [
-            ("EventsReceived", Some(report.received.into())),
-            ("EventsFiltered", nonzero(report.filtered)),
-            ("EventsIndexed", nonzero(report.stored)),
-            ("EventsDuplicate", nonzero(report.duplicates)),
-            ("EventsRejected", nonzero(report.rejected)),
-            ("EventsDeadLettered", nonzero(report.dead_lettered)),
-            ("EventsParked", nonzero(self.parked)),
-            ("EngineMisconfigured", nonzero(report.misconfigured)),
-            ("UnknownTypes", nonzero(report.unknown_types)),
-            ("DeliveryLag", report.lag_seconds.map(Into::into)),
-            ("PollPages", self.poll_pages.map(Into::into)),
-            ("RateLimitRemaining", self.rate_limit_remaining.map(Into::into)),
-            ("CheckpointExpired", nonzero(self.checkpoint_expired.into())),
-            ("Unauthorized", nonzero(self.unauthorized)),
+            (key!("EventsReceived"), Some(EntryValue::number(report.received))),
+            (key!("EventsFiltered"), nonzero(report.filtered)),
+            (key!("EventsIndexed"), nonzero(report.stored)),
+            (key!("EventsDuplicate"), nonzero(report.duplicates)),
+            (key!("EventsRejected"), nonzero(report.rejected)),
+            (key!("EventsDeadLettered"), nonzero(report.dead_lettered)),
+            (key!("EventsParked"), nonzero(self.parked)),
+            (key!("EngineMisconfigured"), nonzero(report.misconfigured)),
+            (key!("UnknownTypes"), nonzero(report.unknown_types)),
+            (key!("DeliveryLag"), report.lag_seconds.map(EntryValue::number)),
+            (key!("PollPages"), self.poll_pages.map(EntryValue::number)),
+            (key!("RateLimitRemaining"), self.rate_limit_remaining.map(EntryValue::number)),
+            (key!("CheckpointExpired"), nonzero(self.checkpoint_expired.into())),
+            (key!("Unauthorized"), nonzero(self.unauthorized)),
         ]
     }
 
     /// Returns what the record says beyond metrics.
     fn properties(&self) -> [Entry; 3] {
         [
-            ("bytes", self.bytes.map(Into::into)),
-            ("messages", self.messages.map(Into::into)),
-            ("took_ms", self.took_ms.map(Into::into)),
+            (key!("bytes"), self.bytes.map(EntryValue::number)),
+            (key!("messages"), self.messages.map(EntryValue::number)),
+            (key!("took_ms"), self.took_ms.map(EntryValue::number)),
         ]
     }
 }
 
 /// A name and, if it is to be written, its value. That of a metric is a number.
-pub type Entry = (&'static str, Option<Value>);
+pub type Entry = (Key<'static>, Option<EntryValue>);
+
+/// The value of an [`Entry`].
+#[derive(Clone, Copy, Debug)]
+pub enum EntryValue {
+    /// A count, or a time.
+    Number(i64),
+    /// A word of ours.
+    Text(&'static str),
+}
+
+impl EntryValue {
+    /// Returns the value of a number of any type.
+    pub fn number(number: impl TryInto<i64>) -> Self {
+        Self::Number(number.try_into().unwrap_or(i64::MAX))
+    }
+}
+
+impl Value for EntryValue {
+    fn write_to(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Number(number) => number.write_to(out),
+            Self::Text(text) => text.write_to(out),
+        }
+    }
+}
 
 /// Returns the value of a count that is written only if something happened.
 #[must_use]
-pub fn nonzero(count: usize) -> Option<Value> {
-    (count > 0).then(|| count.into())
+pub fn nonzero(count: usize) -> Option<EntryValue> {
+    (count > 0).then(|| EntryValue::number(count))
 }
 
 /// The record: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+#[derive(Debug)]
 pub struct Record<'a> {
     /// The metrics.
     pub metrics: &'a [Entry],
@@ -123,73 +159,65 @@ pub struct Record<'a> {
 impl Record<'_> {
     /// Writes the record; to be called once at the end of an invocation, failed or not.
     pub fn emit(&self) {
-        if let Err(error) = writeln!(io::stdout().lock(), "{}", self.render()) {
+        let mut line = self.render();
+        line.push(b'\n');
+        if let Err(error) = io::stdout().lock().write_all(&line) {
             tracing::warn!(%error, "metrics could not be written");
         }
     }
 
-    #[expect(clippy::expect_used, reason = "serialize has no failure of its own")]
-    fn render(&self) -> String {
-        serde_json::to_string(self).expect("names, numbers and texts are JSON")
-    }
-}
-
-impl Serialize for Record<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut record = serializer.serialize_map(None)?;
-        for (name, value) in self.metrics.iter().chain(self.properties) {
-            if let Some(value) = value {
-                record.serialize_entry(name, value)?;
+    fn render(&self) -> Vec<u8> {
+        let mut line = Vec::with_capacity(512);
+        Object::write(&mut line, |record| {
+            for (name, value) in self.metrics.iter().chain(self.properties) {
+                record.maybe(*name, *value);
             }
-        }
-        record.serialize_entry("Stack", self.stack)?;
-        record.serialize_entry("Function", &self.function)?;
-        let written = self.metrics.iter().filter(|(_, value)| value.is_some());
-        let directive = Directive {
-            namespace: "Auth0LogStreams",
-            // One set of both: each further set would be billed as further metrics.
-            dimensions: [["Stack", "Function"]],
-            metrics: written.map(|(name, _)| Definition { name }).collect(),
-        };
-        let metadata =
-            Metadata { timestamp: self.now.timestamp_millis(), cloud_watch_metrics: [directive] };
-        record.serialize_entry("_aws", &metadata)?;
-        record.end()
+            record.put(key!("Stack"), self.stack);
+            record.put(key!("Function"), self.function.name());
+            record.object(key!("_aws"), |metadata| {
+                metadata.put(key!("Timestamp"), self.now.timestamp_millis());
+                metadata.list(key!("CloudWatchMetrics"), |directives| {
+                    directives.object(|directive| {
+                        directive.put(key!("Namespace"), "Auth0LogStreams");
+                        // One set of both: each further set would be billed as further metrics.
+                        let dimensions = r#"[["Stack","Function"]]"#;
+                        directive.put(key!("Dimensions"), AsWritten(dimensions));
+                        directive.list(key!("Metrics"), |definitions| {
+                            for (name, value) in self.metrics {
+                                if value.is_some() {
+                                    definitions.object(|definition| {
+                                        definition.put(key!("Name"), name.name());
+                                    });
+                                }
+                            }
+                        });
+                    });
+                });
+            });
+        });
+        line
     }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metadata {
-    timestamp: i64,
-    cloud_watch_metrics: [Directive; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Directive {
-    namespace: &'static str,
-    dimensions: [[&'static str; 2]; 1],
-    metrics: Vec<Definition>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Definition {
-    name: &'static str,
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp_millis(1_700_000_000_123).unwrap()
     }
 
+    impl Record<'_> {
+        fn text(&self) -> String {
+            String::from_utf8(self.render()).unwrap()
+        }
+    }
+
     fn line(metrics: &Metrics, function: Function) -> String {
         let (metrics, properties) = (&metrics.values(), &metrics.properties());
-        Record { metrics, properties, stack: "logs", function, now: now() }.render()
+        Record { metrics, properties, stack: "logs", function, now: now() }.text()
     }
 
     /// Checks the specification's requirements: CloudWatch silently drops a line that violates them.
@@ -259,7 +287,7 @@ mod tests {
         };
         let (metrics, properties) = (&batch.values(), &batch.properties());
         let (stack, function) = ("auth0-log-streams", Function::Webhook);
-        let record = Record { metrics, properties, stack, function, now: now() }.render();
+        let record = Record { metrics, properties, stack, function, now: now() }.text();
         assert!(record.len() <= 350, "{} bytes: {record}", record.len());
     }
 

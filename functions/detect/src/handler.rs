@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use auth0_ecs::key;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 use shared::clock;
 use shared::engine::client::EngineError;
 use shared::error::chain;
-use shared::metrics::{Function, Record, nonzero};
+use shared::metrics::{EntryValue, Function, Record, nonzero};
 use shared::retry::Deadline;
 use tokio::time::Instant;
 
@@ -39,19 +40,19 @@ pub(crate) async fn handle(
     };
     let Counts { rules, failed, alerts, published, truncated, lag } = run.counts;
     let milliseconds = started.elapsed().as_millis();
-    let stopped = end.as_ref().ok();
+    let stopped = end.as_ref().ok().map(|stopped| stopped.as_str());
     Record {
         metrics: &[
-            ("DetectionsRun", Some(rules.into())),
-            ("DetectionsFailed", nonzero(failed)),
-            ("DetectionsTruncated", nonzero(truncated)),
-            ("DetectionLag", lag.map(Into::into)),
-            ("Alerts", nonzero(alerts)),
-            ("AlertsPublished", nonzero(published)),
+            (key!("DetectionsRun"), Some(EntryValue::number(rules))),
+            (key!("DetectionsFailed"), nonzero(failed)),
+            (key!("DetectionsTruncated"), nonzero(truncated)),
+            (key!("DetectionLag"), lag.map(EntryValue::number)),
+            (key!("Alerts"), nonzero(alerts)),
+            (key!("AlertsPublished"), nonzero(published)),
         ],
         properties: &[
-            ("stopped", stopped.map(|stopped| json!(stopped))),
-            ("took_ms", u64::try_from(milliseconds).ok().map(Into::into)),
+            (key!("stopped"), stopped.map(EntryValue::Text)),
+            (key!("took_ms"), Some(EntryValue::number(milliseconds))),
         ],
         stack: &detector.stack,
         function: Function::Detect,

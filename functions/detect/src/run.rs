@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Serialize;
 use serde_json::{Value, json};
 use shared::checkpoint::{CheckpointError, Checkpoints, SaveResult};
 use shared::engine::client::EngineError;
@@ -84,8 +83,7 @@ impl From<ReadError> for RuleError {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stopped {
     /// All rules have run, or failed for themselves.
     Finished,
@@ -93,6 +91,17 @@ pub(crate) enum Stopped {
     OutOfTime,
     /// Another run is at work, or was until it crashed a moment ago.
     AnotherRun,
+}
+
+impl Stopped {
+    /// Returns the name in responses and records.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::OutOfTime => "out_of_time",
+            Self::AnotherRun => "another_run",
+        }
+    }
 }
 
 /// The counts of a run.

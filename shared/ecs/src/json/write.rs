@@ -17,6 +17,14 @@ use super::read::decode;
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'k>(pub &'k str);
 
+impl<'k> Key<'k> {
+    /// The name alone.
+    #[must_use]
+    pub fn name(self) -> &'k str {
+        self.0.trim_end_matches(':').trim_matches('"')
+    }
+}
+
 /// The [`Key`] of a literal name, made at compile time.
 #[macro_export]
 macro_rules! key {
@@ -41,7 +49,7 @@ pub(crate) struct AsText<'a>(pub(crate) &'a str);
 
 /// A JSON value as received or written before.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AsWritten<'a>(pub(crate) &'a str);
+pub struct AsWritten<'a>(pub &'a str);
 
 /// Text of an event, which is often known to need no escapes because it was received without any.
 #[derive(Clone, Debug)]
@@ -209,7 +217,7 @@ impl<'o> Object<'o> {
 
     /// Writes a member if there is a value.
     #[inline(always)]
-    pub(crate) fn maybe(&mut self, key: Key<'_>, value: Option<impl Value>) {
+    pub fn maybe(&mut self, key: Key<'_>, value: Option<impl Value>) {
         if let Some(value) = value {
             self.put(key, value);
         }
@@ -226,7 +234,7 @@ impl<'o> Object<'o> {
 
     /// Writes a list, unless it stays empty.
     #[inline(always)]
-    pub(crate) fn list<R>(&mut self, key: Key<'_>, elements: impl FnOnce(&mut List<'_>) -> R) -> R {
+    pub fn list<R>(&mut self, key: Key<'_>, elements: impl FnOnce(&mut List<'_>) -> R) -> R {
         let before = self.open(key, b'[');
         let result = elements(&mut List { out: &mut *self.out });
         close_or_undo(self.out, before, b']');
@@ -268,7 +276,7 @@ impl<'o> Object<'o> {
 
 /// A list that is being written.
 #[derive(Debug)]
-pub(crate) struct List<'o> {
+pub struct List<'o> {
     out: &'o mut Vec<u8>,
 }
 
@@ -281,7 +289,7 @@ impl List<'_> {
     }
 
     /// Writes an object, unless it stays empty.
-    pub(crate) fn object<R>(&mut self, members: impl FnOnce(&mut Object<'_>) -> R) -> R {
+    pub fn object<R>(&mut self, members: impl FnOnce(&mut Object<'_>) -> R) -> R {
         let before = self.out.len();
         self.out.push(b'{');
         let result = members(&mut Object { out: &mut *self.out });
