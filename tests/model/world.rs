@@ -26,7 +26,7 @@ use support::settings;
 use support::world::TOKEN;
 use tokio::time::sleep;
 use webhook::handler::Webhook;
-use webhook::invocation::{Headers, Http, Request, RequestContext};
+use webhook::invocation::Request;
 
 use crate::cases::Broken;
 
@@ -121,8 +121,8 @@ impl World {
     pub(crate) async fn post(&self, body: &str) -> (u16, Value) {
         let request = Request {
             path: "/auth0/logs".into(),
-            headers: Headers { authorization: Some(TOKEN.into()), ..Headers::default() },
-            context: RequestContext { http: Http { method: "POST".into(), source_ip: None } },
+            method: "POST".into(),
+            authorization: Some(TOKEN.into()),
             body: Bytes::copy_from_slice(body.as_bytes()),
             deadline: context(WEBHOOK_TIMEOUT).deadline,
             ..Request::default()

@@ -11,7 +11,8 @@
 use std::cell::Cell;
 use std::mem;
 
-use auth0_ecs::input::gateway::take_body;
+use auth0_ecs::input::gateway;
+use auth0_ecs::read::decode;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -21,7 +22,6 @@ use lambda_http::lambda_runtime::LambdaInvocation;
 use lambda_http::tower::util::ServiceFn;
 use lambda_http::{Body, Service, service_fn};
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer};
 use tokio::task::futures::TaskLocalFuture;
 
 tokio::task_local! {
@@ -31,71 +31,48 @@ tokio::task_local! {
 
 /// The parts of a request that the webhook uses, in the gateway's payload format 2.0 ("Working with AWS Lambda
 /// proxy integrations for HTTP APIs").
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct Request {
     /// The path as sent.
-    #[serde(rename = "rawPath")]
     pub path: String,
-    /// The headers that the webhook uses.
-    pub headers: Headers,
-    /// The gateway's own data.
-    #[serde(rename = "requestContext")]
-    pub context: RequestContext,
-    /// The body as sent.
-    #[serde(deserialize_with = "text")]
-    pub body: Bytes,
-    /// Whether `body` is in Base64.
-    pub is_base64_encoded: bool,
-    /// Lambda's deadline, in milliseconds since the Unix epoch; 0 outside Lambda.
-    #[serde(skip)]
-    pub deadline: u64,
-}
-
-/// Headers, whose names the gateway writes in lower case.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-pub struct Headers {
-    /// The token.
-    pub authorization: Option<SecretString>,
-    /// `gzip`, if something between Auth0 and the gateway compresses.
-    pub content_encoding: Option<String>,
-}
-
-/// Data that the gateway adds to a request.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct RequestContext {
-    /// The HTTP details.
-    pub http: Http,
-}
-
-/// The request line and the connection.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Http {
     /// The method in capitals.
     pub method: String,
     /// The address of whoever called the gateway.
     pub source_ip: Option<String>,
-}
-
-fn text<'de, D: Deserializer<'de>>(json: D) -> Result<Bytes, D::Error> {
-    Ok(Option::<String>::deserialize(json)?.unwrap_or_default().into())
+    /// The token.
+    pub authorization: Option<SecretString>,
+    /// `gzip`, if something between Auth0 and the gateway compresses.
+    pub content_encoding: String,
+    /// The body as sent.
+    pub body: Bytes,
+    /// Lambda's deadline, in milliseconds since the Unix epoch; 0 outside Lambda.
+    pub deadline: u64,
 }
 
 impl Request {
     /// Reads an event; `None` if it cannot be read: gateways have sent escapes that JSON does not have
     /// (aws-lambda-rust-runtime#509).
-    fn read(mut event: Bytes) -> Option<Self> {
-        let body = take_body(&mut event);
-        let mut request: Self = serde_json::from_slice(&event).ok()?;
-        request.body = body.unwrap_or(request.body);
-        if request.is_base64_encoded {
-            request.body = BASE64_STANDARD.decode(request.body).ok()?.into();
-        }
+    fn read(event: Bytes) -> Option<Self> {
+        let mut request = Self::default();
+        let mut is_base64 = false;
+        // The gateway writes the names of headers in lower case.
+        let body = gateway::read(event, |path, value| match path {
+            ["rawPath"] => request.path = text(value),
+            ["headers", "authorization"] => request.authorization = Some(text(value).into()),
+            ["headers", "content-encoding"] => request.content_encoding = text(value),
+            ["requestContext", "http", "method"] => request.method = text(value),
+            ["requestContext", "http", "sourceIp"] => request.source_ip = Some(text(value)),
+            ["isBase64Encoded"] => is_base64 = value == "true",
+            _ => {}
+        })?;
+        request.body = if is_base64 { BASE64_STANDARD.decode(body).ok()?.into() } else { body };
         Some(request)
     }
+}
+
+/// Returns the text of a string, and nothing of what is none.
+fn text(json: &str) -> String {
+    if json.starts_with('"') { decode(json).into_owned() } else { String::new() }
 }
 
 type WithRequest<F> = TaskLocalFuture<Cell<Option<Request>>, F>;
@@ -196,20 +173,14 @@ mod tests {
             let at = good.find(of).unwrap();
             [&good.as_bytes()[..at], bytes, &good.as_bytes()[at..]].concat()
         };
-        for broken in [
-            with(b"\xee", "/auth0"),
-            with(br"\xEE", "2.0"),
-            with(br"\xEE", "[]"),
-            b"\xff".to_vec(),
-            Vec::new(),
-        ] {
+        for broken in [with(br"\xEE", "2.0"), with(br"\xEE", "[]"), b"\xff".to_vec(), Vec::new()] {
             let said = String::from_utf8_lossy(&broken).into_owned();
             assert_eq!(service.call(invocation(broken)).await.unwrap(), None, "{said}");
             let next = service.call(invocation(good.clone())).await.unwrap();
             assert_eq!(next, Some("[]".into()), "{said}");
         }
         // A body that is not UTF-8 is read: its pieces are repaired. What the webhook does not look at does not matter.
-        for (place, body) in [("[]", b"\xee[]".as_slice()), ("2.0", b"[]")] {
+        for (place, body) in [("[]", b"\xee[]".as_slice()), ("2.0", b"[]"), ("/auth0", b"[]")] {
             let read = service.call(invocation(with(b"\xee", place))).await.unwrap();
             assert_eq!(read, Some(body.into()));
         }

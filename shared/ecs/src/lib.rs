@@ -51,4 +51,4 @@ mod json;
 pub use ecs::document::{Document, DocumentKind, ECS_VERSION, Mapper, MapperSettings, Piece};
 pub use ecs::fields::ALERT_COPIES;
 pub use input::origin::Input;
-pub use json::write;
+pub use json::{read, write};

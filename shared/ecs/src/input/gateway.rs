@@ -1,87 +1,144 @@
-//! API Gateway's event → the body of the request, which is a JSON string in it.
+//! API Gateway's event → its members, and the body of the request, which is a JSON string in it.
 //!
 //! Nearly all of the event is its body, and a JSON body in a JSON string has an escape every few bytes.
-//! Unescaping it with `serde_json` costs half as much as mapping its events (`docs/decisions.md`). So the
-//! body is unescaped here, and the webhook reads the rest.
+//! Unescaping it with `serde_json` costs half as much as mapping its events (`docs/decisions.md`).
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 
 use crate::json::lex::{Lexer, ValueKind};
-use crate::json::read::{AHEAD, find_member, unescape};
+use crate::json::read::{AHEAD, unescape};
 
 /// The body has to start within this many bytes. API Gateway accepts 10,240 bytes of request line and
 /// headers ("Quotas for HTTP APIs").
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Takes the body out of an event and leaves an empty string in its place. Returns the text of the body, not
-/// checked to be UTF-8, or `None` if no body is found: the event is unchanged then, or empty if the body's
-/// string is broken, because such an event cannot be parsed anyway.
+/// Objects nested deeper are passed on as a whole.
+const MAX_LEVELS: usize = 3;
+
+/// Reads an event: passes path and JSON text of each member but the body to `member`, and returns the body's text,
+/// which is not checked to be UTF-8. Without a body, that is empty. `None` if the event is not valid JSON.
 ///
-/// The format of the event is documented in "Working with AWS Lambda proxy integrations for HTTP APIs",
-/// payload format version 2.0.
+/// A path has up to three names, as written. The format of the event is documented in "Working with AWS Lambda
+/// proxy integrations for HTTP APIs", payload format version 2.0.
 #[must_use]
-pub fn take_body(event: &mut Bytes) -> Option<Bytes> {
-    let head = event.get(..event.len().min(MAX_HEAD))?;
-    let head = match std::str::from_utf8(head) {
-        Ok(text) => text,
-        // The limit may have split a character of the body.
-        Err(error) => std::str::from_utf8(head.get(..error.valid_up_to())?).ok()?,
+pub fn read(event: Bytes, mut member: impl FnMut(&[&str], &str)) -> Option<Bytes> {
+    let head = text(event.get(..event.len().min(MAX_HEAD))?);
+    let mut json = Lexer::new(&head);
+    if json.peek() != Ok(ValueKind::Object) {
+        return None;
+    }
+    let Some(string) = read_members(&mut json, true, &[], &mut member)? else {
+        json.finish().ok()?;
+        return Some(Bytes::new());
     };
-    let start = find_body(head)? + 1;
-    // `{"body":"` precedes it, at least.
-    let begin = start.checked_sub(AHEAD)?;
-    let mut rest = head.get(..start)?.as_bytes().to_vec();
-    // The text replaces the string in place, so that a batch is not in memory twice.
-    let mut bytes = Vec::from(std::mem::take(event));
-    let (len, quote) = unescape(bytes.get_mut(begin..)?)?;
-    rest.extend_from_slice(bytes.get(begin + quote..)?);
-    *event = rest.into();
-    Some(Bytes::from(bytes).slice(begin..begin + len))
+    drop(head);
+    // The text replaces the string in place, so that a batch is not in memory twice. `{"body":"` precedes it, at
+    // least.
+    let mut bytes = Vec::from(event);
+    let start = (string + 1).checked_sub(AHEAD)?;
+    let (len, quote) = unescape(bytes.get_mut(start..)?)?;
+    let rest = text(bytes.get(start + quote + 1..)?);
+    let mut json = Lexer::new(&rest);
+    if read_members(&mut json, false, &[], &mut member)?.is_some() {
+        return None;
+    }
+    json.finish().ok()?;
+    drop(rest);
+    Some(Bytes::from(bytes).slice(start..start + len))
 }
 
-/// The position of the string that is the `body` of the outermost object.
-fn find_body(head: &str) -> Option<usize> {
-    let mut json = Lexer::new(head);
-    let kind = find_member(&mut json, "body")?;
-    (kind == ValueKind::String).then_some(json.at())
+/// Returns bytes as text of the same length, with question marks for what is not UTF-8: it matters only to those
+/// who look at it.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => {
+            let chunks = bytes.utf8_chunks();
+            let marks = chunks.map(|it| it.valid().to_owned() + &"?".repeat(it.invalid().len()));
+            marks.collect::<String>().into()
+        }
+    }
+}
+
+/// Reads an object's members, up to its end or to the string that is the body, and returns where that starts.
+fn read_members<'j>(
+    json: &mut Lexer<'j>,
+    mut is_first: bool,
+    parents: &[&'j str],
+    member: &mut impl FnMut(&[&str], &str),
+) -> Option<Option<usize>> {
+    let level = parents.len();
+    let mut path = [""; MAX_LEVELS];
+    path.get_mut(..level)?.copy_from_slice(parents);
+    while let Some(name) = json.next_name(&mut is_first).ok()? {
+        *path.get_mut(level)? = name.raw;
+        let path = path.get(..=level)?;
+        match json.peek().ok()? {
+            ValueKind::String if path == ["body"] => return Some(Some(json.at())),
+            ValueKind::Object if path.len() < MAX_LEVELS => {
+                read_members(json, true, path, member)?;
+            }
+            kind => member(path, json.token(kind).ok()?),
+        }
+    }
+    Some(None)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::{Map, Value, json};
 
     use super::*;
 
-    fn event(body: &str) -> Value {
-        json!({
-            "rawPath": "/auth0/logs",
-            "queryStringParameters": { "body": "not this one", "x\"body": "nor this" },
-            "body": body,
-            "isBase64Encoded": false,
-        })
+    /// The body, and the other members.
+    fn read_all(event: &[u8]) -> Option<(Bytes, Value)> {
+        let mut members = Map::new();
+        let body = read(Bytes::copy_from_slice(event), |path, value| {
+            members.insert(path.join("/"), serde_json::from_str(value).unwrap());
+        });
+        body.map(|body| (body, members.into()))
+    }
+
+    fn body_of(event: &str) -> Option<Bytes> {
+        read_all(event.as_bytes()).map(|(body, _)| body)
     }
 
     proptest! {
         #[test]
-        fn body_is_what_serde_json_reads(body in any::<String>(), lines in r#"(["\\{}:\n\t/a-zé😀]|\PC){0,80}"#) {
+        fn event_is_what_serde_json_reads(body in any::<String>(), lines in r#"(["\\{}:\n\t/a-zé😀]|\PC){0,80}"#) {
             for body in [body, lines] {
-                let mut event = event(&body);
-                let mut rest = Bytes::from(event.to_string());
-                prop_assert_eq!(take_body(&mut rest).unwrap(), body);
-                event["body"] = "".into();
-                prop_assert_eq!(serde_json::from_slice::<Value>(&rest).unwrap(), event);
+                let event = json!({
+                    "rawPath": "/auth0/logs",
+                    "cookies": [{ "body": "no" }],
+                    "queryStringParameters": { "body": "not this one", "x\"body": "nor this" },
+                    "requestContext": { "http": { "method": "POST", "body": {} } },
+                    "body": body,
+                    "isBase64Encoded": false,
+                });
+                let members = json!({
+                    "rawPath": "/auth0/logs",
+                    "cookies": [{ "body": "no" }],
+                    "queryStringParameters/body": "not this one",
+                    r#"queryStringParameters/x\"body"#: "nor this",
+                    "requestContext/http/method": "POST",
+                    "requestContext/http/body": {},
+                    "isBase64Encoded": false,
+                });
+                prop_assert_eq!(read_all(event.to_string().as_bytes()), Some((body.into(), members)));
             }
         }
     }
 
     #[test]
     fn escapes_of_any_writer_are_read() {
-        let taken = |body: &str| take_body(&mut format!("{{\"body\" : \"{body}\"}}").into());
+        let body = |body: &str| body_of(&format!("{{\"body\" : \"{body}\"}}"));
         let all = r#"\"\\\/\b\f\n\r\t\u0022\u00E9\u20ac\ud83d\ude00"#;
-        assert_eq!(taken(all).unwrap(), "\"\\/\u{8}\u{c}\n\r\t\"é€😀");
+        assert_eq!(body(all).unwrap(), "\"\\/\u{8}\u{c}\n\r\t\"é€😀");
         for broken in [r"\x", r"\ud83d", r"\ude00", r"\u12", "\n", r#"\"#] {
-            assert_eq!(taken(broken), None, "{broken}");
+            assert_eq!(body(broken), None, "{broken}");
         }
     }
 
@@ -90,39 +147,46 @@ mod tests {
         for path in ["/", "/a"] {
             // With one of the two paths, the limit splits a character.
             let body = "é".repeat(MAX_HEAD);
-            let mut event = format!("{{\"rawPath\":\"{path}\",\"body\":\"{body}\"}}").into();
-            assert_eq!(take_body(&mut event).unwrap(), body);
-            assert_eq!(event, format!("{{\"rawPath\":\"{path}\",\"body\":\"\"}}"));
+            let event = format!("{{\"rawPath\":\"{path}\",\"body\":\"{body}\"}}");
+            assert_eq!(body_of(&event).unwrap(), body);
         }
         let late = format!("{{\"rawPath\":\"{}\",\"body\":\"x\"}}", "a".repeat(MAX_HEAD));
-        let mut left = Bytes::from(late.clone());
-        assert_eq!(take_body(&mut left), None);
-        assert_eq!(left, late);
+        assert_eq!(body_of(&late), None);
     }
 
     #[test]
-    fn broken_body_leaves_an_empty_event() {
-        for broken in ["{\"body\":\"cut", "{\"body\":\"a\\\"b\\x\"}"] {
-            let mut left = Bytes::from(broken);
-            assert_eq!(take_body(&mut left), None, "{broken}");
-            assert!(left.is_empty(), "{broken}");
+    fn event_without_body_has_an_empty_one() {
+        for body in
+            ["", "\"body\":null", "\"body\":{\"body\":\"x\"}", "\"headers\":{\"body\":\"x\"}"]
+        {
+            assert_eq!(body_of(&format!("{{{body}}}")).unwrap(), "", "{body}");
         }
     }
 
     #[test]
-    fn event_without_body_is_unchanged() {
-        for event in [
+    fn byte_that_is_not_utf_8_harms_its_own_member_alone() {
+        let event = b"{\"a\":\"\xee\",\"b\":\"\xc3\xa9\",\"body\":\"\xee\",\"c\":\"\xee\"}";
+        let members = json!({ "a": "?", "b": "é", "c": "?" });
+        assert_eq!(read_all(event), Some((Bytes::from_static(b"\xee"), members)));
+    }
+
+    #[test]
+    fn what_is_not_json_is_not_read() {
+        for broken in [
             "",
             "[]",
-            "{}",
-            "{\"body\":null}",
-            "{\"body\":{\"body\":\"x\"}}",
-            "{\"headers\":{\"body\":\"x\"}}",
-            "{\"rawPath\":\"\n\",\"body\":\"x\"}",
+            "null",
+            "{",
+            "{}}",
+            "{\"body\":\"cut",
+            "{\"body\":\"x\"",
+            "{\"body\":\"x\"}}",
+            "{\"body\":\"x\",\"body\":\"y\"}",
+            "{\"body\":\"x\" \"a\":1}",
+            "{\"a\":\"\n\",\"body\":\"x\"}",
+            "{\"a\":\"\\x\",\"body\":\"x\"}",
         ] {
-            let mut left = Bytes::from(event);
-            assert_eq!(take_body(&mut left), None, "{event}");
-            assert_eq!(left, event);
+            assert_eq!(body_of(broken), None, "{broken}");
         }
     }
 }

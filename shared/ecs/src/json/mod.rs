@@ -2,7 +2,7 @@
 
 pub(crate) mod change;
 pub(crate) mod lex;
-pub(crate) mod read;
+pub mod read;
 pub(crate) mod repair;
 pub(crate) mod sanitize;
 pub(crate) mod scan;

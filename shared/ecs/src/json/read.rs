@@ -73,7 +73,8 @@ fn unicode_escape(bytes: &[u8]) -> Option<(char, usize)> {
 }
 
 /// The text of a string token; any other token as it is.
-pub(crate) fn decode(token: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn decode(token: &str) -> Cow<'_, str> {
     match token.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(inner) if memchr(b'\\', inner.as_bytes()).is_none() => Cow::Borrowed(inner),
         Some(_) => serde_json::from_str(token).map_or(Cow::Borrowed(token), Cow::Owned),
