@@ -27,7 +27,7 @@ const RESPONSE_FILTER: &str = "filter_path=items.*._i*,items.*.s*,items.*.e*,ite
 /// integrations, and not all have pipelines.
 pub(super) fn path(stream: &str, has_data_streams: bool) -> String {
     let pipeline = if has_data_streams { "pipeline=_none&" } else { "" };
-    format!("{stream}/_bulk?{pipeline}{RESPONSE_FILTER}")
+    [stream, "/_bulk?", pipeline, RESPONSE_FILTER].concat()
 }
 
 /// The documents of one `_bulk` request, and the events that they were made of.

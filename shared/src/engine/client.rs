@@ -4,7 +4,10 @@
 //! Everything else is an [`EngineError`], which names the host and the cause, and never a credential.
 
 use std::fmt;
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use opensearch::cert::{Certificate, CertificateValidation};
 use opensearch::http::headers::{
@@ -128,8 +131,8 @@ const MAX_REASON: usize = 500;
 /// A client for one engine; cheap to clone; keeps its connections open.
 #[derive(Clone)]
 pub struct Engine {
-    transport: Transport,
-    pub(super) host: String,
+    transport: Arc<Transport>,
+    pub(super) host: Arc<str>,
     pub(super) is_aoss: bool,
 }
 
@@ -164,14 +167,17 @@ impl Engine {
         }
         builder = match credentials {
             Credentials::None => builder,
-            Credentials::Secret(SearchCredentials::Basic { username, password }) => {
-                let password = password.expose_secret().to_owned();
-                builder.auth(opensearch::auth::Credentials::Basic(username, password))
-            }
-            Credentials::Secret(SearchCredentials::ApiKey(key)) => {
-                // The crate's own variant takes id and key separately; engines issue the encoded form.
-                let mut value = HeaderValue::from_str(&format!("ApiKey {}", key.expose_secret()))
-                    .map_err(EngineClientError::ApiKey)?;
+            Credentials::Secret(credentials) => {
+                // The crate would encode name and password anew for each request, and takes the two halves of
+                // an API key separately, where engines issue the encoded form.
+                let value = match credentials {
+                    SearchCredentials::Basic { username, password } => {
+                        let pair = format!("{username}:{}", password.expose_secret());
+                        format!("Basic {}", BASE64_STANDARD.encode(pair))
+                    }
+                    SearchCredentials::ApiKey(key) => format!("ApiKey {}", key.expose_secret()),
+                };
+                let mut value = HeaderValue::from_str(&value).map_err(EngineClientError::ApiKey)?;
                 value.set_sensitive(true);
                 builder.header(AUTHORIZATION, value)
             }
@@ -187,7 +193,7 @@ impl Engine {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        Ok(Self { transport, host, is_aoss })
+        Ok(Self { transport: transport.into(), host: host.into(), is_aoss })
     }
 
     /// Sends one request to `path` (which may have a query) and waits for the complete response until
@@ -202,17 +208,19 @@ impl Engine {
         payload: Payload,
         deadline: Deadline,
     ) -> Result<EngineResponse, EngineError> {
-        self.exchange(method, path, payload, deadline).await.map(|(response, _)| response)
+        let exchange = self.exchange(method, path, payload, deadline, |_| ());
+        exchange.await.map(|(response, ())| response)
     }
 
-    /// Like [`Self::send`], but returns the response's headers too.
-    pub(super) async fn exchange(
+    /// Like [`Self::send`], but returns what `read` makes of the response's headers too.
+    pub(super) async fn exchange<H>(
         &self,
         method: Method,
         path: &str,
         payload: Payload,
         deadline: Deadline,
-    ) -> Result<(EngineResponse, HeaderMap), EngineError> {
+        read: impl FnOnce(&HeaderMap) -> H,
+    ) -> Result<(EngineResponse, H), EngineError> {
         let mut headers = HeaderMap::new();
         // A response to `_bulk` is a twentieth of its request. By default the crate asks for it
         // compressed, which costs the engine more than it saves (docs/decisions.md).
@@ -232,14 +240,14 @@ impl Engine {
             let response =
                 self.transport.send(method, path, headers, None::<&()>, body, None).await?;
             let status = response.status_code().as_u16();
-            let headers = response.headers().clone();
+            let headers = read(response.headers());
             let body = response.bytes().await?;
             Ok::<_, opensearch::Error>((EngineResponse { status, body }, headers))
         };
         // The crate's own limit covers neither signing nor reading the body.
         match tokio::time::timeout_at(deadline.instant(), exchange).await {
             Ok(Ok((response, _))) if response.status == 401 => {
-                Err(EngineError::Unauthorized { host: self.host.clone() })
+                Err(EngineError::Unauthorized { host: self.host.to_string() })
             }
             Ok(Ok(answered)) => Ok(answered),
             Ok(Err(error)) => Err(self.unavailable(error.into())),
@@ -248,7 +256,7 @@ impl Engine {
     }
 
     fn unavailable(&self, source: BoxError) -> EngineError {
-        EngineError::Unavailable { host: self.host.clone(), source }
+        EngineError::Unavailable { host: self.host.to_string(), source }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use auth0_ecs::index_template::Product;
+use opensearch::http::headers::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -93,8 +94,10 @@ pub async fn detect(engine: &Engine, deadline: Deadline) -> Result<Detected, Det
         // A collection has no `/`, but only collections are signed in to with this service.
         return Ok(Detected { product: Product::OpenSearchServerless, version: None });
     }
-    let (response, headers) = engine.exchange(Method::Get, "", Payload::None, deadline).await?;
-    if response.status == 405 && headers.contains_key("x-elastic-product") {
+    let is_elastic = |headers: &HeaderMap| headers.contains_key("x-elastic-product");
+    let answered = engine.exchange(Method::Get, "", Payload::None, deadline, is_elastic);
+    let (response, is_elastic) = answered.await?;
+    if is_elastic && response.status == 405 {
         return detect_by_nodes(engine, deadline).await;
     }
     let root: Root = parse(engine, &response)?;
@@ -134,11 +137,14 @@ fn parse<T: DeserializeOwned>(
         return Err(DetectError::Forbidden(response.reason()));
     }
     if response.is_busy() {
-        return Err(DetectError::Busy { host: engine.host.clone(), reason: response.reason() });
+        return Err(DetectError::Busy { host: engine.host.to_string(), reason: response.reason() });
     }
     match serde_json::from_slice(&response.body) {
         Ok(parsed) if response.is_success() => Ok(parsed),
-        _ => Err(DetectError::NotAnEngine { host: engine.host.clone(), reason: response.reason() }),
+        _ => Err(DetectError::NotAnEngine {
+            host: engine.host.to_string(),
+            reason: response.reason(),
+        }),
     }
 }
 
