@@ -53,7 +53,7 @@ struct Detections {
     topic: Topic,
     variables: Variables,
     asn: PathBuf,
-    _folder: tempfile::TempDir,
+    _folder: temp_dir::TempDir,
 }
 
 impl Detections {
@@ -74,7 +74,7 @@ impl Detections {
             ("CHECKPOINT_TABLE", table.name.clone()),
             ("ALERT_TOPIC_ARN", topic.arn.clone()),
         ]);
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temp_dir::TempDir::new().unwrap();
         let (_, asn) = mmdb::write_samples(folder.path());
         Self { logs, alerts, table, topic, variables, asn, _folder: folder }
     }

@@ -8,10 +8,11 @@ use auth0_ecs::{Document, Input, Mapper, Piece};
 use chrono::Utc;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::engine::{DataStream, push_create};
-use support::hostile::{cases, runner};
+use support::hostile::cases;
 use support::invariants::mapper_for;
 use support::stack::{self, EngineKind};
 
@@ -50,7 +51,7 @@ const EVENTS_PER_TYPE: usize = 3;
 
 async fn log_type_is_found_by_code_with_its_details(engine: EngineKind) {
     let stream = Stream::new(engine, "flat").await;
-    let mut runner = runner();
+    let mut runner = TestRunner::deterministic();
     let details = details();
     let mut events = BTreeMap::new();
     let mut mapped = Vec::new();

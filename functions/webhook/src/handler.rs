@@ -77,8 +77,7 @@ impl Rejection {
     const UNSUPPORTED_ENCODING: Self =
         Self(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip or identity");
     const TOO_LARGE: Self = Self(StatusCode::PAYLOAD_TOO_LARGE, "body too large");
-    const UNREADABLE: Self =
-        Self(StatusCode::BAD_REQUEST, "the gateway's event is not valid JSON");
+    const UNREADABLE: Self = Self(StatusCode::BAD_REQUEST, "the gateway's event is not valid JSON");
     const INVALID_GZIP: Self = Self(StatusCode::BAD_REQUEST, "body is not valid gzip");
     const NOT_JSON: Self = Self(StatusCode::BAD_REQUEST, "body contains no JSON");
     const TOKEN_UNAVAILABLE: Self =

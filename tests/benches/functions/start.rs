@@ -78,7 +78,7 @@ async fn times(world: &World, name: Name, variant: Variant) -> [f64; 3] {
 }
 
 async fn calls(world: &World, name: Name, variant: Variant) -> Vec<String> {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temp_dir::TempDir::new().expect("a folder");
     let file = folder.path().join("calls");
     let function = traced(world.function(name, variant, 1), &file);
     function.start_ahead().await;

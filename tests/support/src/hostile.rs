@@ -2,10 +2,9 @@
 //! an engine rejects or that would harm it. They are bytes, because a JSON tree cannot hold two members
 //! of one name or half a surrogate pair. The end-to-end tests index the same events into both engines.
 
-use proptest::prelude::*;
-use proptest::sample::select;
-use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use fastrand::Rng;
+
+use crate::draw::{any_text, one, text};
 
 /// An event and what is odd about it.
 #[derive(Clone, Debug)]
@@ -304,14 +303,12 @@ pub fn cases(random: usize) -> Vec<Case> {
     names(&mut cases);
     ids(&mut cases);
     encodings(&mut cases);
-    let mut runner = runner();
-    let strategy = random_event();
+    let mut drawn = Drawn::new();
     for _ in 0..random {
-        let (is_stream, members) = strategy.new_tree(&mut runner).unwrap().current();
-        if is_stream {
+        let mut members = drawn.members();
+        if drawn.rng.bool() {
             cases.stream("random".to_owned(), None, members);
         } else {
-            let mut members = members;
             members.push(("log_id".to_owned(), cases.log_id()));
             cases.push("random, pulled".to_owned(), None, object(&members));
         }
@@ -448,46 +445,75 @@ fn encodings(cases: &mut Cases) {
     }
 }
 
-/// A generator that yields the same values in each run.
-pub fn runner() -> TestRunner {
-    let config = Config { failure_persistence: None, ..Config::default() };
-    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]))
+/// Events and values drawn from a fixed seed.
+pub struct Drawn {
+    rng: Rng,
+    small: Vec<String>,
+    names: Vec<String>,
 }
 
-/// An event: whether it has the stream's form, and the members of its data.
-fn random_event() -> impl Strategy<Value = (bool, Vec<(String, String)>)> {
-    let name = prop_oneof![
-        8 => select(MEMBERS.to_vec()).prop_map(str::to_owned),
-        1 => select(odd_names()),
-        1 => "[a-c._]{0,3}",
-    ];
-    // An event has to be found by its own id.
-    let member = (name, random_value())
-        .prop_filter("ids apart", |(name, _)| !["log_id", "_id", "data"].contains(&name.as_str()));
-    (any::<bool>(), prop::collection::vec(member, 0..14))
+impl Drawn {
+    /// A generator that yields the same values in each run.
+    pub fn new() -> Self {
+        Self { rng: Rng::with_seed(7), small: small_values(), names: odd_names() }
+    }
+
+    /// The members of an event's data. None is an id: an event has to be found by its own.
+    fn members(&mut self) -> Vec<(String, String)> {
+        let count = self.rng.usize(..14);
+        let members = (0..count).map(|_| (self.name(), self.value(6)));
+        members.filter(|(name, _)| !["log_id", "_id", "data"].contains(&name.as_str())).collect()
+    }
+
+    fn name(&mut self) -> String {
+        match self.rng.u8(..10) {
+            0 => one(&mut self.rng, &self.names).clone(),
+            1 => text(&mut self.rng, &["a", "b", "c", ".", "_"], 3),
+            _ => (*one(&mut self.rng, MEMBERS)).to_owned(),
+        }
+    }
+
+    /// Any JSON text with at most this number of levels.
+    pub fn value(&mut self, levels: usize) -> String {
+        let count = self.rng.usize(..6);
+        match self.rng.u8(..5) {
+            0 if levels > 0 => {
+                let values: Vec<_> = (0..count).map(|_| self.value(levels - 1)).collect();
+                format!("[{}]", values.join(","))
+            }
+            1 if levels > 0 => {
+                let members = (0..count).map(|_| (self.inner_name(), self.value(levels - 1)));
+                object(&members.collect::<Vec<_>>())
+            }
+            _ => self.leaf(),
+        }
+    }
+
+    fn inner_name(&mut self) -> String {
+        let names: Vec<_> = self.names.iter().filter(|name| name.len() < 1_000).collect();
+        match self.rng.u8(..5) {
+            0 => (*one(&mut self.rng, &names)).clone(),
+            _ => text(&mut self.rng, &["a", "b", "c", "d"], 2),
+        }
+    }
+
+    fn leaf(&mut self) -> String {
+        let rng = &mut self.rng;
+        match rng.u8(..11) {
+            0 => format!("\"{}\"", text(rng, &["\\u00e9", "\\ud83d", "\\uDE00", "\\u0000"], 4)),
+            1 => serde_json::Value::from(any_text(rng, 20)).to_string(),
+            2 => serde_json::Value::from(any_text(rng, 100)).to_string(),
+            3 => Some(f64::from_bits(rng.u64(..)))
+                .filter(|number| number.is_finite())
+                .map_or("0".to_owned(), |number| format!("{number:e}")),
+            4 => rng.i64(..).to_string(),
+            _ => one(rng, &self.small).clone(),
+        }
+    }
 }
 
-/// Any JSON text.
-pub fn random_value() -> impl Strategy<Value = String> {
-    let text = prop_oneof![
-        "[ -~]{0,20}".prop_map(|text| serde_json::Value::from(text).to_string()),
-        any::<String>().prop_map(|text| serde_json::Value::from(text).to_string()),
-        "(\\\\u[0-9a-fA-F]{4}){0,4}".prop_map(|escapes| format!("\"{escapes}\"")),
-    ];
-    let leaf = prop_oneof![
-        6 => select(small_values()),
-        3 => text,
-        1 => any::<f64>().prop_filter("JSON has no such number", |n| n.is_finite()).prop_map(|n| format!("{n:e}")),
-        1 => any::<i64>().prop_map(|n| n.to_string()),
-    ];
-    // Made once: the closure below runs for each level of each value.
-    let small_names = select(odd_names()).prop_filter("small", |name| name.len() < 1_000);
-    leaf.prop_recursive(6, 40, 6, move |inner| {
-        let name = prop_oneof![4 => "[a-d]{1,2}", 1 => small_names.clone()];
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..6)
-                .prop_map(|values| format!("[{}]", values.join(","))),
-            prop::collection::vec((name, inner), 0..6).prop_map(|members| object(&members)),
-        ]
-    })
+impl Default for Drawn {
+    fn default() -> Self {
+        Self::new()
+    }
 }

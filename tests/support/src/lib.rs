@@ -16,6 +16,7 @@ pub mod aws;
 #[cfg(feature = "stand-ins")]
 pub mod balancer;
 pub mod batch;
+pub mod draw;
 #[cfg(feature = "stand-ins")]
 pub mod engine;
 pub mod events;

@@ -3,7 +3,7 @@ use std::fs;
 use insta::assert_snapshot;
 use serde_json::json;
 use support::mmdb;
-use tempfile::TempDir;
+use temp_dir::TempDir;
 
 use super::*;
 

@@ -88,8 +88,8 @@ fn read_members<'j>(
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use serde_json::{Map, Value, json};
+    use support::draw::{any_text, seeds, text};
 
     use super::*;
 
@@ -106,10 +106,11 @@ mod tests {
         read_all(event.as_bytes()).map(|(body, _)| body)
     }
 
-    proptest! {
-        #[test]
-        fn event_is_what_serde_json_reads(body in any::<String>(), lines in r#"(["\\{}:\n\t/a-zé😀]|\PC){0,80}"#) {
-            for body in [body, lines] {
+    #[test]
+    fn event_is_what_serde_json_reads() {
+        let parts = ["\"", "\\", "{", "}", ":", "\n", "\t", "/", "a", "z", "-", "é", "😀", "\0"];
+        seeds(256, |rng| {
+            for body in [any_text(rng, 100), text(rng, &parts, 80)] {
                 let event = json!({
                     "rawPath": "/auth0/logs",
                     "cookies": [{ "body": "no" }],
@@ -127,9 +128,10 @@ mod tests {
                     "requestContext/http/body": {},
                     "isBase64Encoded": false,
                 });
-                prop_assert_eq!(read_all(event.to_string().as_bytes()), Some((body.into(), members)));
+                let read = read_all(event.to_string().as_bytes());
+                assert_eq!(read, Some((body.into(), members)));
             }
-        }
+        });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use support::mmdb;
 
 /// London and Linköping, and the network of the latter.
 pub(crate) fn geoip() -> GeoIp {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temp_dir::TempDir::new().unwrap();
     let city = folder.path().join("city.mmdb");
     let london = json!({
         "city": {"names": {"en": "London"}},
