@@ -70,7 +70,7 @@ impl Request {
     }
 }
 
-/// Returns the text of a string, and nothing of what is none.
+/// Returns the text of a JSON string, and an empty one for any other value.
 fn text(json: &str) -> String {
     if json.starts_with('"') { decode(json).into_owned() } else { String::new() }
 }
