@@ -432,7 +432,7 @@ def alarm_problems(resources: dict) -> list[str]:
             if dimensions not in watched_dimensions(name, metric["Namespace"], query):
                 found.append(f"{name} {query} watches {dimensions}")
             if metric["Namespace"] == "Auth0LogStreams":
-                known = f'("{metric["MetricName"]}", ' in code
+                known = f'(key!("{metric["MetricName"]}"), ' in code
                 if not known and metric["MetricName"] != refused["MetricName"]:
                     found.append(f"{name} watches {metric['MetricName']}, which nothing emits")
     return found
