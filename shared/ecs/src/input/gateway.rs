@@ -89,7 +89,7 @@ fn read_members<'j>(
 #[cfg(test)]
 mod tests {
     use serde_json::{Map, Value, json};
-    use support::draw::{any_text, seeds, text};
+    use support::draw::{any_text, one, seeds, text};
 
     use super::*;
 
@@ -132,6 +132,35 @@ mod tests {
                 assert_eq!(read, Some((body.into(), members)));
             }
         });
+    }
+
+    #[test]
+    fn broken_event_is_read_if_serde_json_reads_it() {
+        let event = json!({
+            "version": "2.0",
+            "headers": { "authorization": "a \"token\"", "x": ["1", {}] },
+            "requestContext": { "http": { "method": "POST" }, "timeEpoch": 1_773_342_238_000_i64 },
+            "body": "[{\"a\":\"b\"}]\n",
+            "isBase64Encoded": false,
+        });
+        let event = event.to_string();
+        let parts =
+            ["\"", "\\", "{", "}", "[", "]", ":", ",", " ", "0", "-", "a", "\n", "é", "null", ""];
+        let mut valid = 0;
+        seeds(20_000, |rng| {
+            let mut broken = event.clone();
+            for _ in 0..rng.usize(1..3) {
+                let at = rng.usize(..broken.len());
+                if broken.is_char_boundary(at) && broken.is_char_boundary(at + 1) {
+                    let part: &&str = one(rng, &parts);
+                    broken.replace_range(at..at + 1, part);
+                }
+            }
+            let is_valid = serde_json::from_str::<Map<String, Value>>(&broken).is_ok();
+            assert_eq!(read_all(broken.as_bytes()).is_some(), is_valid, "{broken}");
+            valid += usize::from(is_valid);
+        });
+        assert!((1_000..19_000).contains(&valid), "both happen: {valid}");
     }
 
     #[test]
