@@ -500,7 +500,13 @@ impl Drawn {
     fn leaf(&mut self) -> String {
         let rng = &mut self.rng;
         match rng.u8(..11) {
-            0 => format!("\"{}\"", text(rng, &["\\u00e9", "\\ud83d", "\\uDE00", "\\u0000"], 4)),
+            0 => {
+                let escapes = (0..rng.usize(..=4)).map(|_| match rng.u8(..4) {
+                    0 => format!("\\u{:04X}", rng.u16(0xD800..=0xDFFF)),
+                    _ => format!("\\u{:04x}", rng.u16(..)),
+                });
+                format!("\"{}\"", escapes.collect::<String>())
+            }
             1 => serde_json::Value::from(any_text(rng, 20)).to_string(),
             2 => serde_json::Value::from(any_text(rng, 100)).to_string(),
             3 => Some(f64::from_bits(rng.u64(..)))
