@@ -1,8 +1,9 @@
 //! The installation's requests to the engine and its errors, worded so that the operator knows what to do.
 
 use auth0_ecs::index_template::{PRIORITY, Product};
-use shared::engine::client::{EngineClientError, EngineError};
+use shared::engine::client::EngineError;
 use shared::engine::detect::{DetectError, Version};
+use shared::engine::transport::EngineClientError;
 use shared::start::config::ConfigError;
 use shared::start::http::TlsError;
 use shared::start::secrets::SecretError;

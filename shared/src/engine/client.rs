@@ -6,27 +6,18 @@
 use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use opensearch::cert::{Certificate, CertificateValidation};
-use opensearch::http::headers::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
-    InvalidHeaderValue,
-};
-use opensearch::http::transport::{
-    BuildError, SingleNodeConnectionPool, Transport, TransportBuilder,
-};
-use secrecy::ExposeSecret as _;
+use hyper_util::client::proxy::matcher::Matcher;
+use opensearch::http::headers::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::Value;
 
 pub use opensearch::http::Method;
 
 use super::credentials::Credentials;
+use super::transport::{EngineClientError, Transport};
 use crate::error::BoxError;
 use crate::retry::Deadline;
 use crate::start::config::SearchConfig;
-use crate::start::secrets::SearchCredentials;
 
 /// Why there is no usable response.
 #[derive(Debug, thiserror::Error)]
@@ -45,23 +36,6 @@ pub enum EngineError {
         /// The client's error, or the timeout's.
         source: BoxError,
     },
-}
-
-/// Why settings and credentials do not make a client.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineClientError {
-    /// `SEARCH_CA_CERTIFICATE` is not a certificate.
-    #[error("SEARCH_CA_CERTIFICATE cannot be used")]
-    Certificate(#[source] opensearch::Error),
-    /// The API key holds characters that a header cannot.
-    #[error("the API key cannot be sent in a header")]
-    ApiKey(#[source] InvalidHeaderValue),
-    /// The AWS configuration lacks a region or credentials.
-    #[error("requests cannot be signed")]
-    SigV4(#[source] opensearch::Error),
-    /// The HTTP client cannot be built.
-    #[error("the engine's client cannot be set up")]
-    Transport(#[source] BuildError),
 }
 
 /// The body of a request.
@@ -131,7 +105,7 @@ const MAX_REASON: usize = 500;
 /// A client for one engine; cheap to clone; keeps its connections open.
 #[derive(Clone)]
 pub struct Engine {
-    transport: Arc<Transport>,
+    transport: Transport,
     pub(super) host: Arc<str>,
     pub(super) is_aoss: bool,
 }
@@ -150,50 +124,30 @@ impl Engine {
     }
 
     /// Creates a client for the engine at `config.endpoint`. Nothing is sent yet. `config.sign_in` is
-    /// ignored: `credentials` are what was loaded from there.
+    /// ignored: `credentials` are what was loaded from there. A proxy that the environment names
+    /// (`HTTPS_PROXY`, `NO_PROXY` …) is used.
     ///
     /// # Errors
     /// The certificate is unusable, the API key cannot be a header, or the AWS configuration has no
     /// region.
     pub fn new(config: &SearchConfig, credentials: Credentials) -> Result<Self, EngineClientError> {
+        Self::through(&Matcher::from_env(), config, credentials)
+    }
+
+    fn through(
+        proxies: &Matcher,
+        config: &SearchConfig,
+        credentials: Credentials,
+    ) -> Result<Self, EngineClientError> {
         let is_aoss =
             matches!(&credentials, Credentials::SigV4 { service, .. } if service == "aoss");
-        let pool = SingleNodeConnectionPool::new(config.endpoint.clone());
-        let mut builder = TransportBuilder::new(pool);
-        if let Some(pem) = &config.ca_certificate {
-            let chain =
-                Certificate::from_pem(pem.as_bytes()).map_err(EngineClientError::Certificate)?;
-            builder = builder.cert_validation(CertificateValidation::Full(chain));
-        }
-        builder = match credentials {
-            Credentials::None => builder,
-            Credentials::Secret(credentials) => {
-                // The crate would encode name and password anew for each request, and takes the two halves of
-                // an API key separately, where engines issue the encoded form.
-                let value = match credentials {
-                    SearchCredentials::Basic { username, password } => {
-                        let pair = format!("{username}:{}", password.expose_secret());
-                        format!("Basic {}", BASE64_STANDARD.encode(pair))
-                    }
-                    SearchCredentials::ApiKey(key) => format!("ApiKey {}", key.expose_secret()),
-                };
-                let mut value = HeaderValue::from_str(&value).map_err(EngineClientError::ApiKey)?;
-                value.set_sensitive(true);
-                builder.header(AUTHORIZATION, value)
-            }
-            Credentials::SigV4 { service, aws } => {
-                let credentials = opensearch::auth::Credentials::try_from(&*aws)
-                    .map_err(EngineClientError::SigV4)?;
-                builder.auth(credentials).service_name(&service)
-            }
-        };
-        let transport = builder.build().map_err(EngineClientError::Transport)?;
+        let transport = Transport::new(config, credentials, proxies)?;
         let host = config.endpoint.host_str().unwrap_or_default();
         let host = match config.endpoint.port_or_known_default() {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        Ok(Self { transport: transport.into(), host: host.into(), is_aoss })
+        Ok(Self { transport, host: host.into(), is_aoss })
     }
 
     /// Sends one request to `path` (which may have a query) and waits for the complete response until
@@ -208,26 +162,26 @@ impl Engine {
         payload: Payload,
         deadline: Deadline,
     ) -> Result<EngineResponse, EngineError> {
-        let exchange = self.exchange(method, path, payload, deadline, |_| ());
-        exchange.await.map(|(response, ())| response)
+        self.exchange(method, path, payload, deadline).await.map(|(response, _)| response)
     }
 
-    /// Like [`Self::send`], but returns what `read` makes of the response's headers too.
-    pub(super) async fn exchange<H>(
+    /// Like [`Self::send`], but returns the response's headers, too.
+    pub(super) async fn exchange(
         &self,
         method: Method,
         path: &str,
         payload: Payload,
         deadline: Deadline,
-        read: impl FnOnce(&HeaderMap) -> H,
-    ) -> Result<(EngineResponse, H), EngineError> {
-        let mut headers = HeaderMap::new();
-        // A response to `_bulk` is a twentieth of its request. By default the crate asks for it
-        // compressed, which costs the engine more than it saves (docs/decisions.md).
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    ) -> Result<(EngineResponse, HeaderMap), EngineError> {
+        const JSON: HeaderValue = HeaderValue::from_static("application/json");
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(ACCEPT, JSON);
         let body = match payload {
             Payload::None => None,
-            Payload::Json(bytes) => Some(bytes),
+            Payload::Json(bytes) => {
+                headers.insert(CONTENT_TYPE, JSON);
+                Some(bytes)
+            }
             Payload::Ndjson { bytes, gzip } => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
                 if gzip {
@@ -236,22 +190,16 @@ impl Engine {
                 Some(bytes)
             }
         };
-        let exchange = async {
-            let response =
-                self.transport.send(method, path, headers, None::<&()>, body, None).await?;
-            let status = response.status_code().as_u16();
-            let headers = read(response.headers());
-            let body = response.bytes().await?;
-            Ok::<_, opensearch::Error>((EngineResponse { status, body }, headers))
-        };
         // The crate's own limit covers neither signing nor reading the body.
-        match tokio::time::timeout_at(deadline.instant(), exchange).await {
-            Ok(Ok((response, _))) if response.status == 401 => {
-                Err(EngineError::Unauthorized { host: self.host.to_string() })
-            }
-            Ok(Ok(answered)) => Ok(answered),
-            Ok(Err(error)) => Err(self.unavailable(error.into())),
-            Err(elapsed) => Err(self.unavailable(elapsed.into())),
+        let exchange = self.transport.send(method, path, headers, body);
+        let (head, body) = match tokio::time::timeout_at(deadline.instant(), exchange).await {
+            Ok(Ok(response)) => response.into_parts(),
+            Ok(Err(error)) => return Err(self.unavailable(error)),
+            Err(elapsed) => return Err(self.unavailable(elapsed.into())),
+        };
+        match head.status.as_u16() {
+            401 => Err(EngineError::Unauthorized { host: self.host.to_string() }),
+            status => Ok((EngineResponse { status, body }, head.headers)),
         }
     }
 
@@ -262,6 +210,8 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::process::Command;
     use std::time::Duration;
 
     use aws_config::SdkConfig;
@@ -277,6 +227,7 @@ mod tests {
     use super::*;
     use crate::error::chain;
     use crate::start::config::SignIn;
+    use crate::start::secrets::SearchCredentials;
 
     /// An engine that answers 200 with the request's method, target and headers, one per line.
     async fn echo() -> Url {
@@ -297,15 +248,19 @@ mod tests {
         Url::parse(&url).unwrap()
     }
 
-    fn engine(endpoint: Url, credentials: Credentials) -> Engine {
-        let config =
-            SearchConfig { endpoint, sign_in: SignIn::None, ca_certificate: None, gzip: true };
-        Engine::new(&config, credentials).unwrap()
+    /// Returns a client without and one with the crate `opensearch`, which is to look for the proxy of an
+    /// environment that has none.
+    fn both(endpoint: &Url, credentials: &Credentials) -> [Engine; 2] {
+        let (endpoint, sign_in) = (endpoint.clone(), SignIn::None);
+        let config = SearchConfig { endpoint, sign_in, ca_certificate: None, gzip: true };
+        let proxy = Matcher::builder().all("http://127.0.0.1:1").build();
+        [Matcher::builder().build(), proxy]
+            .map(|proxies| Engine::through(&proxies, &config, credentials.clone()).unwrap())
     }
 
     async fn get(engine: &Engine, payload: Payload) -> Result<String, EngineError> {
         let deadline = Deadline::after(Duration::from_secs(10));
-        let response = engine.send(Method::Post, "/a/_bulk?b=c", payload, deadline).await?;
+        let response = engine.send(Method::Post, "a/_bulk?b=c", payload, deadline).await?;
         Ok(String::from_utf8(response.body.to_vec()).unwrap())
     }
 
@@ -317,14 +272,17 @@ mod tests {
             (basic, "authorization: Basic d3JpdGVyOnBhc3M=\n"),
             (SearchCredentials::ApiKey("aWQ6a2V5".into()), "authorization: ApiKey aWQ6a2V5\n"),
         ] {
-            let engine = engine(url.clone(), Credentials::Secret(credentials));
-            let seen = get(&engine, Payload::None).await.unwrap();
-            assert!(seen.starts_with("POST /a/_bulk?b=c\n"), "{seen}");
-            assert!(seen.contains(header), "{seen}");
-            assert!(!format!("{engine:?}").contains("a2V5"), "{engine:?}");
+            for engine in both(&url, &Credentials::Secret(credentials)) {
+                let seen = get(&engine, Payload::None).await.unwrap();
+                assert!(seen.starts_with("POST /a/_bulk?b=c\n"), "{seen}");
+                assert!(seen.contains(header), "{seen}");
+                assert!(!format!("{engine:?}").contains("a2V5"), "{engine:?}");
+            }
         }
-        let seen = get(&engine(url, Credentials::None), Payload::None).await.unwrap();
-        assert!(!seen.contains("authorization"), "{seen}");
+        for engine in both(&url, &Credentials::None) {
+            let seen = get(&engine, Payload::None).await.unwrap();
+            assert!(!seen.contains("authorization"), "{seen}");
+        }
     }
 
     #[tokio::test]
@@ -335,31 +293,75 @@ mod tests {
             .credentials_provider(SharedCredentialsProvider::new(keys))
             .build();
         let credentials = Credentials::SigV4 { service: "aoss".into(), aws: Box::new(aws) };
-        let engine = engine(echo().await, credentials);
+        let [engine, _] = both(&echo().await, &credentials);
         let seen = get(&engine, Payload::Json(Bytes::from_static(b"{}"))).await.unwrap();
         assert!(seen.contains("/eu-west-1/aoss/aws4_request"), "{seen}");
         assert!(seen.contains("x-amz-content-sha256: "), "{seen}");
     }
 
     #[tokio::test]
-    async fn ndjson_payload_has_its_content_type_and_encoding() {
-        let engine = engine(echo().await, Credentials::None);
-        for gzip in [true, false] {
-            let bytes = Bytes::from_static(b"x");
-            let seen = get(&engine, Payload::Ndjson { bytes, gzip }).await.unwrap();
-            assert!(seen.contains("content-type: application/x-ndjson\n"), "{seen}");
-            assert_eq!(seen.contains("content-encoding: gzip\n"), gzip, "{seen}");
+    async fn request_is_the_same_with_and_without_the_crate() {
+        let below_a_path = echo().await.join("path").unwrap();
+        let bytes = Bytes::from_static(b"x");
+        let ndjson = |gzip| Payload::Ndjson { bytes: bytes.clone(), gzip };
+        for (payload, content) in [
+            (Payload::Json(bytes.clone()), "application/json"),
+            (ndjson(false), "application/x-ndjson"),
+            (ndjson(true), "application/x-ndjson, gzip"),
+        ] {
+            for engine in both(&below_a_path, &Credentials::None) {
+                let seen = get(&engine, payload.clone()).await.unwrap();
+                let (target, headers) = seen.split_once('\n').unwrap();
+                assert_eq!(target, "POST /path/a/_bulk?b=c");
+                let headers: BTreeMap<_, _> =
+                    headers.lines().map(|line| line.split_once(": ").unwrap()).collect();
+                let of = |name| headers.get(name).copied();
+                let kind = [of("content-type"), of("content-encoding")].into_iter().flatten();
+                assert_eq!(kind.collect::<Vec<_>>().join(", "), content);
+                assert_eq!(of("content-length"), Some("1"));
+                assert_eq!(of("accept"), Some("application/json"));
+                // A compressed response would cost the engine more than it saves.
+                assert!(matches!(of("accept-encoding"), None | Some("identity")), "{seen}");
+                assert!(of("user-agent").unwrap().starts_with("auth0-log-streams/"), "{seen}");
+            }
         }
+    }
+
+    /// A process must not change its own environment while it runs: the other half runs in another one.
+    #[tokio::test]
+    async fn proxy_of_the_environment_is_used() {
+        let proxy = echo().await;
+        let mut other = Command::new(std::env::current_exe().unwrap());
+        other.args(["--exact", "engine::client::tests::engine_behind_a_proxy", "--ignored"]);
+        other.env("HTTP_PROXY", proxy.as_str());
+        let ended = tokio::task::spawn_blocking(move || other.output()).await.unwrap().unwrap();
+        let output = String::from_utf8_lossy(&ended.stdout);
+        assert!(output.contains("1 passed"), "{output}");
+    }
+
+    #[tokio::test]
+    #[ignore = "proxy_of_the_environment_is_used runs it, with HTTP_PROXY"]
+    async fn engine_behind_a_proxy() {
+        let endpoint = Url::parse("http://engine.invalid:9200").unwrap();
+        let config =
+            SearchConfig { endpoint, sign_in: SignIn::None, ca_certificate: None, gzip: true };
+        let engine = Engine::new(&config, Credentials::None).unwrap();
+        let seen = get(&engine, Payload::None).await.unwrap();
+        assert!(seen.starts_with("POST http://engine.invalid:9200/a/_bulk?b=c\n"), "{seen}");
     }
 
     #[tokio::test]
     async fn status_401_is_unauthorized_and_403_a_response() {
         let refuse = |status: StatusCode| any(move || async move { (status, "why") });
         let url = serve(refuse(StatusCode::UNAUTHORIZED)).await;
-        let error = get(&engine(url, Credentials::None), Payload::None).await.unwrap_err();
-        assert!(matches!(error, EngineError::Unauthorized { .. }), "{error}");
+        for engine in both(&url, &Credentials::None) {
+            let error = get(&engine, Payload::None).await.unwrap_err();
+            assert!(matches!(error, EngineError::Unauthorized { .. }), "{error}");
+        }
         let url = serve(refuse(StatusCode::FORBIDDEN)).await;
-        assert_eq!(get(&engine(url, Credentials::None), Payload::None).await.unwrap(), "why");
+        for engine in both(&url, &Credentials::None) {
+            assert_eq!(get(&engine, Payload::None).await.unwrap(), "why");
+        }
     }
 
     #[test]
@@ -381,16 +383,17 @@ mod tests {
     async fn missing_response_is_unavailable_and_names_host_and_cause() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let silent = engine(url.clone(), Credentials::None);
-        let deadline = Deadline::after(Duration::from_millis(50));
-        let error = silent.send(Method::Get, "", Payload::None, deadline).await.unwrap_err();
-        let error = chain(&error);
-        assert!(error.ends_with(": deadline has elapsed"), "{error}");
-
+        for silent in both(&url, &Credentials::None) {
+            let deadline = Deadline::after(Duration::from_millis(50));
+            let error = silent.send(Method::Get, "", Payload::None, deadline).await.unwrap_err();
+            let error = chain(&error);
+            assert!(error.ends_with(": deadline has elapsed"), "{error}");
+        }
         drop(listener);
-        let error = get(&engine(url, Credentials::None), Payload::None).await.unwrap_err();
-        let error = chain(&error);
-        assert!(error.starts_with("no response from 127.0.0.1:"), "{error}");
-        assert!(error.contains("Connection refused"), "{error}");
+        for refused in both(&url, &Credentials::None) {
+            let error = chain(&get(&refused, Payload::None).await.unwrap_err());
+            assert!(error.starts_with("no response from 127.0.0.1:"), "{error}");
+            assert!(error.contains("Connection refused"), "{error}");
+        }
     }
 }

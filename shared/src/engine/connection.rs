@@ -6,8 +6,9 @@ use aws_config::SdkConfig;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::client::{Engine, EngineClientError};
+use super::client::Engine;
 use super::credentials::Credentials;
+use super::transport::EngineClientError;
 use crate::retry::Deadline;
 use crate::start::config::{SearchConfig, SignIn};
 use crate::start::secrets::{SecretError, Secrets};

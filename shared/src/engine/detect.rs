@@ -3,7 +3,6 @@
 use std::fmt;
 
 use auth0_ecs::index_template::Product;
-use opensearch::http::headers::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -94,10 +93,8 @@ pub async fn detect(engine: &Engine, deadline: Deadline) -> Result<Detected, Det
         // A collection has no `/`, but only collections are signed in to with this service.
         return Ok(Detected { product: Product::OpenSearchServerless, version: None });
     }
-    let is_elastic = |headers: &HeaderMap| headers.contains_key("x-elastic-product");
-    let answered = engine.exchange(Method::Get, "", Payload::None, deadline, is_elastic);
-    let (response, is_elastic) = answered.await?;
-    if is_elastic && response.status == 405 {
+    let (response, headers) = engine.exchange(Method::Get, "", Payload::None, deadline).await?;
+    if response.status == 405 && headers.contains_key("x-elastic-product") {
         return detect_by_nodes(engine, deadline).await;
     }
     let root: Root = parse(engine, &response)?;

@@ -4,7 +4,7 @@
 //! every place that may hold them: 18 million instructions each time, most of a cold start. Here they
 //! are loaded once, from one place.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use std::{env, fs};
 
@@ -39,27 +39,37 @@ pub enum TlsError {
 
 /// Time to connect: enough for one retransmission of a lost packet, which comes after a second. The
 /// caller limits the whole call.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What our requests say that they come from.
+pub(crate) const OUR_USER_AGENT: &str = concat!("auth0-log-streams/", env!("CARGO_PKG_VERSION"));
+
+/// The system's root certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+pub(crate) static ROOT_CERTIFICATES: LazyLock<Arc<RootCertStore>> =
+    LazyLock::new(|| root_certificates().into());
 
 /// Creates the client; its clones share its connections.
 ///
-/// Certificates are verified against the system's root certificates, or those that `SSL_CERT_FILE` and
-/// `SSL_CERT_DIR` name. Redirects are not followed: neither AWS nor Auth0's API sends any, and none may
+/// Certificates are verified against [`ROOT_CERTIFICATES`]. Redirects are not followed: neither AWS nor Auth0's API sends any, and none may
 /// carry a request with its credentials elsewhere.
 ///
 /// # Errors
 /// TLS cannot be set up.
 pub fn client() -> Result<Client, TlsError> {
-    let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(root_certificates())
-        .with_no_client_auth();
     Ok(Client::builder()
-        .tls_backend_preconfigured(tls)
-        .user_agent(concat!("auth0-log-streams/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls(Arc::clone(&ROOT_CERTIFICATES))?)
+        .user_agent(OUR_USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(redirect::Policy::none())
         .build()?)
+}
+
+/// Returns the TLS side of a client that trusts `roots`.
+pub(crate) fn tls(roots: Arc<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
+    Ok(ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 /// Loads the AWS SDK's configuration from the environment; `client` makes its calls.
