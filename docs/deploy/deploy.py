@@ -85,7 +85,7 @@ def build_zips(arch: str, folder: Path, *options: str) -> None:
     command += ["--target", TARGETS[arch], "--lambda-dir", str(folder), *(options or ["--release"])]
     for name in FUNCTIONS:
         command += ["--bin", name]
-    run(command, environment(tools.cargo_lambda()) | without_paths())
+    run(command, environment(tools.zig(), tools.cargo_lambda()) | without_paths())
     for name in FUNCTIONS:
         archive = folder / name / "bootstrap.zip"
         with zipfile.ZipFile(archive) as opened:

@@ -244,7 +244,7 @@ class Stack:
         command += ["--no-progressbar", *(["--template-file", template] if template else [])]
         command += ["--confirm-changeset"] if interactive else []
         try:
-            env = environment(tools.cargo_lambda(), tools.sam())
+            env = environment(tools.sam())
             done = subprocess.run(command, cwd=ROOT, env=env, check=False)
             found = self.find()
             has = {p["ParameterKey"]: p["ParameterValue"] for p in found["Parameters"]}
@@ -304,7 +304,7 @@ def deploy(arguments: argparse.Namespace) -> None:
         if not arguments.template:
             arch = architecture(settings.values["Architecture"])
             build = ["sam", "build", "--parameter-overrides", f"Architecture={arch}"]
-            run(build, environment(tools.cargo_lambda(), tools.sam()))
+            run(build, environment(tools.zig(), tools.cargo_lambda(), tools.sam()))
         if stack.deploy(settings.chosen, arguments.template, interactive):
             say("Settings saved in samconfig.toml. To change one: make deploy <Parameter>=<value>")
             return

@@ -162,6 +162,8 @@ def parameters_script(template: dict) -> str:
 def third_party_licenses(sbom: dict) -> str:
     """Returns the license texts of everything linked into a function, each text once."""
     command = ["cargo", "metadata", "--locked", "--format-version", "1"]
+    # Without it, cargo downloads the crates of all platforms.
+    command += ["--filter-platform", TARGETS["x86_64"]]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     linked = {(c["name"], c["version"]) for c in sbom["components"]}
     holders: dict[str, list[str]] = {}

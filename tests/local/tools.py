@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
 
 CARGO_LAMBDA = "1.9.2"
+ZIG = "0.17.1"
 MOTO = "5.2.5"
 PSUTIL = "7.2.2"
 SAM = "1.170.0"
@@ -191,8 +192,14 @@ def cargo_tool(name: str, version: str, time_needed: str, *options: str) -> Path
 
 def cargo_lambda() -> Path:
     """Returns the folder with `cargo-lambda`, to put on PATH."""
-    requirement = f"cargo-lambda=={CARGO_LAMBDA}"
-    return pip_tool("cargo-lambda", CARGO_LAMBDA, "with zig, 100 MB", requirement)
+    # Of what it requires, zig, `cargo lambda watch` needs nothing.
+    requirements = ("--no-deps", f"cargo-lambda=={CARGO_LAMBDA}")
+    return pip_tool("cargo-lambda", CARGO_LAMBDA, "15 MB", *requirements)
+
+
+def zig() -> Path:
+    """Returns the folder whose `python3` has zig, to put on PATH for `cargo lambda build`."""
+    return pip_tool("zig", ZIG, "90 MB", f"ziglang=={ZIG}")
 
 
 def sam() -> Path:

@@ -19,7 +19,7 @@ const INITIAL_CAPACITY: usize = 512 * 1024;
 const MAX_UNCOMPRESSED: usize = 10 * 1_460;
 
 /// Limits the response to what [`parse_response`] reads: `_id`, `_index`, `status`, `error` and `failure_store`
-/// of each item. Short, because the client parses the URL three times per request, character by character.
+/// of each item. Short, because client and engine read it with each request, character by character.
 const RESPONSE_FILTER: &str = "filter_path=items.*._i*,items.*.s*,items.*.e*,items.*.f*,error";
 
 /// Returns the path of `_bulk` requests. No default pipeline: Elastic's integration puts its own on every
