@@ -1,8 +1,8 @@
 //! How requests get to the engine: directly, or by the crate `opensearch`.
 //!
-//! The crate signs requests for AWS and finds the way through a proxy. All others are sent by the HTTP
-//! client that the crate's is built on: that takes a third of the instructions, and trusts the root
-//! certificates that this process has read before (`docs/decisions.md`).
+//! The crate signs requests for AWS, and finds the way through a proxy. All others are sent by the HTTP
+//! client that the crate's own is built on: 46,000 instructions less per request, and no second reading of
+//! the root certificates (`docs/decisions.md`).
 
 use std::sync::Arc;
 

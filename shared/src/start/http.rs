@@ -44,13 +44,14 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What our requests say that they come from.
 pub(crate) const OUR_USER_AGENT: &str = concat!("auth0-log-streams/", env!("CARGO_PKG_VERSION"));
 
-/// The system's root certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+/// What certificates are verified against, read at first use.
 pub(crate) static ROOT_CERTIFICATES: LazyLock<Arc<RootCertStore>> =
     LazyLock::new(|| root_certificates().into());
 
 /// Creates the client; its clones share its connections.
 ///
-/// Certificates are verified against [`ROOT_CERTIFICATES`]. Redirects are not followed: neither AWS nor Auth0's API sends any, and none may
+/// Certificates are verified against the system's root certificates, or those that `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` name. Redirects are not followed: neither AWS nor Auth0's API sends any, and none may
 /// carry a request with its credentials elsewhere.
 ///
 /// # Errors
