@@ -50,7 +50,7 @@ test: lint unit instructions e2e e2e-secured test-watch validate test-analysts #
 lint: ## check format, lints, spelling, imports, dependencies and Rust docs
 	@$(PYTHON) tests/local/lint.py
 
-unit: ## run unit and model tests (MODEL_SEED=…), and build the user-agent crate without a network
+unit: ## run all tests that need no engine (MODEL_SEED=…), and build the user-agent crate without a network
 	@$(PYTHON) tests/local/unit.py
 
 e2e: ## run the end-to-end tests on real engines (ARGS=<name> for some of them)

@@ -1,7 +1,8 @@
-"""`make unit`: unit and model tests, no unused snapshot, and a build without a network."""
+"""`make unit`: all tests that need no engine, no unused snapshot, and a build without a network."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,9 +15,19 @@ from tools import ROOT, StackError
 
 # The whole workspace, as for the end-to-end tests: another selection enables other features of the
 # same dependencies, and would compile them again.
-TARGETS = ("--lib", "--bins", "--test", "it", "--test", "model")
-TESTS = ("cargo", "test", "--workspace", *TARGETS, "--locked")
+TESTS = ("cargo", "test", "--workspace", "--locked")
 OFFLINE = ("sh", "shared/user-agent/check-offline.sh")
+
+
+def without_engines() -> list[str]:
+    """Returns the options that select all targets with tests but the end-to-end tests.
+
+    They are asked for, because a list would leave out the next one."""
+    ask = ["cargo", "metadata", "--no-deps", "--format-version=1", "--locked"]
+    listed = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = [target for package in json.loads(listed)["packages"] for target in package["targets"]]
+    names = {target["name"] for target in targets if "test" in target["kind"]} - {"e2e"}
+    return ["--lib", "--bins", *(f"--test={name}" for name in sorted(names))]
 
 
 def unit() -> None:
@@ -25,8 +36,10 @@ def unit() -> None:
         # insta appends the path of each snapshot that a test compares.
         references = Path(folder) / "references"
         env = os.environ | {"INSTA_SNAPSHOT_REFERENCES_FILE": str(references)}
-        if subprocess.run(TESTS, cwd=ROOT, env=env, check=False).returncode != 0:
-            raise StackError("the unit tests failed")
+        # Cargo runs the examples of the docs in a run of their own.
+        for selected in (without_engines(), ["--doc"]):
+            if subprocess.run([*TESTS, *selected], cwd=ROOT, env=env, check=False).returncode != 0:
+                raise StackError("the unit tests failed")
         used = {Path(line).resolve() for line in references.read_text().splitlines()}
     ask = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.snap"]
     listed = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=True).stdout
