@@ -25,7 +25,9 @@ def without_engines() -> list[str]:
     They are asked for, because a list would leave out the next one."""
     ask = ["cargo", "metadata", "--no-deps", "--format-version=1", "--locked"]
     listed = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    targets = [target for package in json.loads(listed)["packages"] for target in package["targets"]]
+    targets = [
+        target for package in json.loads(listed)["packages"] for target in package["targets"]
+    ]
     names = {target["name"] for target in targets if "test" in target["kind"]} - {"e2e"}
     return ["--lib", "--bins", *(f"--test={name}" for name in sorted(names))]
 
