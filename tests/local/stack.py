@@ -321,11 +321,7 @@ def redrive_service(settings: Settings) -> Service:
 
 def target_folder() -> Path:
     """Returns the folder of cargo's binaries, which CARGO_TARGET_DIR or a config file may move."""
-    ask = ["cargo", "metadata", "--format-version=1", "--no-deps", "--offline"]
-    done = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise StackError(f"cargo metadata failed:\n{done.stderr}")
-    return Path(json.loads(done.stdout)["target_directory"]) / "debug"
+    return Path(tools.workspace()["target_directory"]) / "debug"
 
 
 def build(what: str, *arguments: str) -> None:

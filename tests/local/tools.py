@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -102,6 +103,15 @@ def check_prerequisites() -> None:
         missing.append("cargo: Rust by https://rustup.rs (rust-toolchain.toml pins the version)")
     if missing:
         raise StackError("missing prerequisites:\n  " + "\n  ".join(missing))
+
+
+def workspace() -> dict:
+    """Returns what cargo knows of the workspace: packages, their targets, the target folder."""
+    ask = ["cargo", "metadata", "--format-version=1", "--no-deps", "--offline"]
+    done = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StackError(f"cargo metadata failed:\n{done.stderr}")
+    return json.loads(done.stdout)
 
 
 # --- installing ------------------------------------------------------------------------------

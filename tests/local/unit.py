@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -23,11 +22,8 @@ def without_engines() -> list[str]:
     """Returns the options that select all targets with tests but the end-to-end tests.
 
     They are asked for, because a list would leave out the next one."""
-    ask = ["cargo", "metadata", "--no-deps", "--format-version=1", "--locked"]
-    listed = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    targets = [
-        target for package in json.loads(listed)["packages"] for target in package["targets"]
-    ]
+    packages = tools.workspace()["packages"]
+    targets = [target for package in packages for target in package["targets"]]
     names = {target["name"] for target in targets if "test" in target["kind"]} - {"e2e"}
     return ["--lib", "--bins", *(f"--test={name}" for name in sorted(names))]
 

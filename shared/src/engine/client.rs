@@ -1,4 +1,4 @@
-//! One request to the engine, OpenSearch or Elasticsearch: sign-in, certificate, time limit.
+//! One request to the engine, OpenSearch or Elasticsearch, and its response until a deadline.
 //!
 //! What a request means is up to the caller. A response of any status but 401 is returned as it is.
 //! Everything else is an [`EngineError`], which names the host and the cause, and never a credential.

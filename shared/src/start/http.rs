@@ -1,4 +1,5 @@
-//! The HTTP client for AWS's services and Auth0, made once at start.
+//! The HTTP client for AWS's services and Auth0, made once at start, and the TLS settings that the engine's
+//! client shares.
 //!
 //! The AWS SDK and `reqwest` would each load the system's root certificates for every client, and from
 //! every place that may hold them: 18 million instructions each time, most of a cold start. Here they
@@ -41,10 +42,10 @@ pub enum TlsError {
 /// caller limits the whole call.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What our requests say that they come from.
+/// The `User-Agent` of our requests.
 pub(crate) const OUR_USER_AGENT: &str = concat!("auth0-log-streams/", env!("CARGO_PKG_VERSION"));
 
-/// What certificates are verified against, read at first use.
+/// The root certificates that we trust, loaded on first use.
 pub(crate) static ROOT_CERTIFICATES: LazyLock<Arc<RootCertStore>> =
     LazyLock::new(|| root_certificates().into());
 
